@@ -1,0 +1,83 @@
+"""The raw libraries on all cores (the crate in benches/raw), through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+CODECS = {"cpu-zstd": 1, "cpu-gzip": 7}
+_CRATE = Path(__file__).parent / "raw"
+
+
+def _build() -> ctypes.CDLL:
+    target = Path(os.environ.get("CARGO_TARGET_DIR", _CRATE.parents[1] / "target"))
+    command = ["cargo", "build", "--release", "--quiet", "--manifest-path", _CRATE / "Cargo.toml"]
+    print("building the raw driver ...", file=sys.stderr)
+    subprocess.run(command, check=True, env=os.environ | {"CARGO_TARGET_DIR": str(target)})
+    library = ctypes.CDLL(str(target / "release" / "libs4_raw.so"))
+    size, pointer = ctypes.c_size_t, ctypes.c_void_p
+    library.raw_compress.argtypes = [
+        ctypes.c_uint32,
+        ctypes.c_int32,
+        size,
+        pointer,
+        pointer,
+        size,
+    ]
+    library.raw_compress.restype = pointer
+    library.raw_decompress.argtypes = [ctypes.c_uint32, size, pointer, pointer, pointer, size]
+    library.raw_decompress.restype = pointer
+    library.raw_len.argtypes = [pointer]
+    library.raw_len.restype = size
+    library.raw_free.argtypes = [pointer]
+    return library
+
+
+class Output:
+    """What a call made, kept until this object goes."""
+
+    def __init__(self, library: ctypes.CDLL, handle: int) -> None:
+        self._library, self._handle = library, handle
+
+    def __len__(self) -> int:
+        return int(self._library.raw_len(self._handle))
+
+    def __del__(self) -> None:
+        self._library.raw_free(self._handle)
+
+
+class Raw:
+    """The libraries over whole columns, ``threads`` at a time."""
+
+    def __init__(self, threads: int) -> None:
+        self._library, self._threads = _build(), threads
+
+    def rows(self, column: pl.Series) -> pa.LargeBinaryArray:
+        """A Binary column back to back, as the driver reads it."""
+        array = column.cast(pl.Binary).rechunk().to_arrow()
+        return array.cast(pa.large_binary())
+
+    def compress(self, codec: str, level: int, rows: pa.LargeBinaryArray) -> Output:
+        _, offsets, values = rows.buffers()
+        handle = self._library.raw_compress(
+            CODECS[codec], level, self._threads, values.address, offsets.address, len(rows)
+        )
+        return Output(self._library, handle)
+
+    def decompress(self, codec: str, rows: pa.LargeBinaryArray, sizes: pa.Array) -> Output:
+        _, offsets, values = rows.buffers()
+        handle = self._library.raw_decompress(
+            CODECS[codec],
+            self._threads,
+            values.address,
+            offsets.address,
+            sizes.buffers()[1].address,
+            len(rows),
+        )
+        return Output(self._library, handle)

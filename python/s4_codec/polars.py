@@ -1,0 +1,169 @@
+"""Compress and decompress whole Polars columns.
+
+>>> import polars as pl
+>>> import s4_codec.polars as s4
+>>> df = pl.DataFrame({"body": ["a fine body " * 9, None]})
+>>> packed = df.with_columns(s4.compress("body"))
+>>> packed.with_columns(s4.decompress("body", dtype=pl.String)).equals(df)
+True
+
+Importing this module also registers the namespace ``s4`` on ``pl.Expr`` and ``pl.Series``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+from polars.plugins import register_plugin_function
+
+from . import s4_codec as _native
+from .s4_codec import Codec, CpuZstd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from polars._typing import IntoExpr
+
+__all__ = ["compress", "decompress"]
+
+_PLUGIN = _native.__file__
+
+
+def _call(name: str, inputs: Iterable[pl.Expr], options: dict[str, Any]) -> pl.Expr:
+    """An elementwise call of the plugin, so that Polars may stream it."""
+    return register_plugin_function(
+        plugin_path=_PLUGIN,
+        function_name=name,
+        args=list(inputs),
+        kwargs=options,
+        is_elementwise=True,
+    )
+
+
+def _expr(value: IntoExpr) -> pl.Expr:
+    """What Polars makes of an argument: a string names a column."""
+    if isinstance(value, pl.Expr):
+        return value
+    return pl.col(value) if isinstance(value, str) else pl.lit(value)
+
+
+def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
+    """Compress every value of a Binary or String column.
+
+    Parameters
+    ----------
+    expr
+        The column: Binary, String or Null.
+    codec
+        A codec object, or the name of a codec with its default settings.
+
+    Returns
+    -------
+    Expr
+        ``Struct{payload: Binary, original_size: UInt64 (bytes), crc32c: UInt32 (of the
+        original bytes)}``, null where the value is null.
+
+    Raises
+    ------
+    S4UnregisteredCodecError
+        The codec's name is unknown.
+    polars.exceptions.ComputeError
+        The column has another type, or memory ran out.
+    """
+    return _call("compress", [_expr(expr)], {"codec": _native._codec_options(codec)})
+
+
+def decompress(
+    expr: IntoExpr,
+    codec: Codec | str = CpuZstd(),
+    *,
+    dtype: type[pl.Binary | pl.String] | pl.Binary | pl.String = pl.Binary,
+    on_error: Literal["raise", "null"] = "raise",
+    max_size: int | None = None,
+    row: IntoExpr | None = None,
+) -> pl.Expr:
+    """Decompress every row of a column, and verify its length and crc32c.
+
+    Parameters
+    ----------
+    expr
+        The struct that :func:`compress` makes (fields found by name; sizes and checksums
+        of any integer type or decimal(p, 0)), or a Binary column of bare payloads: zstd
+        frames or gzip members that other systems made. Bare payloads come without length
+        and crc32c, so only their format's own checks protect them.
+    codec
+        The codec that made the payloads, or its name. Its level plays no part.
+    dtype
+        ``pl.Binary``, or ``pl.String`` for text, which is checked to be UTF-8.
+    on_error
+        What a bad row does: ``"raise"`` an error, or become ``"null"``.
+    max_size
+        Largest decoded value in bytes; default 5 GiB, for bare payloads 1 GiB. In Polars no
+        value can exceed 4 GiB.
+    row
+        An expression, such as an id column, whose value errors name beside the row's
+        position in the batch that Polars passed.
+
+    Returns
+    -------
+    Expr
+        Binary or String, null where the row is null.
+
+    Raises
+    ------
+    S4UnregisteredCodecError
+        The codec's name is unknown.
+    polars.exceptions.ComputeError
+        The column has another type or lacks a field; or a row is bad: the message names
+        the exception class, the row, and what is wrong with it.
+    """
+    if dtype not in (pl.Binary, pl.String):
+        msg = f"dtype must be pl.Binary or pl.String, not {dtype!r}"
+        raise TypeError(msg)
+    if on_error not in ("raise", "null"):
+        msg = f'on_error must be "raise" or "null", not {on_error!r}'
+        raise ValueError(msg)
+    if max_size is not None and not 0 <= max_size < 2**64:
+        msg = f"max_size must be a number of bytes from 0 to below 2^64, not {max_size}"
+        raise ValueError(msg)
+    inputs = [_expr(expr)] if row is None else [_expr(expr), _expr(row)]
+    options = {
+        "codec": _native._codec_options(codec),
+        "utf8": dtype == pl.String,
+        "null_on_error": on_error == "null",
+        "max_size": max_size,
+    }
+    return _call("decompress", inputs, options)
+
+
+@pl.api.register_expr_namespace("s4")
+class ExprNamespace:
+    """``pl.col("body").s4``: the functions of this module as methods."""
+
+    def __init__(self, expr: pl.Expr) -> None:
+        self._expr = expr
+
+    def compress(self, codec: Codec | str = CpuZstd()) -> pl.Expr:
+        """See :func:`s4_codec.polars.compress`."""
+        return compress(self._expr, codec)
+
+    def decompress(self, codec: Codec | str = CpuZstd(), **options: Any) -> pl.Expr:
+        """See :func:`s4_codec.polars.decompress`."""
+        return decompress(self._expr, codec, **options)
+
+
+@pl.api.register_series_namespace("s4")
+class SeriesNamespace:
+    """``series.s4``: the functions of this module, evaluated at once."""
+
+    def __init__(self, series: pl.Series) -> None:
+        self._series = series
+
+    def compress(self, codec: Codec | str = CpuZstd()) -> pl.Series:
+        """See :func:`s4_codec.polars.compress`."""
+        return pl.select(compress(pl.lit(self._series), codec)).to_series()
+
+    def decompress(self, codec: Codec | str = CpuZstd(), **options: Any) -> pl.Series:
+        """See :func:`s4_codec.polars.decompress`."""
+        return pl.select(decompress(pl.lit(self._series), codec, **options)).to_series()

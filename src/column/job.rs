@@ -1,0 +1,133 @@
+//! How the work on one column is cut, shared out and brought together again.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use super::memory::{Arena, Block};
+use super::pool;
+use crate::error::{Error, Result, RowError};
+
+/// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
+pub const SPAN_COST: usize = 256 << 10;
+
+/// What a row costs beside its bytes, in bytes.
+const ROW_COST: usize = 256;
+
+/// Zeroes from the system's own fresh pages: nothing is touched before a worker writes.
+pub fn zeroed<T: Clone + Default>(rows: usize) -> Result<Vec<T>> {
+    let mut probe: Vec<T> = Vec::new();
+    probe
+        .try_reserve_exact(rows)
+        .map_err(|_| Error::OutOfMemory { bytes: rows.saturating_mul(size_of::<T>()) as u64 })?;
+    drop(probe);
+    Ok(vec![T::default(); rows])
+}
+
+/// Rows of one chunk that one worker takes at a time.
+pub struct Span {
+    pub chunk: usize,
+    /// Rows within the chunk.
+    pub rows: Range<usize>,
+    /// Position of the first of them in the column.
+    pub first: usize,
+}
+
+/// Cuts chunks, each given by its length and the bytes of a row, into spans of about
+/// [`SPAN_COST`]; says also how many bytes all rows have together.
+pub fn plan<F: Fn(usize) -> usize>(chunks: impl Iterator<Item = (usize, F)>) -> (Vec<Span>, usize) {
+    let (mut spans, mut total, mut first) = (Vec::new(), 0usize, 0);
+    for (chunk, (rows, bytes)) in chunks.enumerate() {
+        let (mut start, mut cost) = (0, 0usize);
+        for row in 0..rows {
+            let bytes = bytes(row);
+            total = total.saturating_add(bytes);
+            cost = cost.saturating_add(bytes).saturating_add(ROW_COST);
+            if cost >= SPAN_COST {
+                spans.push(Span { chunk, rows: start..row + 1, first: first + start });
+                (start, cost) = (row + 1, 0);
+            }
+        }
+        if start < rows {
+            spans.push(Span { chunk, rows: start..rows, first: first + start });
+        }
+        first += rows;
+    }
+    (spans, total)
+}
+
+/// What the workers on one column share.
+pub struct Job {
+    rows: usize,
+    expected_per_worker: usize,
+    block_ids: AtomicU32,
+    /// The lowest bad row so far; spans after it need not run.
+    first_bad: AtomicUsize,
+}
+
+pub struct Worker<'job> {
+    pub arena: Arena<'job>,
+    pub bad_rows: Vec<usize>,
+    failed: Option<RowError>,
+    /// Memory for rows that outgrew their guess.
+    pub grown: Vec<u8>,
+}
+
+impl Job {
+    pub fn new(rows: usize, bytes: usize) -> Self {
+        let workers = if bytes < SPAN_COST { 1 } else { pool::num_threads().unwrap_or(1) };
+        Self {
+            rows,
+            expected_per_worker: bytes / workers,
+            block_ids: AtomicU32::new(0),
+            first_bad: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    pub fn worker(&self) -> Worker<'_> {
+        Worker {
+            arena: Arena::new(&self.block_ids, self.expected_per_worker),
+            bad_rows: Vec::new(),
+            failed: None,
+            grown: Vec::new(),
+        }
+    }
+
+    /// Runs `work(worker, index in span, row in chunk)` until a row fails.
+    pub fn each_row<'job>(
+        &self,
+        worker: &mut Worker<'job>,
+        span: &Span,
+        mut work: impl FnMut(&mut Worker<'job>, usize, usize) -> Result<(), (Error, String)>,
+    ) {
+        if span.first > self.first_bad.load(Ordering::Relaxed) {
+            return;
+        }
+        for (i, row) in span.rows.clone().enumerate() {
+            if let Err((source, context)) = work(worker, i, row) {
+                let row = span.first + i;
+                self.first_bad.fetch_min(row, Ordering::Relaxed);
+                if worker.failed.as_ref().is_none_or(|failed| row < failed.row) {
+                    worker.failed =
+                        Some(RowError { row, rows: self.rows, name: None, context, source });
+                }
+                return;
+            }
+        }
+    }
+
+    /// The column's blocks in the order of their ids, and its bad rows; or its first error.
+    pub fn finish(&self, workers: Vec<Worker>) -> Result<(Vec<Block>, Vec<usize>)> {
+        let (mut blocks, mut bad_rows, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for worker in workers {
+            failed.extend(worker.failed);
+            bad_rows.extend(worker.bad_rows);
+            blocks.extend(worker.arena.finish()?);
+        }
+        if let Some(first) = failed.into_iter().min_by_key(|failed| failed.row) {
+            return Err(Error::Row(Box::new(first)));
+        }
+        blocks.sort_unstable_by_key(|(id, _)| *id);
+        bad_rows.sort_unstable();
+        Ok((blocks.into_iter().map(|(_, block)| block).collect(), bad_rows))
+    }
+}

@@ -1,0 +1,233 @@
+//! Output memory of columns.
+//!
+//! Fresh pages cost up to half of a fast decompression: the system faults in and clears
+//! each one. So output goes into large blocks on huge pages (one fault per 2 MiB instead
+//! of per 4 KiB), and blocks that their consumer has dropped are kept, up to
+//! [`KEPT_BYTES`], and written again while their pages are warm.
+
+use std::mem::MaybeUninit;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use memmap2::MmapMut;
+
+use super::pool::Runtime;
+use crate::error::{Error, Result};
+
+/// Bytes of a standard block: a few huge pages, yet a small part of a column, because a
+/// slice of a column keeps all of its block alive.
+pub const BLOCK_BYTES: usize = 4 << 20;
+
+/// How much of dropped standard blocks is kept for the next column.
+pub const KEPT_BYTES: usize = 64 << 20;
+
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Memory straight from the system, its usable part aligned to a huge page.
+struct Region {
+    map: MmapMut,
+    start: usize,
+    capacity: usize,
+}
+
+impl Region {
+    fn new(capacity: usize) -> Result<Self> {
+        let failed = || Error::OutOfMemory { bytes: capacity as u64 };
+        let padded = capacity.checked_add(HUGE_PAGE).ok_or_else(failed)?;
+        let map = MmapMut::map_anon(padded).map_err(|_| failed())?;
+        let start = map.as_ptr().align_offset(HUGE_PAGE).min(HUGE_PAGE);
+        // Only advice: a system without huge pages gives ordinary ones.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise_range(memmap2::Advice::HugePage, start, capacity);
+        Ok(Self { map, start, capacity })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.map[self.start..][..self.capacity]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.map[self.start..][..self.capacity]
+    }
+}
+
+/// Dropped regions of [`BLOCK_BYTES`], ready to be written again.
+#[derive(Default)]
+pub struct KeptRegions(Mutex<Vec<Region>>);
+
+impl KeptRegions {
+    fn take(&self) -> Option<Region> {
+        self.0.lock().ok()?.pop()
+    }
+
+    /// Keeps `region` if there is room for it, else gives it back to the system.
+    fn keep(&self, region: Region) {
+        let Ok(mut kept) = self.0.lock() else { return };
+        if kept.len() < KEPT_BYTES / BLOCK_BYTES {
+            kept.push(region);
+        }
+    }
+}
+
+/// One allocation full of rows.
+pub struct Block {
+    memory: Memory,
+    len: usize,
+}
+
+enum Memory {
+    /// From the allocator, for what is smaller than a huge page.
+    Heap(Box<[MaybeUninit<u8>]>),
+    Region(Region),
+    /// What is left when the region has gone back.
+    Gone,
+}
+
+impl Block {
+    fn new(capacity: usize) -> Result<Self> {
+        let memory = if capacity < HUGE_PAGE {
+            let mut heap: Vec<MaybeUninit<u8>> = Vec::new();
+            heap.try_reserve_exact(capacity)
+                .map_err(|_| Error::OutOfMemory { bytes: capacity as u64 })?;
+            // SAFETY: the capacity is reserved, and `MaybeUninit` needs no initialisation.
+            unsafe { heap.set_len(capacity) };
+            Memory::Heap(heap.into_boxed_slice())
+        } else {
+            let kept = if capacity == BLOCK_BYTES { Runtime::get().kept.take() } else { None };
+            Memory::Region(match kept {
+                Some(region) => region,
+                None => Region::new(capacity)?,
+            })
+        };
+        Ok(Self { memory, len: 0 })
+    }
+
+    /// The part that nothing has been written to.
+    fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
+        let len = self.len;
+        match &mut self.memory {
+            Memory::Heap(heap) => &mut heap[len..],
+            Memory::Region(region) => {
+                let bytes = &mut region.bytes_mut()[len..];
+                // SAFETY: same memory, same borrow. Kernels write initialised bytes only,
+                // so the region stays initialised.
+                unsafe { &mut *(bytes as *mut [u8] as *mut [MaybeUninit<u8>]) }
+            }
+            Memory::Gone => &mut [],
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match &self.memory {
+            // SAFETY: `Arena::write` counts a byte in `len` only once it is initialised.
+            Memory::Heap(heap) => unsafe { heap[..self.len].assume_init_ref() },
+            Memory::Region(region) => &region.bytes()[..self.len],
+            Memory::Gone => &[],
+        }
+    }
+
+    /// Moves the rows to a block of their size where they fill less than half of this one.
+    fn compact(mut self) -> Result<Self> {
+        if self.spare().len() <= self.len {
+            return Ok(self);
+        }
+        let mut exact = Self::new(self.len)?;
+        exact.len = crate::kernel::copy_to(self.as_slice(), exact.spare());
+        Ok(exact)
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Memory::Region(region) = std::mem::replace(&mut self.memory, Memory::Gone)
+            && region.capacity == BLOCK_BYTES
+        {
+            Runtime::get().kept.keep(region);
+        }
+    }
+}
+
+/// Where a row lies: which of the column's blocks, and where in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub block: u32,
+    pub offset: u32,
+}
+
+/// Where one worker writes its rows.
+pub struct Arena<'column> {
+    /// Numbers the column's blocks as its workers open them.
+    ids: &'column AtomicU32,
+    /// Bytes that this worker still expects to write; sizes its next block.
+    expected: usize,
+    open: Option<(u32, Block)>,
+    full: Vec<(u32, Block)>,
+}
+
+impl<'column> Arena<'column> {
+    pub fn new(ids: &'column AtomicU32, expected: usize) -> Self {
+        Self { ids, expected, open: None, full: Vec::new() }
+    }
+
+    /// Lends room for `bytes` to `fill`, which initialises its front and says how many of
+    /// those bytes to keep. A block is at most [`BLOCK_BYTES`] or one row.
+    pub fn write(
+        &mut self,
+        bytes: usize,
+        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize>,
+    ) -> Result<Place> {
+        let fits = self.open.as_mut().is_some_and(|(_, block)| block.spare().len() >= bytes);
+        if !fits && bytes > BLOCK_BYTES / 4 {
+            return self.write_alone(bytes, fill);
+        }
+        if !fits {
+            let block = self.next_block(bytes)?;
+            let id = self.ids.fetch_add(1, Ordering::Relaxed);
+            self.full.extend(self.open.replace((id, block)));
+        }
+        match &mut self.open {
+            Some((id, block)) => {
+                let offset = block.len;
+                block.len += fill(&mut block.spare()[..bytes])?;
+                Ok(Place { block: *id, offset: offset as u32 })
+            }
+            None => Err(Error::OutOfMemory { bytes: bytes as u64 }),
+        }
+    }
+
+    /// A row too large to share a block gets its own; the open block waits for small ones.
+    fn write_alone(
+        &mut self,
+        bytes: usize,
+        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize>,
+    ) -> Result<Place> {
+        let mut block = Block::new(bytes)?;
+        block.len = fill(&mut block.spare()[..bytes])?;
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        self.full.push((id, block.compact()?));
+        Ok(Place { block: id, offset: 0 })
+    }
+
+    fn next_block(&mut self, bytes: usize) -> Result<Block> {
+        let capacity = match self.expected.max(bytes) {
+            wanted if wanted > BLOCK_BYTES / 4 => BLOCK_BYTES,
+            wanted => wanted,
+        };
+        self.expected = self.expected.saturating_sub(capacity).max(64 << 10);
+        Block::new(capacity)
+    }
+
+    /// The blocks and their ids.
+    pub fn finish(mut self) -> Result<Vec<(u32, Block)>> {
+        if let Some((id, block)) = self.open.take() {
+            self.full.push((id, block.compact()?));
+        }
+        Ok(self.full)
+    }
+}

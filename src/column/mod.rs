@@ -1,0 +1,55 @@
+//! The column engine: rows in, column out, on all cores.
+//!
+//! ```text
+//! chunks of rows -> spans of about a millisecond -> workers -> blocks and views -> column
+//! ```
+//!
+//! Rows are cut into spans by bytes, not by count, so that a column of one huge and a
+//! million tiny values keeps every core busy. Workers take spans from one queue, run each
+//! row through the codec's kernel straight into an arena, and write the row's view into
+//! the span's own slice of the result, so order needs no care and nothing is copied.
+//!
+//! Which error a column reports does not depend on timing: every row before the first bad
+//! one has been tried. The engine knows no Arrow, Polars or Python; it sees rows through
+//! [`Rows`] and [`Payloads`].
+
+mod compress;
+mod decompress;
+mod job;
+mod memory;
+pub mod pool;
+mod view;
+
+pub use compress::{Compressed, compress};
+pub use decompress::{Decompress, Decompressed, decompress};
+pub use memory::{BLOCK_BYTES, Block, KEPT_BYTES};
+pub use view::{VIEW_MAX_BYTES, View, ViewColumn};
+
+use crate::error::Error;
+use crate::manifest::Manifest;
+
+/// One chunk of a column of byte strings.
+pub trait Rows: Sync {
+    /// The number of rows.
+    fn count(&self) -> usize;
+    /// `None` where the row is null.
+    fn get(&self, row: usize) -> Option<&[u8]>;
+}
+
+/// One chunk of a compressed column.
+pub trait Payloads: Sync {
+    /// The number of rows.
+    fn count(&self) -> usize;
+    fn get(&self, row: usize) -> Payload<'_>;
+}
+
+/// One row of a compressed column.
+pub enum Payload<'a> {
+    Null,
+    /// A payload that no manifest came with.
+    Bare(&'a [u8]),
+    /// A payload and its manifest.
+    Sealed(&'a [u8], Manifest),
+    /// A payload whose manifest is unusable, and why.
+    Unsealed(&'a [u8], Error),
+}

@@ -1,0 +1,135 @@
+//! The one thread pool, and what else lives once per process.
+//!
+//! A forked child has none of its parent's threads, and any lock may have been held by
+//! one of them. So everything hangs off one atomic pointer that is only followed by the
+//! process that made it: a child leaks its parent's state untouched and makes its own.
+
+use std::num::NonZero;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::memory::KeptRegions;
+use crate::error::{Error, Result};
+
+static RUNTIME: AtomicPtr<Runtime> = AtomicPtr::new(null_mut());
+
+/// What `set_num_threads` asked for; 0 while nobody asked. Outlives a fork.
+static REQUESTED: AtomicUsize = AtomicUsize::new(0);
+
+const MAX_THREADS: usize = 1024;
+
+/// The state of one process.
+pub struct Runtime {
+    process: u32,
+    pool: Mutex<Option<Arc<ThreadPool>>>,
+    pub(super) kept: KeptRegions,
+}
+
+impl Runtime {
+    /// This process's state, made at first use.
+    pub fn get() -> &'static Self {
+        let process = std::process::id();
+        let seen = RUNTIME.load(Ordering::Acquire);
+        // SAFETY: what the pointer holds was leaked and so lives for ever; it is shared only.
+        if let Some(runtime) = unsafe { seen.as_ref() }
+            && runtime.process == process
+        {
+            return runtime;
+        }
+        let fresh = Box::into_raw(Box::new(Self {
+            process,
+            pool: Mutex::default(),
+            kept: KeptRegions::default(),
+        }));
+        match RUNTIME.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: leaked just above, shared only from here on.
+            Ok(_) => unsafe { &*fresh },
+            Err(theirs) => {
+                // SAFETY: nobody else has seen `fresh`; `theirs` was leaked by this
+                // process's other thread, for only this process can have changed the pointer.
+                unsafe {
+                    drop(Box::from_raw(fresh));
+                    &*theirs
+                }
+            }
+        }
+    }
+
+    fn pool(&self) -> Result<Arc<ThreadPool>> {
+        let mut slot = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = &*slot {
+            return Ok(Arc::clone(pool));
+        }
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(num_threads()?)
+            .thread_name(|index| format!("s4-codec-{index}"))
+            .build()
+            .map_err(|error| Error::Backend(format!("could not start threads: {error}")))?;
+        Ok(Arc::clone(slot.insert(Arc::new(pool))))
+    }
+}
+
+/// Threads that columns run on: what [`set_num_threads`] said, else `S4_NUM_THREADS`, else
+/// the cores that this process may use.
+pub fn num_threads() -> Result<usize> {
+    match REQUESTED.load(Ordering::Relaxed) {
+        0 => {}
+        requested => return Ok(requested),
+    }
+    match std::env::var("S4_NUM_THREADS") {
+        Ok(text) => match text.trim().parse::<usize>() {
+            Ok(threads) if (1..=MAX_THREADS).contains(&threads) => Ok(threads),
+            _ => Err(Error::Argument(format!(
+                "S4_NUM_THREADS must be a whole number from 1 to {MAX_THREADS}, it is {text:?}"
+            ))),
+        },
+        Err(_) => Ok(std::thread::available_parallelism().map_or(1, NonZero::get)),
+    }
+}
+
+/// Sets the number of threads for columns from now on. Work in flight ends where it runs.
+pub fn set_num_threads(threads: usize) -> Result<()> {
+    if !(1..=MAX_THREADS).contains(&threads) {
+        return Err(Error::Argument(format!(
+            "the number of threads must be from 1 to {MAX_THREADS}, got {threads}"
+        )));
+    }
+    REQUESTED.store(threads, Ordering::Relaxed);
+    let old = Runtime::get().pool.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(old);
+    Ok(())
+}
+
+/// Works off `items` on as many threads as help, each with its own state from `start`, and
+/// returns the states. One item stays on the calling thread.
+pub fn work_off<T: Send, S: Send>(
+    items: Vec<T>,
+    start: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, T) + Sync,
+) -> Result<Vec<S>> {
+    if items.len() <= 1 {
+        let mut state = start();
+        items.into_iter().for_each(|item| work(&mut state, item));
+        return Ok(vec![state]);
+    }
+    let pool = Runtime::get().pool()?;
+    let workers = pool.current_num_threads().min(items.len());
+    let queue = Mutex::new(items.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let states = Mutex::new(Vec::with_capacity(workers));
+    pool.scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|_| {
+                let mut state = start();
+                while let Some(item) = next() {
+                    work(&mut state, item);
+                }
+                states.lock().unwrap_or_else(PoisonError::into_inner).push(state);
+            });
+        }
+    });
+    Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner))
+}

@@ -1,0 +1,124 @@
+//! The one error type, and the one table that says which public exception each error is.
+
+/// The exception classes of the public API. `S4Error` is the base of those that
+/// are about data; Python defines the tree with the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    S4Error,
+    CrcMismatch,
+    SizeMismatch,
+    UnregisteredCodec,
+    ManifestSizeExceedsLimit,
+    Backend,
+    Io,
+    Value,
+    Memory,
+}
+
+impl ErrorClass {
+    /// The name of the Python exception.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::S4Error => "S4Error",
+            Self::CrcMismatch => "S4CrcMismatchError",
+            Self::SizeMismatch => "S4SizeMismatchError",
+            Self::UnregisteredCodec => "S4UnregisteredCodecError",
+            Self::ManifestSizeExceedsLimit => "S4ManifestSizeExceedsLimitError",
+            Self::Backend => "S4BackendError",
+            Self::Io => "S4IoError",
+            Self::Value => "ValueError",
+            Self::Memory => "MemoryError",
+        }
+    }
+}
+
+/// What went wrong, what was expected, and what to do about it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    #[error("{size} bytes exceed the limit of {limit}; raise max_size if the data is trusted")]
+    SizeExceedsLimit { size: u64, limit: u64 },
+
+    #[error(
+        "the result is longer than the limit of {limit} bytes; raise max_size if the data is trusted"
+    )]
+    OutputExceedsLimit { limit: u64 },
+
+    #[error("a value is at most {limit} bytes here, this one has {size}; split it")]
+    ValueTooLong { size: u64, limit: u64 },
+
+    #[error("{codec} payload does not decode: {reason}")]
+    Decode { codec: &'static str, reason: String },
+
+    #[error("{codec} payload decodes to more than its original_size of {original_size} bytes")]
+    DecodesTooLong { codec: &'static str, original_size: u64 },
+
+    #[error("original_size is {expected}, but the payload decodes to {actual} bytes")]
+    SizeMismatch { expected: u64, actual: u64 },
+
+    #[error("original_size is {expected}, but the payload can hold at most {most} bytes")]
+    SizeImpossible { expected: u64, most: u64 },
+
+    #[error("crc32c of the decoded bytes is {actual:#010x}, expected {expected:#010x}")]
+    CrcMismatch { expected: u32, actual: u32 },
+
+    #[error(
+        "invalid UTF-8 at byte {position} of the value; use dtype=pl.Binary for bytes that are not text"
+    )]
+    InvalidUtf8 { position: usize },
+
+    #[error("{0}")]
+    BadManifest(String),
+
+    #[error("{0}")]
+    UnregisteredCodec(String),
+
+    #[error("{0}")]
+    Backend(String),
+
+    #[error("{0}")]
+    Argument(String),
+
+    #[error("could not allocate {bytes} bytes")]
+    OutOfMemory { bytes: u64 },
+
+    #[error(transparent)]
+    Row(Box<RowError>),
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A bad row of a column, with everything needed to find and judge it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{}: row {row} of the {rows} in this batch ({}{context}): {source}",
+    source.class().name(), name.as_ref().map_or(String::new(), |name| format!("{name}, ")))]
+pub struct RowError {
+    /// Position in the batch, from 0.
+    pub row: usize,
+    /// Length of the batch.
+    pub rows: usize,
+    /// What the user's own expression calls the row.
+    pub name: Option<String>,
+    /// Codec, payload length and manifest of the row.
+    pub context: String,
+    pub source: Error,
+}
+
+impl Error {
+    /// The public exception that this error is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::SizeExceedsLimit { .. }
+            | Self::OutputExceedsLimit { .. }
+            | Self::ValueTooLong { .. } => ErrorClass::ManifestSizeExceedsLimit,
+            Self::Decode { .. } | Self::DecodesTooLong { .. } => ErrorClass::Io,
+            Self::SizeMismatch { .. } | Self::SizeImpossible { .. } => ErrorClass::SizeMismatch,
+            Self::CrcMismatch { .. } => ErrorClass::CrcMismatch,
+            Self::InvalidUtf8 { .. } | Self::BadManifest(_) => ErrorClass::S4Error,
+            Self::UnregisteredCodec(_) => ErrorClass::UnregisteredCodec,
+            Self::Backend(_) => ErrorClass::Backend,
+            Self::Argument(_) => ErrorClass::Value,
+            Self::OutOfMemory { .. } => ErrorClass::Memory,
+            Self::Row(row) => row.source.class(),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Codec `cpu-zstd`: zstd frames (RFC 8878) by libzstd.
+//!
+//! Written: one frame that states its content size, without checksum or dictionary id.
+//! Read: any sequence of frames, with or without content size and checksum, with
+//! skippable frames anywhere, and nothing else.
+
+use std::mem::MaybeUninit;
+
+use zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
+use zstd_safe::{CCtx, DCtx, WriteBuf, get_error_name};
+
+use super::{Fault, Kernel, Scratch};
+
+/// A context larger than this is not kept: level 22 on a large value takes over 700 MB.
+const KEPT_CONTEXT_BYTES: usize = 32 << 20;
+
+/// No block decodes to more (RFC 8878, 3.1.1.2.4).
+const BLOCK_MAX: u64 = 128 << 10;
+
+const MAGIC: u32 = 0xFD2F_B528;
+const SKIPPABLE_MAGIC: u32 = 0x184D_2A50;
+
+/// Contexts of one thread, made at first use.
+#[derive(Default)]
+pub struct Contexts {
+    compress: Option<CCtx<'static>>,
+    decompress: Option<DCtx<'static>>,
+}
+
+pub struct Zstd<'a> {
+    level: i32,
+    contexts: &'a mut Contexts,
+}
+
+impl<'a> Zstd<'a> {
+    pub fn new(level: i32, scratch: &'a mut Scratch) -> Self {
+        Self { level, contexts: &mut scratch.zstd }
+    }
+}
+
+impl Kernel for Zstd<'_> {
+    fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
+        Ok(zstd_safe::compress_bound(len))
+    }
+
+    fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        let context = match &mut self.contexts.compress {
+            Some(context) => context,
+            slot => slot.insert(CCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?),
+        };
+        // The one-shot call takes the level and ignores sticky parameters.
+        let written =
+            context.compress(&mut Destination(dst), src, self.level).map_err(
+                |code| match error_code(code) {
+                    ZSTD_ErrorCode::ZSTD_error_memory_allocation => {
+                        Fault::OutOfMemory { bytes: src.len() as u64 }
+                    }
+                    _ => Fault::Library(get_error_name(code).to_string()),
+                },
+            );
+        if self.level > 12 && context.sizeof() > KEPT_CONTEXT_BYTES {
+            self.contexts.compress = None;
+        }
+        written
+    }
+
+    fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
+        decoded_bound(payload)
+    }
+
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        if payload.is_empty() {
+            // libzstd calls no frame at all a success.
+            return Err(Fault::corrupt("the payload is empty"));
+        }
+        let context = match &mut self.contexts.decompress {
+            Some(context) => context,
+            slot => slot.insert(DCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?),
+        };
+        context.decompress(&mut Destination(dst), payload).map_err(|code| match error_code(code) {
+            ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall => Fault::TooLong,
+            ZSTD_ErrorCode::ZSTD_error_memory_allocation => Fault::OutOfMemory { bytes: 0 },
+            _ => Fault::corrupt(get_error_name(code)),
+        })
+    }
+}
+
+fn error_code(code: usize) -> ZSTD_ErrorCode {
+    // SAFETY: a pure function of its argument.
+    unsafe { zstd_sys::ZSTD_getErrorCode(code) }
+}
+
+/// Lets libzstd write into memory that nobody has initialised.
+struct Destination<'a>(&'a mut [MaybeUninit<u8>]);
+
+// SAFETY: the pointer and capacity are those of one exclusively borrowed slice, and
+// `as_slice` claims none of it as initialised.
+unsafe impl WriteBuf for Destination<'_> {
+    fn as_slice(&self) -> &[u8] {
+        &[]
+    }
+    fn capacity(&self) -> usize {
+        self.0.len()
+    }
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+    unsafe fn filled_until(&mut self, _n: usize) {}
+}
+
+/// Walks the headers of every frame and block and adds up the most that each can yield:
+/// raw and RLE blocks state their size, a compressed block yields at most
+/// min(window, 128 KiB), and a frame at most its content size where it states one.
+///
+/// `ZSTD_decompressBound` will not do: it repeats the stated content size, even 4 GiB
+/// over 100 bytes of blocks.
+fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
+    let mut rest = Reader(payload);
+    let mut total = 0u64;
+    while !rest.0.is_empty() {
+        let magic = rest.le(4)? as u32;
+        if magic & !0xF == SKIPPABLE_MAGIC {
+            let len = rest.le(4)?;
+            rest.skip(len)?;
+        } else if magic == MAGIC {
+            total = total.saturating_add(frame_bound(&mut rest)?);
+        } else {
+            let at = payload.len() - rest.0.len() - 4;
+            return Err(Fault::corrupt(format!("no zstd frame starts at byte {at}")));
+        }
+    }
+    Ok(total)
+}
+
+/// Reads one frame after its magic (RFC 8878, 3.1.1.1 and 3.1.1.2).
+fn frame_bound(rest: &mut Reader) -> Result<u64, Fault> {
+    let descriptor = rest.le(1)?;
+    let single_segment = descriptor & 0x20 != 0;
+    let window = if single_segment {
+        None
+    } else {
+        let byte = rest.le(1)?;
+        let base = 1u64 << (10 + (byte >> 3));
+        Some(base + base / 8 * (byte & 7))
+    };
+    rest.skip([0, 1, 2, 4][(descriptor & 3) as usize])?;
+    let content_size = match descriptor >> 6 {
+        0 if single_segment => Some(rest.le(1)?),
+        0 => None,
+        1 => Some(rest.le(2)? + 256),
+        2 => Some(rest.le(4)?),
+        _ => Some(rest.le(8)?),
+    };
+    let block_max = window.or(content_size).map_or(BLOCK_MAX, |window| window.min(BLOCK_MAX));
+
+    let mut blocks = 0u64;
+    loop {
+        let header = rest.le(3)?;
+        let (last, kind, size) = (header & 1 != 0, header >> 1 & 3, header >> 3);
+        match kind {
+            0 => {
+                rest.skip(size)?;
+                blocks += size;
+            }
+            1 => {
+                rest.skip(1)?;
+                blocks += size;
+            }
+            2 => {
+                rest.skip(size)?;
+                blocks += block_max;
+            }
+            _ => return Err(Fault::corrupt("a block has the reserved type")),
+        }
+        if last {
+            break;
+        }
+    }
+    let has_checksum = descriptor & 4 != 0;
+    if has_checksum {
+        rest.skip(4)?;
+    }
+    Ok(content_size.map_or(blocks, |size| size.min(blocks)))
+}
+
+/// Little-endian integers off the front of a slice.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    #[inline]
+    fn le(&mut self, n: usize) -> Result<u64, Fault> {
+        let (bytes, rest) = self.0.split_at_checked(n).ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+    }
+
+    #[inline]
+    fn skip(&mut self, n: u64) -> Result<(), Fault> {
+        let n = usize::try_from(n).map_err(|_| cut())?;
+        self.0 = self.0.get(n..).ok_or_else(cut)?;
+        Ok(())
+    }
+}
+
+fn cut() -> Fault {
+    Fault::corrupt("the payload ends inside a frame")
+}

@@ -1,0 +1,18 @@
+//! Compression codecs for values and columns, in the bytes of the S4 gateway.
+//!
+//! Data flows one way: bytes -> [`kernel`] -> [`column`] -> Polars, Arrow, Python. A layer
+//! knows those before it and none after it; without the feature `python` there are only
+//! the first two, and neither polars nor libpython is needed.
+
+pub mod codec;
+pub mod column;
+pub mod error;
+pub mod kernel;
+pub mod manifest;
+
+#[cfg(feature = "python")]
+mod arrow;
+#[cfg(feature = "python")]
+mod polars;
+#[cfg(feature = "python")]
+mod py;

@@ -1,0 +1,143 @@
+//! The validation path that every codec, value and column shares.
+//!
+//! A manifest travels with each payload and says what it decodes to. [`Manifest::seal`]
+//! makes it when compressing; [`Manifest::admit`] judges its claim before anything is
+//! allocated from it; [`Manifest::decode`] decodes into exactly that much room and
+//! confirms length and crc32c. The order of the checks is that of the S4 wire format.
+
+use std::mem::MaybeUninit;
+
+use crate::codec::Codec;
+use crate::error::{Error, Result};
+use crate::kernel::Kernel;
+
+/// The S4 format's limit of one value, compressed or decoded, unless the caller raises it.
+pub const MAX_ORIGINAL_SIZE: u64 = 5 << 30;
+
+/// The limit of one decoded value that carries no manifest, unless the caller raises it.
+pub const MAX_BARE_SIZE: u64 = 1 << 30;
+
+/// What a payload decodes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Bytes before compression.
+    pub original_size: u64,
+    /// CRC-32C (Castagnoli) of the bytes before compression.
+    pub crc32c: u32,
+}
+
+impl Manifest {
+    /// The manifest of `original`.
+    pub fn seal(original: &[u8]) -> Self {
+        Self { original_size: original.len() as u64, crc32c: crc32c(original) }
+    }
+
+    /// Checks the claim against `limit` and against what `payload` can possibly hold,
+    /// and returns the room to decode into. Nothing is decoded or allocated.
+    pub fn admit(
+        &self,
+        codec: &Codec,
+        kernel: &mut dyn Kernel,
+        payload: &[u8],
+        limit: u64,
+    ) -> Result<usize> {
+        let expected = self.original_size;
+        if expected > limit {
+            return Err(Error::SizeExceedsLimit { size: expected, limit });
+        }
+        let most = kernel.decoded_bound(payload).map_err(|fault| codec.error(fault, expected))?;
+        if expected > most {
+            return Err(Error::SizeImpossible { expected, most });
+        }
+        usize::try_from(expected).map_err(|_| Error::OutOfMemory { bytes: expected })
+    }
+
+    /// Decodes `payload` into `room`, as long as `admit` said, and confirms the result.
+    pub fn decode<'room>(
+        &self,
+        codec: &Codec,
+        kernel: &mut dyn Kernel,
+        payload: &[u8],
+        room: &'room mut [MaybeUninit<u8>],
+    ) -> Result<&'room [u8]> {
+        let written = kernel
+            .decompress(payload, room)
+            .map_err(|fault| codec.error(fault, self.original_size))?;
+        // SAFETY: the kernel initialised the first `written` bytes.
+        let decoded = unsafe { room[..written].assume_init_ref() };
+        self.confirm(decoded)?;
+        Ok(decoded)
+    }
+
+    /// Checks decoded bytes: the length first, then the crc32c.
+    pub fn confirm(&self, decoded: &[u8]) -> Result<()> {
+        let (expected, actual) = (self.original_size, decoded.len() as u64);
+        if actual != expected {
+            return Err(Error::SizeMismatch { expected, actual });
+        }
+        let (expected, actual) = (self.crc32c, crc32c(decoded));
+        if actual != expected {
+            return Err(Error::CrcMismatch { expected, actual });
+        }
+        Ok(())
+    }
+}
+
+/// CRC-32C: reflected polynomial 0x82F63B78, initial value and final xor 0xFFFFFFFF.
+#[inline]
+pub fn crc32c(data: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(data)
+}
+
+/// One value.
+impl Codec {
+    /// Compresses `data` into `payload`, whose content is replaced and whose memory is
+    /// reused.
+    pub fn compress(&self, data: &[u8], payload: &mut Vec<u8>) -> Result<Manifest> {
+        let size = data.len() as u64;
+        if size > MAX_ORIGINAL_SIZE {
+            return Err(Error::ValueTooLong { size, limit: MAX_ORIGINAL_SIZE });
+        }
+        payload.clear();
+        self.with_kernel(|kernel| {
+            let bound =
+                kernel.compress_bound(data.len()).map_err(|fault| self.error(fault, size))?;
+            payload
+                .try_reserve_exact(bound)
+                .map_err(|_| Error::OutOfMemory { bytes: bound as u64 })?;
+            let written = kernel
+                .compress(data, payload.spare_capacity_mut())
+                .map_err(|fault| self.error(fault, size))?;
+            // SAFETY: the kernel initialised the first `written` bytes of the spare capacity,
+            // which is all of it: the vector was cleared.
+            unsafe { payload.set_len(written) };
+            Ok(Manifest::seal(data))
+        })
+    }
+
+    /// The room that `payload` needs, after [`Manifest::admit`].
+    pub fn admit(&self, payload: &[u8], manifest: &Manifest, limit: u64) -> Result<usize> {
+        self.with_kernel(|kernel| manifest.admit(self, kernel, payload, limit))
+    }
+
+    /// Decodes and confirms `payload` in `room`, which `admit` sized.
+    pub fn decode<'room>(
+        &self,
+        payload: &[u8],
+        manifest: &Manifest,
+        room: &'room mut [MaybeUninit<u8>],
+    ) -> Result<&'room [u8]> {
+        self.with_kernel(|kernel| manifest.decode(self, kernel, payload, room))
+    }
+
+    /// Decodes one value of at most `limit` bytes.
+    pub fn decompress(&self, payload: &[u8], manifest: &Manifest, limit: u64) -> Result<Vec<u8>> {
+        let room = self.admit(payload, manifest, limit)?;
+        let mut out = Vec::new();
+        out.try_reserve_exact(room).map_err(|_| Error::OutOfMemory { bytes: room as u64 })?;
+        let len = self.decode(payload, manifest, &mut out.spare_capacity_mut()[..room])?.len();
+        // SAFETY: `decode` returned the first `len` bytes of the spare capacity, initialised.
+        unsafe { out.set_len(len) };
+        Ok(out)
+    }
+}

@@ -1,0 +1,330 @@
+//! The C interface between Polars and its expression plugins, version 0.1: Arrow's C data
+//! interface with a chunk list around it.
+//!
+//! Spoken directly rather than through the `polars` crates, because it is small and stable
+//! (one build serves every Python polars since 1.0), because those crates take ten minutes
+//! to build, and because a column type that they were not built for ends the process. The
+//! source of the layout is the crate `polars-ffi`, module `version_0`.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::ffi::{CString, c_char, c_void};
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, null};
+
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, Field, Fields};
+use serde::de::DeserializeOwned;
+
+use crate::arrow::{array, from_arrow};
+use crate::error::{Error, Result};
+
+/// A column, chunk by chunk.
+pub struct Series {
+    pub field: Field,
+    pub chunks: Vec<ArrayRef>,
+}
+
+impl Series {
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.len()).sum()
+    }
+
+    /// The chunk that holds `row`, and the row's place in it.
+    pub fn locate(&self, mut row: usize) -> Option<(&ArrayRef, usize)> {
+        for chunk in &self.chunks {
+            if row < chunk.len() {
+                return Some((chunk, row));
+            }
+            row -= chunk.len();
+        }
+        None
+    }
+}
+
+/// A series on its way over the interface. Its arrays are moved out by whoever imports it;
+/// `release` frees the boxes around them.
+#[repr(C)]
+pub struct SeriesExport {
+    field: *mut FFI_ArrowSchema,
+    arrays: *mut *mut FFI_ArrowArray,
+    len: usize,
+    release: Option<unsafe extern "C" fn(*mut SeriesExport)>,
+    private_data: *mut c_void,
+}
+
+struct Exported {
+    _schema: Box<FFI_ArrowSchema>,
+    arrays: Box<[*mut FFI_ArrowArray]>,
+}
+
+impl Drop for SeriesExport {
+    fn drop(&mut self) {
+        if let Some(release) = self.release {
+            // SAFETY: the exporter's own function on its own structure, once: it sets
+            // `release` to none.
+            unsafe { release(self) }
+        }
+    }
+}
+
+unsafe extern "C" fn release_export(export: *mut SeriesExport) {
+    // SAFETY: called with a structure that `export` filled, which put a boxed `Exported`
+    // there and boxes into its `arrays`; the arrays themselves are the importer's by now.
+    unsafe {
+        let Some(export) = export.as_mut() else { return };
+        let exported = Box::from_raw(export.private_data.cast::<Exported>());
+        for &array in &exported.arrays {
+            drop(Box::from_raw(array.cast::<ManuallyDrop<FFI_ArrowArray>>()));
+        }
+        export.release = None;
+    }
+}
+
+fn export(field: &Field, chunk: &ArrayRef) -> Result<SeriesExport> {
+    let mut schema = Box::new(FFI_ArrowSchema::try_from(field).map_err(from_arrow)?);
+    let array = Box::into_raw(Box::new(FFI_ArrowArray::new(&chunk.to_data())));
+    let mut arrays = vec![array].into_boxed_slice();
+    Ok(SeriesExport {
+        field: &mut *schema,
+        arrays: arrays.as_mut_ptr(),
+        len: 1,
+        release: Some(release_export),
+        private_data: Box::into_raw(Box::new(Exported { _schema: schema, arrays })).cast(),
+    })
+}
+
+/// # Safety
+/// `export` is a valid export whose arrays nobody has moved out yet.
+unsafe fn import(export: SeriesExport) -> Result<Series> {
+    // SAFETY: by the caller's word the pointers are valid for `len` arrays; each array is
+    // moved out once, and `export` frees only their boxes when it drops.
+    let (schema, arrays) = unsafe {
+        let arrays: Vec<FFI_ArrowArray> = match export.len {
+            0 => Vec::new(),
+            len => std::slice::from_raw_parts(export.arrays, len)
+                .iter()
+                .map(|&array| ptr::read(array))
+                .collect(),
+        };
+        (&*export.field, arrays)
+    };
+    let field = field(schema)?;
+    let chunks = arrays.into_iter().map(|mut chunk| {
+        // SAFETY: `RawArray` is how the C interface lays out an array, and its children
+        // are Polars' own.
+        unsafe { without_null_buffers(ptr::from_mut(&mut chunk).cast(), field.data_type()) };
+        // SAFETY: Polars keeps to the Arrow layout of the type that it stated.
+        let data = unsafe { from_ffi_and_data_type(chunk, field.data_type().clone()) };
+        data.map(array).map_err(from_arrow)
+    });
+    let chunks = chunks.collect::<Result<_>>()?;
+    Ok(Series { field, chunks })
+}
+
+/// The front of `struct ArrowArray` in Arrow's C data interface.
+#[repr(C)]
+struct RawArray {
+    length: i64,
+    null_count: i64,
+    offset: i64,
+    n_buffers: i64,
+    n_children: i64,
+    buffers: *mut *const c_void,
+    children: *mut *mut RawArray,
+}
+
+/// Polars gives arrays of type Null a validity buffer, which Arrow says they do not have.
+///
+/// # Safety
+/// `array` is a valid array of type `data_type`.
+unsafe fn without_null_buffers(array: *mut RawArray, data_type: &DataType) {
+    // SAFETY: by the caller's word, for this array and its children.
+    unsafe {
+        match data_type {
+            DataType::Null => (*array).n_buffers = 0,
+            DataType::Struct(fields) if (*array).n_children == fields.len() as i64 => {
+                for (i, field) in fields.iter().enumerate() {
+                    without_null_buffers(*(*array).children.add(i), field.data_type());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A field over the interface; a type that Arrow lacks is an error that names it.
+fn field(schema: &FFI_ArrowSchema) -> Result<Field> {
+    let name = schema.name().unwrap_or_default();
+    Ok(Field::new(name, data_type(schema)?, true))
+}
+
+fn data_type(schema: &FFI_ArrowSchema) -> Result<DataType> {
+    match schema.format() {
+        // Polars' own names of 128-bit integers, which are laid out as such a decimal.
+        "_pli128" | "_plu128" => Ok(DataType::Decimal128(38, 0)),
+        "+s" => schema.children().map(field).collect::<Result<Fields>>().map(DataType::Struct),
+        _ => DataType::try_from(schema).map_err(from_arrow),
+    }
+}
+
+thread_local! {
+    static LAST_ERROR: RefCell<CString> = RefCell::default();
+}
+
+fn set_last_error(message: &str) {
+    // C strings end at the first NUL, so a NUL in a message is shown instead.
+    let message = CString::new(message.replace('\0', "\\0")).unwrap_or_default();
+    LAST_ERROR.set(message);
+}
+
+/// # Safety
+/// The text lives until the next failure on this thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _polars_plugin_get_last_error_message() -> *const c_char {
+    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(null())
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn _polars_plugin_get_version() -> u32 {
+    let (major, minor) = (0, 1);
+    (major << 16) + minor
+}
+
+/// Runs `work`; a failure or a panic becomes the thread's last error.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Some(value),
+        Ok(Err(error @ Error::Row(_))) => set_last_error(&error.to_string()),
+        Ok(Err(error)) => set_last_error(&format!("{}: {error}", error.class().name())),
+        Err(panic) => set_last_error(&format!(
+            "S4BackendError: internal error, please report it: {}",
+            panic_text(&*panic)
+        )),
+    }
+    None
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// # Safety
+/// `kwargs` points to `len` bytes.
+unsafe fn options<K: DeserializeOwned>(kwargs: *const u8, len: usize) -> Result<K> {
+    // SAFETY: the caller's word; an empty slice needs no pointer.
+    let pickled = if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(kwargs, len) } };
+    serde_pickle::from_slice(pickled, Default::default())
+        .map_err(|error| Error::Argument(format!("unreadable plugin options: {error}")))
+}
+
+/// One expression: what it makes of its inputs' types, and of its inputs.
+pub trait Expression {
+    type Options: DeserializeOwned;
+    fn output_type(inputs: &[Field], options: &Self::Options) -> Result<DataType>;
+    fn evaluate(inputs: &[Series], options: &Self::Options) -> Result<ArrayRef>;
+}
+
+/// # Safety
+/// The arguments are those that Polars calls a plugin's field function with.
+pub unsafe fn field_call<E: Expression>(
+    fields: *const FFI_ArrowSchema,
+    len: usize,
+    returned: *mut FFI_ArrowSchema,
+    kwargs: *const u8,
+    kwargs_len: usize,
+) {
+    let out = guarded(|| {
+        // SAFETY: Polars lends `len` schemas and `kwargs_len` bytes for the call.
+        let (fields, options) = unsafe {
+            (std::slice::from_raw_parts(fields, len), options::<E::Options>(kwargs, kwargs_len)?)
+        };
+        let fields = fields.iter().map(field).collect::<Result<Vec<_>>>()?;
+        let data_type = E::output_type(&fields, &options)?;
+        let name = fields.first().map_or("", |field| field.name());
+        FFI_ArrowSchema::try_from(Field::new(name, data_type, true)).map_err(from_arrow)
+    });
+    if let Some(out) = out {
+        // SAFETY: Polars passes an empty schema to be overwritten.
+        unsafe { ptr::write(returned, out) };
+    }
+}
+
+/// # Safety
+/// The arguments are those that Polars calls a plugin's expression with.
+pub unsafe fn expression_call<E: Expression>(
+    inputs: *mut SeriesExport,
+    len: usize,
+    kwargs: *const u8,
+    kwargs_len: usize,
+    returned: *mut SeriesExport,
+) {
+    let out = guarded(|| {
+        // SAFETY: Polars hands over `len` exports and forgets them; every one is read,
+        // and so owned and released here, before any of them can fail.
+        let inputs: Vec<SeriesExport> =
+            (0..len).map(|i| unsafe { ptr::read(inputs.add(i)) }).collect();
+        // Import them all before judging any: what is not imported is not released.
+        // SAFETY: each export is imported once.
+        let inputs: Vec<_> = inputs.into_iter().map(|input| unsafe { import(input) }).collect();
+        let inputs = inputs.into_iter().collect::<Result<Vec<_>>>()?;
+        // SAFETY: Polars lends `kwargs_len` bytes for the call.
+        let options = unsafe { options::<E::Options>(kwargs, kwargs_len)? };
+        let name = inputs.first().map_or("", |input| input.field.name());
+        let out = E::evaluate(&inputs, &options)?;
+        export(&Field::new(name, out.data_type().clone(), true), &out)
+    });
+    if let Some(out) = out {
+        // SAFETY: Polars passes an empty export to be overwritten.
+        unsafe { ptr::write(returned, out) };
+    }
+}
+
+/// Exports an [`Expression`] under the two symbols that Polars looks up.
+macro_rules! export_expression {
+    ($expression:ty, $evaluate:ident, $field:ident) => {
+        /// # Safety
+        /// Called by Polars, with its own arguments.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $evaluate(
+            inputs: *mut $crate::polars::ffi::SeriesExport,
+            len: usize,
+            kwargs: *const u8,
+            kwargs_len: usize,
+            returned: *mut $crate::polars::ffi::SeriesExport,
+            _context: *mut std::ffi::c_void,
+        ) {
+            // SAFETY: Polars' own arguments, passed on.
+            unsafe {
+                $crate::polars::ffi::expression_call::<$expression>(
+                    inputs, len, kwargs, kwargs_len, returned,
+                );
+            }
+        }
+
+        /// # Safety
+        /// Called by Polars, with its own arguments.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $field(
+            fields: *mut arrow_array::ffi::FFI_ArrowSchema,
+            len: usize,
+            returned: *mut arrow_array::ffi::FFI_ArrowSchema,
+            kwargs: *const u8,
+            kwargs_len: usize,
+        ) {
+            // SAFETY: Polars' own arguments, passed on.
+            unsafe {
+                $crate::polars::ffi::field_call::<$expression>(
+                    fields, len, returned, kwargs, kwargs_len,
+                );
+            }
+        }
+    };
+}
+pub(crate) use export_expression;

@@ -1,0 +1,82 @@
+//! Bytes in from any Python buffer, bytes out without a second copy.
+
+use std::mem::MaybeUninit;
+
+use pyo3::buffer::PyUntypedBuffer;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// An argument: any object with a C-contiguous buffer, of any item type.
+pub enum Bytes<'py> {
+    Bytes(Borrowed<'py, 'py, PyBytes>),
+    Buffer(PyUntypedBuffer),
+}
+
+impl Bytes<'_> {
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes.as_bytes(),
+            Self::Buffer(buffer) if buffer.len_bytes() == 0 => &[],
+            // SAFETY: the exporter keeps `len_bytes` contiguous bytes there until the view
+            // is released, which happens when this drops. That nobody writes to them
+            // meanwhile is what the documentation asks of the caller.
+            Self::Buffer(buffer) => unsafe {
+                std::slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes())
+            },
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Bytes<'a>
+where
+    'py: 'a,
+{
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self::Bytes(bytes));
+        }
+        let buffer = PyUntypedBuffer::get(&object).map_err(|error| {
+            if error.is_instance_of::<PyBufferError>(object.py())
+                || !error.is_instance_of::<PyTypeError>(object.py())
+            {
+                return error;
+            }
+            let found = object.get_type().name().map_or("?".into(), |name| name.to_string());
+            PyTypeError::new_err(format!(
+                "a bytes-like object is required (bytes, bytearray, memoryview, array, mmap), not {found:?}"
+            ))
+        })?;
+        if !buffer.is_c_contiguous() {
+            return Err(PyBufferError::new_err(
+                "the buffer is not C-contiguous; copy it first, for example with bytes(data)",
+            ));
+        }
+        Ok(Self::Buffer(buffer))
+    }
+}
+
+/// A `bytes` object of `len` bytes that `fill` initialises with the GIL released.
+pub fn new_bytes<'py, E: Send>(
+    py: Python<'py>,
+    len: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<(), E> + Send,
+    raise: impl FnOnce(E) -> PyErr,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let size = ffi::Py_ssize_t::try_from(len).map_err(|_| {
+        pyo3::exceptions::PyMemoryError::new_err(format!("could not allocate {len} bytes"))
+    })?;
+    // SAFETY: with a null pointer the object is made uninitialised; nothing but this
+    // function knows it before `fill` has succeeded, and it is `bytes` by construction.
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
+        let bytes = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>();
+        let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<MaybeUninit<u8>>();
+        let room = std::slice::from_raw_parts_mut(start, len);
+        py.detach(|| fill(room)).map_err(raise)?;
+        Ok(bytes)
+    }
+}

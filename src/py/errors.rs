@@ -1,0 +1,97 @@
+//! The exception tree, and the one place where an error becomes an exception.
+
+use pyo3::create_exception;
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::error::{Error, ErrorClass};
+
+create_exception!(
+    s4_codec,
+    S4Error,
+    PyValueError,
+    "Data is not what it must be; base of the errors about data."
+);
+create_exception!(
+    s4_codec,
+    S4CrcMismatchError,
+    S4Error,
+    "The decoded bytes do not have the stated crc32c."
+);
+create_exception!(
+    s4_codec,
+    S4SizeMismatchError,
+    S4Error,
+    "The payload holds fewer bytes than original_size says."
+);
+create_exception!(
+    s4_codec,
+    S4CodecMismatchError,
+    S4Error,
+    "The payload was made by another codec."
+);
+create_exception!(
+    s4_codec,
+    S4UnregisteredCodecError,
+    S4Error,
+    "The codec is unknown or not available here."
+);
+create_exception!(
+    s4_codec,
+    S4ManifestSizeExceedsLimitError,
+    S4Error,
+    "A size is above the limit; max_size raises it."
+);
+create_exception!(
+    s4_codec,
+    S4ManifestSizeMismatchError,
+    S4Error,
+    "The payload is not as long as its manifest says."
+);
+create_exception!(s4_codec, S4FrameError, S4Error, "The bytes are not S4F2 frames.");
+create_exception!(s4_codec, S4IndexError, S4Error, "The bytes are not an S4IX sidecar.");
+create_exception!(
+    s4_codec,
+    S4BackendError,
+    PyRuntimeError,
+    "A codec's library or device failed or is missing."
+);
+create_exception!(
+    s4_codec,
+    S4IoError,
+    PyOSError,
+    "The payload does not decode: cut, damaged, or longer than original_size."
+);
+
+/// Puts the exceptions into the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("S4Error", py.get_type::<S4Error>())?;
+    module.add("S4CrcMismatchError", py.get_type::<S4CrcMismatchError>())?;
+    module.add("S4SizeMismatchError", py.get_type::<S4SizeMismatchError>())?;
+    module.add("S4CodecMismatchError", py.get_type::<S4CodecMismatchError>())?;
+    module.add("S4UnregisteredCodecError", py.get_type::<S4UnregisteredCodecError>())?;
+    module
+        .add("S4ManifestSizeExceedsLimitError", py.get_type::<S4ManifestSizeExceedsLimitError>())?;
+    module.add("S4ManifestSizeMismatchError", py.get_type::<S4ManifestSizeMismatchError>())?;
+    module.add("S4FrameError", py.get_type::<S4FrameError>())?;
+    module.add("S4IndexError", py.get_type::<S4IndexError>())?;
+    module.add("S4BackendError", py.get_type::<S4BackendError>())?;
+    module.add("S4IoError", py.get_type::<S4IoError>())
+}
+
+/// The exception that `error` is.
+pub fn raise(error: Error) -> PyErr {
+    let message = error.to_string();
+    match error.class() {
+        ErrorClass::S4Error => S4Error::new_err(message),
+        ErrorClass::CrcMismatch => S4CrcMismatchError::new_err(message),
+        ErrorClass::SizeMismatch => S4SizeMismatchError::new_err(message),
+        ErrorClass::UnregisteredCodec => S4UnregisteredCodecError::new_err(message),
+        ErrorClass::ManifestSizeExceedsLimit => S4ManifestSizeExceedsLimitError::new_err(message),
+        ErrorClass::Backend => S4BackendError::new_err(message),
+        ErrorClass::Io => S4IoError::new_err(message),
+        ErrorClass::Value => PyValueError::new_err(message),
+        ErrorClass::Memory => PyMemoryError::new_err(message),
+    }
+}

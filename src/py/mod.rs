@@ -1,0 +1,50 @@
+//! The Python module: arguments in, the core, results out. Docstrings live in the stubs.
+
+mod buffer;
+mod codec;
+mod errors;
+
+use pyo3::prelude::*;
+
+use crate::column::pool;
+use errors::raise;
+
+/// Compression codecs for values and columns, in the bytes of the S4 gateway.
+#[pymodule(name = "s4_codec")]
+fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    errors::register(module)?;
+    codec::register(module)?;
+    module.add_function(wrap_pyfunction!(crc32c, module)?)?;
+    module.add_function(wrap_pyfunction!(gpu_available, module)?)?;
+    module.add_function(wrap_pyfunction!(gpu_status, module)?)?;
+    module.add_function(wrap_pyfunction!(num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
+    Ok(())
+}
+
+#[pyfunction]
+fn crc32c(py: Python<'_>, data: buffer::Bytes<'_>) -> u32 {
+    let data = data.as_slice();
+    py.detach(|| crate::manifest::crc32c(data))
+}
+
+#[pyfunction]
+fn gpu_available() -> bool {
+    false
+}
+
+#[pyfunction]
+fn gpu_status() -> &'static str {
+    "not available: this version of s4-codec has no GPU codecs"
+}
+
+#[pyfunction]
+fn num_threads() -> PyResult<usize> {
+    pool::num_threads().map_err(raise)
+}
+
+#[pyfunction]
+fn set_num_threads(py: Python<'_>, n: i64) -> PyResult<()> {
+    py.detach(|| pool::set_num_threads(usize::try_from(n).unwrap_or(0))).map_err(raise)
+}
