@@ -1,6 +1,6 @@
 //! Columns of values -> columns of payloads with their manifests.
 
-use super::job::{Job, Worker, plan, zeroed};
+use super::job::{Job, Spans, Worker, zeroed};
 use super::view::write_row;
 use super::{Rows, VIEW_MAX_BYTES, View, ViewColumn, pool};
 use crate::codec::Codec;
@@ -23,23 +23,19 @@ pub fn compress<C: Rows>(codec: &Codec, chunks: &[C]) -> Result<Compressed> {
         original_size: zeroed(rows)?,
         crc32c: zeroed(rows)?,
     };
-    let lens =
-        chunks.iter().map(|chunk| (chunk.count(), |row| chunk.get(row).map_or(0, <[u8]>::len)));
-    let (spans, cost) = plan(lens);
-
+    let spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
+        chunks[chunk].get(row).map_or(0, <[u8]>::len)
+    });
     let mut out =
         (&mut column.payload.views[..], &mut column.original_size[..], &mut column.crc32c[..]);
-    let work = spans
-        .into_iter()
-        .map(|span| {
-            let n = span.rows.len();
-            let views = out.0.split_off_mut(..n).unwrap_or_default();
-            let sizes = out.1.split_off_mut(..n).unwrap_or_default();
-            let crcs = out.2.split_off_mut(..n).unwrap_or_default();
-            (span, views, sizes, crcs)
-        })
-        .collect();
-    let job = Job::new(rows, cost);
+    let work = spans.map(|span| {
+        let n = span.rows.len();
+        let views = out.0.split_off_mut(..n).unwrap_or_default();
+        let sizes = out.1.split_off_mut(..n).unwrap_or_default();
+        let crcs = out.2.split_off_mut(..n).unwrap_or_default();
+        (span, views, sizes, crcs)
+    });
+    let job = Job::new(rows);
     let workers = pool::work_off(
         work,
         || job.worker(),

@@ -1,6 +1,6 @@
 //! Columns of payloads, with or without manifests -> columns of values.
 
-use super::job::{Job, SPAN_COST, Worker, plan, zeroed};
+use super::job::{Job, SPAN_COST, Spans, Worker, zeroed};
 use super::view::write_row;
 use super::{BLOCK_BYTES, Payload, Payloads, VIEW_MAX_BYTES, View, ViewColumn, pool};
 use crate::codec::Codec;
@@ -31,18 +31,14 @@ pub struct Decompress {
 pub fn decompress<C: Payloads>(how: &Decompress, chunks: &[C]) -> Result<Decompressed> {
     let rows = chunks.iter().map(C::count).sum();
     let mut views: Vec<View> = zeroed(rows)?;
-    let lens = chunks.iter().map(|chunk| (chunk.count(), |row| likely_len(chunk.get(row))));
-    let (spans, cost) = plan(lens);
-
+    let spans =
+        Spans::new(chunks.iter().map(C::count), |chunk, row| likely_len(chunks[chunk].get(row)));
     let mut out = &mut views[..];
-    let work = spans
-        .into_iter()
-        .map(|span| {
-            let views = out.split_off_mut(..span.rows.len()).unwrap_or_default();
-            (span, views)
-        })
-        .collect();
-    let job = Job::new(rows, cost);
+    let work = spans.map(|span| {
+        let views = out.split_off_mut(..span.rows.len()).unwrap_or_default();
+        (span, views)
+    });
+    let job = Job::new(rows);
     let workers = pool::work_off(
         work,
         || job.worker(),

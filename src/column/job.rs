@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::memory::{Arena, Block};
-use super::pool;
 use crate::error::{Error, Result, RowError};
 
 /// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
@@ -30,35 +29,49 @@ pub struct Span {
     pub rows: Range<usize>,
     /// Position of the first of them in the column.
     pub first: usize,
+    /// What the rows will likely take.
+    pub bytes: usize,
 }
 
-/// Cuts chunks, each given by its length and the bytes of a row, into spans of about
-/// [`SPAN_COST`]; says also how many bytes all rows have together.
-pub fn plan<F: Fn(usize) -> usize>(chunks: impl Iterator<Item = (usize, F)>) -> (Vec<Span>, usize) {
-    let (mut spans, mut total, mut first) = (Vec::new(), 0usize, 0);
-    for (chunk, (rows, bytes)) in chunks.enumerate() {
-        let (mut start, mut cost) = (0, 0usize);
-        for row in 0..rows {
-            let bytes = bytes(row);
-            total = total.saturating_add(bytes);
-            cost = cost.saturating_add(bytes).saturating_add(ROW_COST);
-            if cost >= SPAN_COST {
-                spans.push(Span { chunk, rows: start..row + 1, first: first + start });
-                (start, cost) = (row + 1, 0);
-            }
-        }
-        if start < rows {
-            spans.push(Span { chunk, rows: start..rows, first: first + start });
-        }
-        first += rows;
+/// Cuts chunks into spans of about [`SPAN_COST`], each only when a worker asks for it.
+pub struct Spans<F> {
+    /// Rows of each chunk.
+    chunks: Vec<usize>,
+    /// Bytes of a row, by chunk and place in it.
+    bytes: F,
+    chunk: usize,
+    row: usize,
+    first: usize,
+}
+
+impl<F: Fn(usize, usize) -> usize> Spans<F> {
+    pub fn new(chunks: impl Iterator<Item = usize>, bytes: F) -> Self {
+        Self { chunks: chunks.collect(), bytes, chunk: 0, row: 0, first: 0 }
     }
-    (spans, total)
+}
+
+impl<F: Fn(usize, usize) -> usize> Iterator for Spans<F> {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        while *self.chunks.get(self.chunk)? == self.row {
+            (self.chunk, self.row) = (self.chunk + 1, 0);
+        }
+        let (chunk, start, rows) = (self.chunk, self.row, self.chunks[self.chunk]);
+        let (mut bytes, mut end) = (0usize, start);
+        while end < rows && bytes.saturating_add((end - start) * ROW_COST) < SPAN_COST {
+            bytes = bytes.saturating_add((self.bytes)(chunk, end));
+            end += 1;
+        }
+        let first = self.first;
+        (self.row, self.first) = (end, first + end - start);
+        Some(Span { chunk, rows: start..end, first, bytes })
+    }
 }
 
 /// What the workers on one column share.
 pub struct Job {
     rows: usize,
-    expected_per_worker: usize,
     block_ids: AtomicU32,
     /// The lowest bad row so far; spans after it need not run.
     first_bad: AtomicUsize,
@@ -73,19 +86,13 @@ pub struct Worker<'job> {
 }
 
 impl Job {
-    pub fn new(rows: usize, bytes: usize) -> Self {
-        let workers = if bytes < SPAN_COST { 1 } else { pool::num_threads().unwrap_or(1) };
-        Self {
-            rows,
-            expected_per_worker: bytes / workers,
-            block_ids: AtomicU32::new(0),
-            first_bad: AtomicUsize::new(usize::MAX),
-        }
+    pub fn new(rows: usize) -> Self {
+        Self { rows, block_ids: AtomicU32::new(0), first_bad: AtomicUsize::new(usize::MAX) }
     }
 
     pub fn worker(&self) -> Worker<'_> {
         Worker {
-            arena: Arena::new(&self.block_ids, self.expected_per_worker),
+            arena: Arena::new(&self.block_ids),
             bad_rows: Vec::new(),
             failed: None,
             grown: Vec::new(),
@@ -102,6 +109,8 @@ impl Job {
         if span.first > self.first_bad.load(Ordering::Relaxed) {
             return;
         }
+        let is_whole_column = span.rows.len() == self.rows;
+        worker.arena.expect(if is_whole_column { span.bytes } else { usize::MAX });
         for (i, row) in span.rows.clone().enumerate() {
             if let Err((source, context)) = work(worker, i, row) {
                 let row = span.first + i;

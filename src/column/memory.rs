@@ -164,15 +164,20 @@ pub struct Place {
 pub struct Arena<'column> {
     /// Numbers the column's blocks as its workers open them.
     ids: &'column AtomicU32,
-    /// Bytes that this worker still expects to write; sizes its next block.
+    /// Bytes that are still to come; sizes the next block.
     expected: usize,
     open: Option<(u32, Block)>,
     full: Vec<(u32, Block)>,
 }
 
 impl<'column> Arena<'column> {
-    pub fn new(ids: &'column AtomicU32, expected: usize) -> Self {
-        Self { ids, expected, open: None, full: Vec::new() }
+    pub fn new(ids: &'column AtomicU32) -> Self {
+        Self { ids, expected: usize::MAX, open: None, full: Vec::new() }
+    }
+
+    /// Says how many bytes are to come, so that a small column gets a small block.
+    pub fn expect(&mut self, bytes: usize) {
+        self.expected = bytes;
     }
 
     /// Lends room for `bytes` to `fill`, which initialises its front and says how many of
@@ -219,7 +224,6 @@ impl<'column> Arena<'column> {
             wanted if wanted > BLOCK_BYTES / 4 => BLOCK_BYTES,
             wanted => wanted,
         };
-        self.expected = self.expected.saturating_sub(capacity).max(64 << 10);
         Block::new(capacity)
     }
 

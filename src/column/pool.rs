@@ -104,24 +104,26 @@ pub fn set_num_threads(threads: usize) -> Result<()> {
 }
 
 /// Works off `items` on as many threads as help, each with its own state from `start`, and
-/// returns the states. One item stays on the calling thread.
+/// returns the states. Items are drawn as threads come for them; a single one stays on the
+/// calling thread.
 pub fn work_off<T: Send, S: Send>(
-    items: Vec<T>,
+    mut items: impl Iterator<Item = T> + Send,
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, T) + Sync,
 ) -> Result<Vec<S>> {
-    if items.len() <= 1 {
+    let first = items.next();
+    let second = items.next();
+    if second.is_none() {
         let mut state = start();
-        items.into_iter().for_each(|item| work(&mut state, item));
+        first.into_iter().for_each(|item| work(&mut state, item));
         return Ok(vec![state]);
     }
     let pool = Runtime::get().pool()?;
-    let workers = pool.current_num_threads().min(items.len());
-    let queue = Mutex::new(items.into_iter());
+    let queue = Mutex::new(first.into_iter().chain(second).chain(items));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let states = Mutex::new(Vec::with_capacity(workers));
+    let states = Mutex::new(Vec::new());
     pool.scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..pool.current_num_threads() {
             scope.spawn(|_| {
                 let mut state = start();
                 while let Some(item) = next() {
