@@ -12,7 +12,7 @@ Importing this module also registers the namespace ``s4`` on ``pl.Expr`` and ``p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import polars as pl
 from polars.plugins import register_plugin_function
@@ -23,11 +23,18 @@ from .s4_codec import Codec, CpuZstd
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from polars._typing import IntoExpr
+    from polars._typing import IntoExpr, PolarsDataType
 
 __all__ = ["compress", "decompress"]
 
 _PLUGIN = _native.__file__
+
+
+class _DecompressOptions(TypedDict, total=False):
+    dtype: PolarsDataType
+    on_error: Literal["raise", "null"]
+    max_size: int | None
+    row: IntoExpr | None
 
 
 def _call(name: str, inputs: Iterable[pl.Expr], options: dict[str, Any]) -> pl.Expr:
@@ -78,7 +85,7 @@ def decompress(
     expr: IntoExpr,
     codec: Codec | str = CpuZstd(),
     *,
-    dtype: type[pl.Binary | pl.String] | pl.Binary | pl.String = pl.Binary,
+    dtype: PolarsDataType = pl.Binary,
     on_error: Literal["raise", "null"] = "raise",
     max_size: int | None = None,
     row: IntoExpr | None = None,
@@ -148,7 +155,9 @@ class ExprNamespace:
         """See :func:`s4_codec.polars.compress`."""
         return compress(self._expr, codec)
 
-    def decompress(self, codec: Codec | str = CpuZstd(), **options: Any) -> pl.Expr:
+    def decompress(
+        self, codec: Codec | str = CpuZstd(), **options: Unpack[_DecompressOptions]
+    ) -> pl.Expr:
         """See :func:`s4_codec.polars.decompress`."""
         return decompress(self._expr, codec, **options)
 
@@ -164,6 +173,8 @@ class SeriesNamespace:
         """See :func:`s4_codec.polars.compress`."""
         return pl.select(compress(pl.lit(self._series), codec)).to_series()
 
-    def decompress(self, codec: Codec | str = CpuZstd(), **options: Any) -> pl.Series:
+    def decompress(
+        self, codec: Codec | str = CpuZstd(), **options: Unpack[_DecompressOptions]
+    ) -> pl.Series:
         """See :func:`s4_codec.polars.decompress`."""
         return pl.select(decompress(pl.lit(self._series), codec, **options)).to_series()

@@ -1,0 +1,201 @@
+//! Columns: the engine against the codecs value by value.
+
+mod common;
+
+use common::{Packed, PackedRows, Values, codec, codecs, noise, pack, rows_of, text};
+use s4_codec::codec::Codec;
+use s4_codec::column::{BLOCK_BYTES, Decompress, compress, decompress, pool};
+use s4_codec::error::{Error, ErrorClass, RowError};
+use s4_codec::manifest::Manifest;
+
+fn how(codec: &Codec) -> Decompress {
+    Decompress { codec: codec.clone(), max_size: None, utf8: false, null_on_error: false }
+}
+
+/// Rows of every size with nulls between, enough for several spans and threads.
+fn rows() -> Vec<Option<Vec<u8>>> {
+    let mut rows: Vec<_> = (0..6000).map(|i| (i % 11 != 3).then(|| text(i * 7919 % 400))).collect();
+    rows.push(Some(text(3 * BLOCK_BYTES)));
+    rows.push(Some(noise(BLOCK_BYTES / 2)));
+    rows.push(None);
+    rows.extend((0..1000).map(|i| Some(noise(i % 40))));
+    rows
+}
+
+fn sealed(codec: &Codec, value: &[u8]) -> Packed {
+    let (payload, manifest) = pack(codec, value);
+    Packed::Sealed(payload, manifest)
+}
+
+fn bad_row(error: Error) -> RowError {
+    match error {
+        Error::Row(row) => *row,
+        other => panic!("not a row's error: {other}"),
+    }
+}
+
+#[test]
+fn columns_round_trip_however_chunked() {
+    let rows = rows();
+    for codec in codecs() {
+        for chunk in [1, 999, rows.len()] {
+            let chunks: Vec<_> = rows.chunks(chunk).map(|rows| Values(rows.to_vec())).collect();
+            let packed = compress(&codec, &chunks).expect("compresses");
+            let payloads = rows_of(&packed.payload);
+            assert_eq!(payloads.len(), rows.len());
+            let sealed = |i: usize, payload: &Vec<u8>| {
+                let (original_size, crc32c) = (packed.original_size[i], packed.crc32c[i]);
+                match &rows[i] {
+                    None => Packed::Null,
+                    Some(value) => {
+                        let manifest = Manifest { original_size, crc32c };
+                        assert_eq!(manifest, Manifest::seal(value));
+                        Packed::Sealed(payload.clone(), manifest)
+                    }
+                }
+            };
+            let sealed: Vec<_> = payloads.iter().enumerate().map(|(i, p)| sealed(i, p)).collect();
+            let chunks: Vec<_> =
+                sealed.chunks(chunk).map(|rows| PackedRows(rows.to_vec())).collect();
+            let restored = decompress(&how(&codec), &chunks).expect("decompresses");
+            let expected = rows.iter().map(|row| row.clone().unwrap_or_default());
+            assert!(rows_of(&restored.values).into_iter().eq(expected), "{codec:?} by {chunk}");
+            assert!(restored.bad_rows.is_empty());
+        }
+    }
+}
+
+#[test]
+fn bare_payloads_decode_without_a_manifest() {
+    for codec in codecs() {
+        let values: Vec<_> = rows().into_iter().flatten().collect();
+        let payloads = values.iter().map(|value| Packed::Bare(pack(&codec, value).0)).collect();
+        let restored = decompress(&how(&codec), &[PackedRows(payloads)]).expect("decompresses");
+        assert!(rows_of(&restored.values) == values, "{codec:?}");
+    }
+}
+
+#[test]
+fn bare_gzip_of_many_members_outgrows_what_its_last_one_states() {
+    let gzip = codec("cpu-gzip", None);
+    let (long, short) = (text(5 << 20), text(10));
+    let member = |value: &[u8]| pack(&gzip, value).0;
+    let payload = [member(&long), member(&short)].concat();
+    let rows = [PackedRows(vec![Packed::Bare(payload.clone())])];
+    let restored = decompress(&how(&gzip), &rows).expect("decompresses");
+    assert!(rows_of(&restored.values) == [[long.clone(), short].concat()]);
+
+    let limit = Some(long.len() as u64);
+    let limited = Decompress { max_size: limit, ..how(&gzip) };
+    let error = decompress(&limited, &rows).err().expect("above the limit");
+    assert_eq!(error.class(), ErrorClass::ManifestSizeExceedsLimit);
+
+    let cut = [PackedRows(vec![Packed::Bare(payload[..payload.len() - 9].to_vec())])];
+    assert_eq!(decompress(&how(&gzip), &cut).err().expect("cut").class(), ErrorClass::Io);
+}
+
+#[test]
+fn bare_payloads_obey_the_limit() {
+    for codec in codecs() {
+        let rows = [PackedRows(vec![Packed::Bare(pack(&codec, &text(100_000)).0)])];
+        for (max_size, fits) in [(99_999, false), (100_000, true), (1, false), (0, false)] {
+            let limited = Decompress { max_size: Some(max_size), ..how(&codec) };
+            match decompress(&limited, &rows) {
+                Ok(_) => assert!(fits, "{codec:?} within {max_size}"),
+                Err(error) => {
+                    assert!(!fits, "{codec:?} within {max_size}: {error}");
+                    assert_eq!(error.class(), ErrorClass::ManifestSizeExceedsLimit, "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_bad_row_is_named_whatever_the_threads() {
+    let zstd = codec("cpu-zstd", None);
+    let good = sealed(&zstd, &text(300));
+    for threads in [1, 2, 7] {
+        pool::set_num_threads(threads).expect("a valid number");
+        for _ in 0..20 {
+            let mut rows = vec![good.clone(); 20_000];
+            for bad in [19_999, 12_345, 4321] {
+                let Packed::Sealed(payload, manifest) = good.clone() else { unreachable!() };
+                let crc32c = manifest.crc32c ^ 1;
+                rows[bad] = Packed::Sealed(payload, Manifest { crc32c, ..manifest });
+            }
+            let tail = rows.split_off(10_000);
+            let chunks = [PackedRows(rows), PackedRows(tail)];
+            let bad = bad_row(decompress(&how(&zstd), &chunks).err().expect("bad rows"));
+            assert_eq!((bad.row, bad.rows), (4321, 20_000));
+            assert_eq!(bad.source.class(), ErrorClass::CrcMismatch);
+            assert!(bad.to_string().contains("original_size 300"), "{bad}");
+        }
+    }
+}
+
+#[test]
+fn bad_rows_become_null_and_the_rest_survives() {
+    for codec in codecs() {
+        let value = text(300);
+        let (payload, manifest) = pack(&codec, &value);
+        let forged = |original_size| Manifest { original_size, ..manifest };
+        let bad = [
+            Packed::Sealed(payload.clone(), Manifest { crc32c: !manifest.crc32c, ..manifest }),
+            Packed::Sealed(payload.clone(), forged(0)),
+            Packed::Sealed(payload.clone(), forged(301)),
+            Packed::Sealed(payload.clone(), forged(4 << 30)),
+            Packed::Sealed(payload.clone(), forged(1 << 63)),
+            Packed::Sealed(payload[..payload.len() / 2].to_vec(), manifest),
+            Packed::Sealed([&payload[..], b"more"].concat(), manifest),
+            Packed::Unsealed(payload.clone(), Error::BadManifest("crc32c is null".into())),
+            Packed::Bare(b"S4F2 and the rest of a frame".to_vec()),
+        ];
+        let mut rows = Vec::new();
+        for bad in &bad {
+            rows.extend([sealed(&codec, &value), Packed::Null, bad.clone()]);
+            let alone = [PackedRows(vec![bad.clone()])];
+            assert!(decompress(&how(&codec), &alone).is_err(), "raises unless asked");
+        }
+        let lenient = Decompress { null_on_error: true, ..how(&codec) };
+        let restored = decompress(&lenient, &[PackedRows(rows)]).expect("bad rows are null");
+        assert!(restored.bad_rows.iter().copied().eq((0..bad.len()).map(|i| 3 * i + 2)));
+        for (i, row) in rows_of(&restored.values).into_iter().enumerate() {
+            assert_eq!(row, if i % 3 == 0 { value.clone() } else { Vec::new() }, "row {i}");
+        }
+    }
+}
+
+#[test]
+fn text_is_checked() {
+    let good = "größe".as_bytes().to_vec();
+    let bad = [b"fourteen bytes", &b"\xff"[..], b"!"].concat();
+    for codec in codecs() {
+        let column = |value: &[u8]| [PackedRows(vec![sealed(&codec, value)])];
+        let utf8 = Decompress { utf8: true, ..how(&codec) };
+        assert!(decompress(&utf8, &column(&good)).is_ok());
+        assert!(decompress(&how(&codec), &column(&bad)).is_ok(), "bytes need not be text");
+        let error = bad_row(decompress(&utf8, &column(&bad)).err().expect("not text"));
+        assert_eq!(error.source, Error::InvalidUtf8 { position: 14 });
+        let bare = [PackedRows(vec![Packed::Bare(pack(&codec, &bad).0)])];
+        assert!(decompress(&utf8, &bare).is_err(), "bare payloads too");
+    }
+}
+
+#[test]
+fn empty_columns_are_columns() {
+    for codec in codecs() {
+        assert!(compress::<Values>(&codec, &[]).expect("no chunk").payload.views.is_empty());
+        assert!(compress(&codec, &[Values(Vec::new())]).expect("no row").payload.views.is_empty());
+        let nulls = decompress(&how(&codec), &[PackedRows(vec![Packed::Null; 5])]).expect("nulls");
+        assert_eq!(rows_of(&nulls.values), vec![Vec::<u8>::new(); 5]);
+    }
+}
+
+#[test]
+fn thread_counts_are_checked() {
+    for threads in [0, 1025, usize::MAX] {
+        let error = pool::set_num_threads(threads).expect_err("out of range");
+        assert_eq!(error.class(), ErrorClass::Value);
+    }
+}
