@@ -7,11 +7,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, BinaryViewArray, PrimitiveArray, StructArray, UInt32Array, UInt64Array,
-    make_array,
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, ScalarBuffer};
 use arrow_cast::display::array_value_to_string;
-use arrow_data::ArrayData;
 use arrow_schema::{ArrowError, DataType, Field, Fields};
 
 use crate::column::{Block, Compressed, Decompressed, Payload, Payloads, Rows, ViewColumn};
@@ -281,11 +279,6 @@ pub fn decompressed_array(column: Decompressed, nulls: Option<NullBuffer>, utf8:
     } else {
         Arc::new(array)
     }
-}
-
-/// An array from data that came over the C interface.
-pub fn array(data: ArrayData) -> ArrayRef {
-    make_array(data)
 }
 
 pub fn from_arrow(error: ArrowError) -> Error {

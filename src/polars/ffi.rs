@@ -13,12 +13,13 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, null};
 
-use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::{DataType, Field, Fields};
+use arrow_schema::{DataType, Field};
 use serde::de::DeserializeOwned;
 
-use crate::arrow::{array, from_arrow};
+use super::import::{field, import_array};
+use crate::arrow::from_arrow;
 use crate::error::{Error, Result};
 
 /// A column, chunk by chunk.
@@ -112,62 +113,10 @@ unsafe fn import(export: SeriesExport) -> Result<Series> {
         (&*export.field, arrays)
     };
     let field = field(schema)?;
-    let chunks = arrays.into_iter().map(|mut chunk| {
-        // SAFETY: `RawArray` is how the C interface lays out an array, and its children
-        // are Polars' own.
-        unsafe { without_null_buffers(ptr::from_mut(&mut chunk).cast(), field.data_type()) };
-        // SAFETY: Polars keeps to the Arrow layout of the type that it stated.
-        let data = unsafe { from_ffi_and_data_type(chunk, field.data_type().clone()) };
-        data.map(array).map_err(from_arrow)
-    });
+    // SAFETY: Polars' own arrays, of the type that it stated.
+    let chunks = arrays.into_iter().map(|chunk| unsafe { import_array(chunk, field.data_type()) });
     let chunks = chunks.collect::<Result<_>>()?;
     Ok(Series { field, chunks })
-}
-
-/// The front of `struct ArrowArray` in Arrow's C data interface.
-#[repr(C)]
-struct RawArray {
-    length: i64,
-    null_count: i64,
-    offset: i64,
-    n_buffers: i64,
-    n_children: i64,
-    buffers: *mut *const c_void,
-    children: *mut *mut RawArray,
-}
-
-/// Polars gives arrays of type Null a validity buffer, which Arrow says they do not have.
-///
-/// # Safety
-/// `array` is a valid array of type `data_type`.
-unsafe fn without_null_buffers(array: *mut RawArray, data_type: &DataType) {
-    // SAFETY: by the caller's word, for this array and its children.
-    unsafe {
-        match data_type {
-            DataType::Null => (*array).n_buffers = 0,
-            DataType::Struct(fields) if (*array).n_children == fields.len() as i64 => {
-                for (i, field) in fields.iter().enumerate() {
-                    without_null_buffers(*(*array).children.add(i), field.data_type());
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A field over the interface; a type that Arrow lacks is an error that names it.
-fn field(schema: &FFI_ArrowSchema) -> Result<Field> {
-    let name = schema.name().unwrap_or_default();
-    Ok(Field::new(name, data_type(schema)?, true))
-}
-
-fn data_type(schema: &FFI_ArrowSchema) -> Result<DataType> {
-    match schema.format() {
-        // Polars' own names of 128-bit integers, which are laid out as such a decimal.
-        "_pli128" | "_plu128" => Ok(DataType::Decimal128(38, 0)),
-        "+s" => schema.children().map(field).collect::<Result<Fields>>().map(DataType::Struct),
-        _ => DataType::try_from(schema).map_err(from_arrow),
-    }
 }
 
 thread_local! {

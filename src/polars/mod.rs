@@ -1,6 +1,7 @@
 //! Polars expressions: series in, column engine, series out.
 
 mod ffi;
+mod import;
 
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field};

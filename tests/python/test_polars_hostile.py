@@ -1,0 +1,268 @@
+"""Polars columns: bad rows, bad types, bad arguments."""
+
+from __future__ import annotations
+
+import resource
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+from codecs_table import FORGERIES, Row, cut_class, error, text
+from polars.exceptions import ComputeError
+from polars.testing import assert_series_equal
+
+import s4_codec.polars as s4
+from s4_codec import Codec, CpuZstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FIELDS = ("payload", "original_size", "crc32c")
+MANIFEST = pl.Struct({"payload": pl.Binary, "original_size": pl.UInt64, "crc32c": pl.UInt32})
+
+
+def packed_row(codec: Codec, value: bytes) -> dict[str, Any]:
+    return dict(zip(FIELDS, codec.compress(value), strict=True))
+
+
+def column(rows: list[dict[str, Any] | None], dtype: pl.DataType = MANIFEST) -> pl.Series:
+    return pl.Series("body", rows, dtype=dtype)
+
+
+@pytest.mark.parametrize(("name", "forge", "expected"), FORGERIES, ids=[f[0] for f in FORGERIES])
+def test_forged_rows(codec: Codec, name: str, forge: Callable, expected: str) -> None:
+    good = packed_row(codec, text(1000))
+    bad = dict(zip(FIELDS, forge(codec.compress(text(1000))), strict=True))
+    series = column([good, None, bad, good])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ComputeError, match=f"{expected}: row 2 of the 4 in this batch") as raised:
+        series.s4.decompress(codec)
+    assert f"codec {codec.name}, payload {len(bad['payload'])} bytes" in str(raised.value)
+    assert f"original_size {bad['original_size']}" in str(raised.value)
+    lenient = series.s4.decompress(codec, on_error="null").to_list()
+    assert lenient == [text(1000), None, None, text(1000)], name
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 48 * 1024, f"{name} grew memory by {grown} KiB"
+
+
+def test_cut_rows(codec: Codec) -> None:
+    good = packed_row(codec, text(300))
+    cuts = [good | {"payload": good["payload"][:end]} for end in range(len(good["payload"]))]
+    for cut in cuts:
+        with pytest.raises(ComputeError, match=f"{cut_class(codec)}: row 1 of the 2"):
+            column([good, cut]).s4.decompress(codec)
+    assert column([good, *cuts]).s4.decompress(codec, on_error="null").drop_nulls().len() == 1
+
+
+def test_a_bomb_costs_nothing(row: Row) -> None:
+    if row.bomb is None:
+        assert row.name == "passthrough", "a codec that compresses has a bomb in the table"
+        return
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    claims = [0, 100, 10 << 30, 4 << 30]
+    bombs = [{"payload": row.bomb, "original_size": c, "crc32c": 0} for c in claims]
+    assert column(bombs * 50).s4.decompress(row.codec, on_error="null").null_count() == 200
+    bare = pl.Series("body", [row.bomb] * 50)
+    for kwargs in ({"max_size": 1000}, {"max_size": 0}):
+        with pytest.raises(ComputeError, match="S4ManifestSizeExceedsLimitError"):
+            bare.s4.decompress(row.codec, **kwargs)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 64 * 1024, f"grew memory by {grown} KiB"
+
+
+def test_bad_rows_in_different_chunks(codec: Codec) -> None:
+    good = packed_row(codec, text(200))
+    bad = good | {"crc32c": good["crc32c"] ^ 1}
+    first = column([good] * 300 + [bad] + [good] * 10)
+    second = column([good] * 20 + [bad])
+    chunked = pl.concat([first, second], rechunk=False)
+    assert chunked.n_chunks() == 2
+    frame = chunked.to_frame().with_row_index("id", offset=5000)
+    with pytest.raises(ComputeError, match="S4CrcMismatchError: row ") as raised:
+        frame.select(s4.decompress("body", codec, row="id"))
+    assert any(f"id = {5000 + row}," in str(raised.value) for row in (300, 331))
+    lenient = frame.select(s4.decompress("body", codec, on_error="null")).to_series()
+    assert lenient.is_null().arg_true().to_list() == [300, 331]
+    assert lenient.drop_nulls().unique().to_list() == [text(200)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (pl.col("id"), "id = 41"),
+        (pl.col("id").cast(pl.String) + "\0x", r"id = 41\\0x"),
+        (pl.lit("the one", dtype=pl.String), "literal = the one"),
+        (pl.struct("id"), "41"),
+        (pl.lit(None), "literal = "),
+    ],
+    ids=["int", "text with NUL", "literal", "struct", "null"],
+)
+def test_rows_by_the_users_own_name(codec: Codec, name: pl.Expr, expected: str) -> None:
+    good = packed_row(codec, text(200))
+    series = column([good, good | {"crc32c": 0}])
+    frame = series.to_frame().with_columns(id=pl.Series([40, 41]))
+    with pytest.raises(ComputeError, match=expected):
+        frame.select(s4.decompress("body", codec, row=name))
+
+
+def test_text_is_checked(codec: Codec) -> None:
+    bad = b"fourteen bytes" + b"\xff" + b"!"
+    series = column([packed_row(codec, "größe".encode()), packed_row(codec, bad)])
+    assert series.s4.decompress(codec).to_list()[1] == bad
+    with pytest.raises(ComputeError, match="S4Error: row 1 .*invalid UTF-8 at byte 14"):
+        series.s4.decompress(codec, dtype=pl.String)
+    lenient = series.s4.decompress(codec, dtype=pl.String, on_error="null")
+    assert lenient.to_list() == ["größe", None]
+
+
+INTEGERS = [pl.Int64, pl.Int128, pl.UInt64, pl.Int32, pl.Decimal(20, 0), pl.Decimal(38, 0)]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_manifests_of_any_integer_type(codec: Codec, dtype: Any) -> None:
+    """Spark reads our UInt64 as decimal(20, 0) and our UInt32 as bigint."""
+    wide = pl.Int64 if dtype == pl.Int32 else dtype
+    series = column([packed_row(codec, text(n)) for n in (0, 5, 5000)] + [None])
+    spark = series.struct.unnest().select(
+        pl.struct(
+            pl.lit("ignored").alias("extra"),
+            pl.col("crc32c").cast(wide),
+            pl.col("payload"),
+            pl.col("original_size").cast(dtype),
+        ).alias("body")
+    )
+    restored = spark.select(s4.decompress("body", codec)).to_series()
+    assert restored.to_list() == [text(0), text(5), text(5000), None]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "checksum", "reason"),
+    [
+        (pl.Int64, -1, 0, r"original_size must be from 0 to below 2\^64, it is -1"),
+        (pl.Int64, 1, -1, r"crc32c must be from 0 to below 2\^32, it is -1"),
+        (pl.Int64, 1, 2**32, r"crc32c must be from 0 to below 2\^32, it is 4294967296"),
+        (pl.Int128, 2**64, 0, "original_size must be .* 18446744073709551616"),
+        (pl.Decimal(20, 0), Decimal(2**64), 0, "original_size must be .* 18446744073709551616"),
+        (pl.Int64, None, 0, "has a payload but its original_size is null"),
+        (pl.Int64, 1, None, "has a payload but its crc32c is null"),
+    ],
+)
+def test_manifests_that_do_not_fit(
+    codec: Codec, dtype: Any, size: Any, checksum: Any, reason: str
+) -> None:
+    struct = pl.Struct({"payload": pl.Binary, "original_size": dtype, "crc32c": pl.Int64})
+    good = packed_row(codec, b"abc")
+    bad = {"payload": good["payload"], "original_size": size, "crc32c": checksum}
+    series = column([good, bad], struct)
+    with pytest.raises(ComputeError, match=f"S4Error: row 1 of the 2.*{reason}"):
+        series.s4.decompress(codec)
+    assert series.s4.decompress(codec, on_error="null").to_list() == [b"abc", None]
+
+
+WRONG = {
+    "Int64": pl.Series("body", [1]),
+    "List": pl.Series("body", [[b"a"]]),
+    "Date": pl.Series("body", [None], dtype=pl.Date),
+    "Categorical": pl.Series("body", ["a"], dtype=pl.Categorical),
+    "Array": pl.Series("body", [[1, 2]], dtype=pl.Array(pl.UInt8, 2)),
+    "Decimal": pl.Series("body", [Decimal(1)]),
+    "Int128": pl.Series("body", [1], dtype=pl.Int128),
+}
+
+
+@pytest.mark.parametrize("series", WRONG.values(), ids=WRONG)
+def test_wrong_column_types_fail_at_plan_time(codec: Codec, series: pl.Series) -> None:
+    for call, words in [
+        (s4.compress("body", codec), "compress takes Binary or String, got"),
+        (s4.decompress("body", codec), "expected the struct that compress makes"),
+    ]:
+        lazy = series.to_frame().lazy().select(call)
+        with pytest.raises(ComputeError, match=words):
+            lazy.collect_schema()
+        with pytest.raises(ComputeError, match=words):
+            lazy.collect()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (["payload"], "the struct lacks original_size and crc32c; it has payload"),
+        (["payload", "crc32c"], "the struct lacks original_size; it has payload, crc32c"),
+        (["Payload", "original_size", "crc32c"], "the struct lacks payload"),
+    ],
+)
+def test_missing_and_renamed_fields(codec: Codec, fields: list[str], words: str) -> None:
+    frame = pl.select(pl.struct(pl.lit(1).alias(name) for name in fields).alias("body"))
+    with pytest.raises(ComputeError, match=words):
+        frame.lazy().select(s4.decompress("body", codec)).collect_schema()
+
+
+@pytest.mark.parametrize(
+    ("field", "dtype", "words"),
+    [
+        ("payload", pl.Int64, "field payload must be Binary"),
+        ("original_size", pl.String, "field original_size must be an integer type"),
+        ("original_size", pl.Decimal(20, 2), "field original_size must be an integer type"),
+        ("crc32c", pl.Float64, "field crc32c must be an integer type"),
+    ],
+)
+def test_fields_of_wrong_types(codec: Codec, field: str, dtype: Any, words: str) -> None:
+    fields = dict(MANIFEST) | {field: dtype}
+    with pytest.raises(ComputeError, match=words):
+        pl.Series("body", [], dtype=pl.Struct(fields)).s4.decompress(codec)
+
+
+def test_null_columns(codec: Codec) -> None:
+    nulls = pl.Series("body", [None, None])
+    assert nulls.dtype == pl.Null
+    packed = nulls.s4.compress(codec)
+    assert packed.dtype == MANIFEST
+    assert packed.to_list() == [None, None]
+    assert nulls.s4.decompress(codec).to_list() == [None, None]
+    fields = pl.select(pl.struct(pl.lit(None).alias(name) for name in FIELDS).alias("body"))
+    assert fields.to_series().s4.decompress(codec).to_list() == [None]
+
+
+def test_frames_are_told_from_bare_payloads(codec: Codec) -> None:
+    frame = pl.Series("body", [b"S4F2" + bytes(24)])
+    with pytest.raises(ComputeError, match="S4Error: row 0 .*S4F2 frame.*decode"):
+        frame.s4.decompress(codec)
+
+
+def test_damaged_bare_payloads(codec: Codec) -> None:
+    if codec.name == "passthrough":
+        assert pl.Series("body", [b"any"]).s4.decompress(codec).to_list() == [b"any"]
+        return
+    good = codec.compress(text(5000))[0]
+    for bad in (b"", b"garbage", good[:-1], good + b"x"):
+        series = pl.Series("body", [good, bad])
+        with pytest.raises(ComputeError, match="S4IoError: row 1 of the 2"):
+            series.s4.decompress(codec)
+        assert series.s4.decompress(codec, on_error="null").to_list() == [text(5000), None]
+
+
+def test_max_size_bounds_each_row(codec: Codec) -> None:
+    series = column([packed_row(codec, text(n)) for n in (10, 1000, 10)])
+    assert series.s4.decompress(codec, max_size=1000).null_count() == 0
+    with pytest.raises(ComputeError, match="S4ManifestSizeExceedsLimitError: row 1"):
+        series.s4.decompress(codec, max_size=999)
+    lenient = series.s4.decompress(codec, max_size=999, on_error="null")
+    assert_series_equal(lenient, pl.Series("body", [text(10), None, text(10)]))
+
+
+def test_wrong_arguments() -> None:
+    for codec in ("zstd", "CPU-ZSTD", "nvcomp-gans", ""):
+        for call in (s4.compress, s4.decompress):
+            with pytest.raises(error("S4UnregisteredCodecError"), match="codec"):
+                call("body", codec)
+    for wrong in (None, 3, CpuZstd):
+        with pytest.raises(TypeError, match="codec must be a codec object"):
+            s4.compress("body", wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="dtype must be"):
+        s4.decompress("body", dtype=pl.Int64)
+    with pytest.raises(ValueError, match="on_error must be"):
+        s4.decompress("body", on_error="skip")  # type: ignore[arg-type]
+    for size in (-1, 2**64):
+        with pytest.raises(ValueError, match="max_size must be"):
+            s4.decompress("body", max_size=size)

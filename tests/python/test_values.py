@@ -1,0 +1,169 @@
+"""One value: round trips, inputs, settings."""
+
+from __future__ import annotations
+
+import array
+import copy
+import json
+import mmap
+import pickle
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from codecs_table import ROWS, VALUES, Row, text
+
+import s4_codec
+from s4_codec import Codec, CpuGzip, CpuZstd, Passthrough, crc32c
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+
+def test_round_trip(codec: Codec) -> None:
+    for value in VALUES:
+        payload, original_size, checksum = codec.compress(value)
+        assert type(payload) is bytes
+        assert (original_size, checksum) == (len(value), crc32c(value))
+        assert codec.decompress(payload, original_size, checksum) == value
+
+
+def test_every_level_round_trips(row: Row) -> None:
+    if row.levels is None:
+        assert not hasattr(row.codec, "level")
+        return
+    for level in range(row.levels[0], row.levels[1] + 1):
+        codec = row.make(level)
+        assert codec.decompress(*codec.compress(text(5000))) == text(5000)
+        assert codec.level == level
+
+
+def test_arguments_go_by_keyword_too(codec: Codec) -> None:
+    payload, size, checksum = codec.compress(data=b"abc")
+    assert codec.decompress(data=payload, original_size=size, crc32c=checksum) == b"abc"
+    assert codec.decompress(payload, np.uint64(size), np.uint32(checksum), max_size=3) == b"abc"
+
+
+def test_crc32c() -> None:
+    assert crc32c(b"123456789") == 0xE3069283
+    assert crc32c(bytearray(b"")) == 0
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        bytes,
+        bytearray,
+        memoryview,
+        lambda b: memoryview(bytearray(b)),
+        lambda b: memoryview(b).cast("i"),
+        lambda b: memoryview(b).cast("B", (8, len(b) // 8)),
+        lambda b: array.array("d", b),
+        lambda b: np.frombuffer(b, "u2"),
+        lambda b: np.frombuffer(b, "f8").reshape(5, -1),
+        type("Sub", (bytes,), {}),
+    ],
+    ids=["bytes", "bytearray", "view", "writable", "ints", "2d", "array", "u2", "f8-2d", "sub"],
+)
+def test_any_contiguous_buffer_is_input(codec: Codec, wrap: object) -> None:
+    data = text(800)
+    packed = codec.compress(wrap(data))  # type: ignore[operator]
+    assert packed[1:] == (800, crc32c(data))
+    padded = packed[0] + b"\0" * (-len(packed[0]) % 8)
+    assert codec.decompress(memoryview(padded)[: len(packed[0])], *packed[1:]) == data
+
+
+def test_mmap_is_input(codec: Codec, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(text(100_000))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert codec.decompress(*codec.compress(mapped)) == text(100_000)
+
+
+def test_a_codec_is_a_value(row: Row) -> None:
+    codec = row.codec
+    assert codec == row.make()
+    assert hash(codec) == hash(row.make())
+    assert len({codec, row.make()}) == 1
+    assert copy.copy(codec) == copy.deepcopy(codec) == codec
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(codec, protocol))
+        assert type(again) is type(codec)
+        assert again == codec
+    assert eval(repr(codec), vars(s4_codec)) == codec
+    assert (codec.name, codec.id) == (row.name, row.id)
+    assert isinstance(codec, Codec)
+    assert codec != row.name
+    with pytest.raises(AttributeError):
+        codec.name = "other"  # type: ignore[misc]
+
+
+def test_levels_tell_codecs_apart(row: Row) -> None:
+    if row.levels is None:
+        assert repr(row.codec) == f"{type(row.codec).__name__}()"
+        return
+    low, high = row.levels
+    assert row.make() == row.make(row.default_level) != row.make(high)
+    assert row.make(low) != row.make(high)
+    assert pickle.loads(pickle.dumps(row.make(high))).level == high
+    assert repr(row.make(high)) == f"{type(row.codec).__name__}(level={high})"
+    assert row.make(level=np.int8(low)) == row.make(low)
+
+
+def test_codecs_of_different_classes_differ() -> None:
+    assert len({CpuZstd(6), CpuGzip(6), Passthrough()}) == 3
+    assert CpuZstd(6) != CpuGzip(6)
+
+
+def test_the_base_class_is_not_made() -> None:
+    with pytest.raises(TypeError):
+        Codec()
+
+
+def test_threads_share_a_codec(codec: Codec) -> None:
+    value, wrong = text(50_000), []
+
+    def work() -> None:
+        for _ in range(30):
+            if codec.decompress(*codec.compress(value)) != value:
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_the_gil_is_released() -> None:
+    """Another thread runs on while a value is being compressed."""
+    ticks, done = [0], threading.Event()
+
+    def tick() -> None:
+        while not done.is_set():
+            ticks[0] += 1
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    before = ticks[0]
+    CpuZstd(19).compress(text(2_000_000))
+    during = ticks[0] - before
+    done.set()
+    thread.join()
+    # With the GIL held the other thread would stand still but for the switch on return.
+    assert during > 1000
+
+
+@pytest.mark.parametrize(
+    "entry", json.loads((VECTORS / "manifest.json").read_text()), ids=lambda e: e["file"]
+)
+def test_frozen_payloads_still_decode(entry: dict[str, object]) -> None:
+    payload = (VECTORS / str(entry["file"])).read_bytes()
+    (codec,) = [row.codec for row in ROWS if row.name == entry["codec"]]
+    codec.decompress(payload, entry["original_size"], entry["crc32c"])  # type: ignore[arg-type]
+
+
+def test_gpu_says_why_not() -> None:
+    assert s4_codec.gpu_available() is False
+    assert "not available" in s4_codec.gpu_status()
