@@ -110,7 +110,7 @@ def test_text_is_checked(codec: Codec) -> None:
     bad = b"fourteen bytes" + b"\xff" + b"!"
     series = column([packed_row(codec, "größe".encode()), packed_row(codec, bad)])
     assert series.s4.decompress(codec).to_list()[1] == bad
-    with pytest.raises(ComputeError, match="S4Error: row 1 .*invalid UTF-8 at byte 14"):
+    with pytest.raises(ComputeError, match=r"S4Error: row 1 .*invalid UTF-8 at byte 14"):
         series.s4.decompress(codec, dtype=pl.String)
     lenient = series.s4.decompress(codec, dtype=pl.String, on_error="null")
     assert lenient.to_list() == ["größe", None]
@@ -226,7 +226,7 @@ def test_null_columns(codec: Codec) -> None:
 
 def test_frames_are_told_from_bare_payloads(codec: Codec) -> None:
     frame = pl.Series("body", [b"S4F2" + bytes(24)])
-    with pytest.raises(ComputeError, match="S4Error: row 0 .*S4F2 frame.*decode"):
+    with pytest.raises(ComputeError, match=r"S4Error: row 0 .*S4F2 frame.*decode"):
         frame.s4.decompress(codec)
 
 

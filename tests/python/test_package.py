@@ -1,0 +1,159 @@
+"""The package as installed: imports, stubs, docs and examples."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import polars as pl
+import pytest
+from codecs_table import text
+
+import s4_codec
+import s4_codec.polars as s4
+
+PACKAGE = Path(s4_codec.__file__).parent
+
+
+def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, args)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_importing_imports_neither_polars_nor_pyarrow() -> None:
+    done = run(
+        "-c", "import s4_codec, sys; print(sorted({'polars', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_version_stands_in_one_place(root: Path) -> None:
+    cargo = tomllib.loads((root / "Cargo.toml").read_text())
+    assert s4_codec.__version__ == cargo["package"]["version"] == metadata.version("s4-codec")
+    assert "version" in tomllib.loads((root / "pyproject.toml").read_text())["project"]["dynamic"]
+
+
+def test_public_names_exist_and_are_all() -> None:
+    public = {n for n in vars(s4_codec) if not n.startswith("_")} - {"s4_codec", "polars"}
+    assert public | {"__version__"} == set(s4_codec.__all__)
+    assert set(s4.__all__) <= set(vars(s4))
+
+
+def definitions(body: list[ast.stmt]) -> dict[str, ast.ClassDef | ast.FunctionDef]:
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return {node.name: node for node in body if isinstance(node, kinds)}
+
+
+def test_stubs_tell_the_module() -> None:
+    """Every name of the native module stands in its stub with a docstring, and no other."""
+    assert (PACKAGE / "py.typed").exists()
+    native = s4_codec.s4_codec
+    stub = definitions(ast.parse((PACKAGE / "s4_codec.pyi").read_text()).body)
+    assert {n for n in vars(native) if not n.startswith("__")} == set(stub)
+    for name, node in stub.items():
+        if name.startswith("_"):
+            continue
+        assert ast.get_docstring(node), name
+        real = getattr(native, name)
+        if isinstance(node, ast.FunctionDef):
+            continue
+        members = definitions(node.body)
+        for member, definition in members.items():
+            assert hasattr(real, member), f"{name}.{member}"
+            assert member.startswith("_") or ast.get_docstring(definition), f"{name}.{member}"
+        own = {n for n in vars(real) if not n.startswith("_")}
+        assert own <= set(members), name
+
+
+def test_readme_python_runs(root: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.S)
+    assert len(blocks) >= 5
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(blocks))
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+    shown = re.findall(r"^print\(.*\)  # (.*)$", "\n".join(blocks), re.M)
+    assert done.stdout.splitlines() == shown
+
+
+def test_docstring_examples_run() -> None:
+    code = "import doctest, s4_codec.polars as m; r = doctest.testmod(m); print(*r)"
+    done = run("-c", f"{code}; exit(r.failed or not r.attempted)")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """One table in every format that the example reads."""
+    table = pl.DataFrame({"id": range(50), "body": [text(n * 9).decode() for n in range(50)]})
+    paths = {k: tmp_path / f"rows.{k}" for k in ("parquet", "csv", "ndjson", "jsonl", "log")}
+    table.write_parquet(paths["parquet"])
+    table.write_csv(paths["csv"])
+    table.write_ndjson(paths["ndjson"])
+    table.write_ndjson(paths["jsonl"])
+    paths["log"].write_bytes(text(5000) + b"\xff not text\n")
+    return paths
+
+
+def test_the_example_runs_without_arguments(root: Path) -> None:
+    done = run(root / "examples/compress_column.py")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^speed    compress [\d,]+ MB/s, decompress [\d,]+ MB/s$", done.stdout, re.M)
+    ratio = re.search(r"ratio (\d+\.\d+)", done.stdout)
+    assert ratio
+    assert float(ratio[1]) > 2
+    count = re.search(r"verified ([\d,]+) of \1 values", done.stdout)
+    assert count
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "ndjson", "jsonl", "log"])
+def test_the_example_reads(root: Path, files: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    column = [] if kind == "log" else ["--column", "body"]
+    out = tmp_path / "out.parquet"
+    options = [*column, "--codec", "cpu-gzip", "--level", "9", "--output", out]
+    done = run(root / "examples/compress_column.py", files[kind], *options)
+    assert done.returncode == 0, done.stderr
+    assert "CpuGzip(level=9)" in done.stdout
+    name = "line" if kind == "log" else "body"
+    restored = pl.read_parquet(out).select(s4.decompress(name, "cpu-gzip")).to_series()
+    if kind == "log":
+        assert restored.to_list() == files[kind].read_bytes().splitlines()
+    else:
+        want = pl.read_parquet(files["parquet"])["body"].cast(pl.Binary)
+        # CSV cannot tell the empty string from null.
+        assert restored.fill_null(b"").to_list() == want.to_list()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["no-such-file.parquet"], "cannot read no-such-file.parquet"),
+        (["{csv}", "--column", "id"], "'id' is not one of them"),
+        (["{csv}", "--column", "no"], "'no' is not one of them"),
+        (["{csv}", "--level", "99"], "level must be from 1 to 22, got 99"),
+        (["--codec", "passthrough", "--level", "1"], "passthrough has no level"),
+    ],
+)
+def test_the_example_explains(
+    root: Path, files: dict[str, Path], args: list[str], words: str
+) -> None:
+    args = [arg.format(csv=files["csv"]) for arg in args]
+    done = run(root / "examples/compress_column.py", *args)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_frozen_vectors_are_listed(root: Path) -> None:
+    folder = root / "tests/vectors"
+    listed = {entry["file"] for entry in json.loads((folder / "manifest.json").read_text())}
+    kept = {path.name for path in folder.iterdir()} - {"manifest.json", "make.py", "__pycache__"}
+    assert listed == kept

@@ -1,0 +1,115 @@
+"""Thread counts and forks, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+COLUMN = """
+import polars as pl, s4_codec, s4_codec.polars as s4
+series = pl.Series("body", [b"a value of some length" * (i % 50) for i in range(50_000)])
+assert series.s4.compress().s4.decompress().equals(series)
+"""
+
+
+def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def count_threads(code: str, **env: str) -> int:
+    """How many of our threads live after ``code``."""
+    tail = """
+import pathlib
+names = [(p / "comm").read_text() for p in pathlib.Path("/proc/self/task").iterdir()]
+print(sum(name.startswith("s4-codec") for name in names))
+"""
+    done = run(code + tail, **env)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+needs_proc = pytest.mark.skipif(
+    not os.path.isdir("/proc/self/task"), reason="counts threads by /proc, which is not here"
+)
+
+
+@needs_proc
+def test_importing_starts_no_thread() -> None:
+    assert count_threads("import s4_codec.polars") == 0
+
+
+@needs_proc
+@pytest.mark.parametrize("n", [1, 3])
+def test_environment_sets_the_number(n: int) -> None:
+    assert count_threads(COLUMN, S4_NUM_THREADS=str(n)) == n
+
+
+@needs_proc
+def test_a_call_sets_the_number_and_wins() -> None:
+    again = COLUMN + "s4_codec.set_num_threads(4)" + COLUMN
+    assert count_threads("import s4_codec\ns4_codec.set_num_threads(2)" + COLUMN) == 2
+    assert count_threads(again, S4_NUM_THREADS="1") == 4
+
+
+def test_the_default_is_the_cores_of_this_process() -> None:
+    code = "import s4_codec; print(s4_codec.num_threads())"
+    first = min(os.sched_getaffinity(0))
+    limited = f"import os; os.sched_setaffinity(0, [{first}])\n" + code
+    assert int(run(code).stdout) <= len(os.sched_getaffinity(0))
+    assert int(run(limited).stdout) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "2.5", "1025", ""])
+def test_a_bad_environment_is_an_error(value: str) -> None:
+    done = run(COLUMN, S4_NUM_THREADS=value)
+    assert "S4_NUM_THREADS must be a whole number from 1 to 1024" in done.stderr
+    asked = run("import s4_codec; s4_codec.num_threads()", S4_NUM_THREADS=value)
+    assert "ValueError: S4_NUM_THREADS" in asked.stderr
+    values = run("import s4_codec; s4_codec.CpuZstd().compress(b'abc')", S4_NUM_THREADS=value)
+    assert values.returncode == 0, "one value needs no pool"
+
+
+def test_a_forked_child_works() -> None:
+    """The parent uses everything, the child uses the classes; neither hangs."""
+    code = (
+        COLUMN
+        + """
+import os
+codec = s4_codec.CpuZstd()
+packed = codec.compress(b"before")
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        ok = codec.decompress(*packed) == b"before"
+        ok &= codec.decompress(*codec.compress(b"after" * 1000)) == b"after" * 1000
+        os._exit(0 if ok else 1)
+    assert os.waitpid(child, 0)[1] == 0
+assert series.s4.compress().s4.decompress().equals(series)
+"""
+    )
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_multiprocessing_with_fork_works() -> None:
+    code = """
+import multiprocessing, s4_codec
+codec = s4_codec.CpuGzip()
+codec.compress(b"in the parent")
+def work(n):
+    return codec.decompress(*codec.compress(bytes(n))) == bytes(n)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert all(pool.map(work, range(200)))
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
