@@ -9,7 +9,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
     ("codec.rs", &["crate::manifest", "crate::column", "rayon", "arrow", "pyo3"]),
     ("manifest.rs", &["crate::column", "rayon", "arrow", "pyo3"]),
     ("column", &["crate::arrow", "crate::polars", "crate::py", "arrow_", "pyo3", "polars::"]),
-    ("arrow.rs", &["crate::polars", "crate::py", "pyo3"]),
+    ("arrow", &["crate::polars", "crate::py", "pyo3"]),
     ("polars", &["crate::py", "pyo3"]),
 ];
 

@@ -12,6 +12,7 @@ Importing this module also registers the namespace ``s4`` on ``pl.Expr`` and ``p
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import polars as pl
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["compress", "decompress"]
 
 _PLUGIN = _native.__file__
+
+# No value in Polars is longer: its views have 32-bit lengths.
+_LONGEST = 2**32
 
 
 class _DecompressOptions(TypedDict, total=False):
@@ -131,9 +135,12 @@ def decompress(
     if on_error not in ("raise", "null"):
         msg = f'on_error must be "raise" or "null", not {on_error!r}'
         raise ValueError(msg)
-    if max_size is not None and not 0 <= max_size < 2**64:
-        msg = f"max_size must be a number of bytes from 0 to below 2^64, not {max_size}"
-        raise ValueError(msg)
+    if max_size is not None:
+        max_size = index(max_size)
+        if not 0 <= max_size < 2**64:
+            msg = f"max_size must be a number of bytes from 0 to below 2^64, not {max_size}"
+            raise ValueError(msg)
+        max_size = min(max_size, _LONGEST)
     inputs = [_expr(expr)] if row is None else [_expr(expr), _expr(row)]
     options = {
         "codec": _native._codec_options(codec),

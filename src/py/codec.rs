@@ -27,21 +27,25 @@ thread_local! {
     static PAYLOAD: Cell<Vec<u8>> = Cell::default();
 }
 
+/// A codec and its settings; the base of the codec classes.
 #[pyclass(name = "Codec", module = "s4_codec", subclass, frozen)]
 pub struct PyCodec(Codec);
 
 #[pymethods]
 impl PyCodec {
+    /// The codec's name in the S4 wire format.
     #[getter]
     fn name(&self) -> &'static str {
         self.0.name()
     }
 
+    /// The codec's id in the S4 wire format.
     #[getter]
     fn id(&self) -> u32 {
         self.0.id()
     }
 
+    /// Compress one value; returns (payload, original_size, crc32c).
     fn compress<'py>(
         &self,
         py: Python<'py>,
@@ -57,6 +61,7 @@ impl PyCodec {
         Ok((out, manifest.original_size, manifest.crc32c))
     }
 
+    /// Decompress one payload into exactly original_size bytes with that crc32c.
     #[pyo3(signature = (data, original_size, crc32c, *, max_size=None))]
     fn decompress<'py>(
         &self,
@@ -122,6 +127,7 @@ pub fn _codec_options<'py>(codec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyD
     Ok(options)
 }
 
+/// zstd (RFC 8878), levels 1 to 22.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
 struct CpuZstd;
 
@@ -134,12 +140,14 @@ impl CpuZstd {
         Ok(PyClassInitializer::from(PyCodec(Codec::CpuZstd { level })).add_subclass(Self))
     }
 
+    /// The compression level.
     #[getter]
     fn level(slf: PyRef<'_, Self>) -> Option<i32> {
         slf.as_super().0.level()
     }
 }
 
+/// gzip (RFC 1952), levels 0 to 9.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
 struct CpuGzip;
 
@@ -152,12 +160,14 @@ impl CpuGzip {
         Ok(PyClassInitializer::from(PyCodec(Codec::CpuGzip { level })).add_subclass(Self))
     }
 
+    /// The compression level.
     #[getter]
     fn level(slf: PyRef<'_, Self>) -> Option<i32> {
         slf.as_super().0.level()
     }
 }
 
+/// No compression: the payload is the value, and is verified like any other.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
 struct Passthrough;
 

@@ -1,4 +1,5 @@
-//! The Python module: arguments in, the core, results out. Docstrings live in the stubs.
+//! The Python module: arguments in, the core, results out. Full docstrings live in the
+//! stubs, their first lines here.
 
 mod buffer;
 mod codec;
@@ -23,27 +24,32 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
+/// CRC-32C (Castagnoli) of a buffer.
 #[pyfunction]
 fn crc32c(py: Python<'_>, data: buffer::Bytes<'_>) -> u32 {
     let data = data.as_slice();
     py.detach(|| crate::manifest::crc32c(data))
 }
 
+/// Whether the GPU codecs can run here; gpu_status() says why not.
 #[pyfunction]
 fn gpu_available() -> bool {
     false
 }
 
+/// Which GPU and library the GPU codecs would use, or why there is none.
 #[pyfunction]
 fn gpu_status() -> &'static str {
     "not available: this version of s4-codec has no GPU codecs"
 }
 
+/// Threads that column functions run on.
 #[pyfunction]
 fn num_threads() -> PyResult<usize> {
     pool::num_threads().map_err(raise)
 }
 
+/// Set the number of threads of column functions, from 1 to 1024.
 #[pyfunction]
 fn set_num_threads(py: Python<'_>, n: i64) -> PyResult<()> {
     py.detach(|| pool::set_num_threads(usize::try_from(n).unwrap_or(0))).map_err(raise)

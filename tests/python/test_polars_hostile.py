@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import resource
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 from codecs_table import FORGERIES, Row, cut_class, error, text
@@ -93,10 +95,16 @@ def test_bad_rows_in_different_chunks(codec: Codec) -> None:
         (pl.col("id"), "id = 41"),
         (pl.col("id").cast(pl.String) + "\0x", r"id = 41\\0x"),
         (pl.lit("the one", dtype=pl.String), "literal = the one"),
-        (pl.struct("id"), "41"),
-        (pl.lit(None), "literal = "),
+        (pl.struct("id").alias("key"), r"key = \{id: 41\},"),
+        (pl.lit(Decimal("1.50")), "literal = 1.50,"),
+        (pl.lit(date(2024, 1, 2)), "literal = 2024-01-02,"),
+        (pl.lit("kind").cast(pl.Categorical), "literal = kind,"),
+        (pl.lit(b"\0ab"), r"literal = \\x00ab,"),
+        (pl.concat_list("id", "id"), r"id = \[41, 41\],"),
+        (pl.lit("long" * 100), "literal = (long){50}[.]{3},"),
+        (pl.lit(None), "literal = null,"),
     ],
-    ids=["int", "text with NUL", "literal", "struct", "null"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_rows_by_the_users_own_name(codec: Codec, name: pl.Expr, expected: str) -> None:
     good = packed_row(codec, text(200))
@@ -244,7 +252,8 @@ def test_damaged_bare_payloads(codec: Codec) -> None:
 
 def test_max_size_bounds_each_row(codec: Codec) -> None:
     series = column([packed_row(codec, text(n)) for n in (10, 1000, 10)])
-    assert series.s4.decompress(codec, max_size=1000).null_count() == 0
+    for size in (1000, np.int16(1000), 2**63, 2**64 - 1):
+        assert series.s4.decompress(codec, max_size=size).null_count() == 0
     with pytest.raises(ComputeError, match="S4ManifestSizeExceedsLimitError: row 1"):
         series.s4.decompress(codec, max_size=999)
     lenient = series.s4.decompress(codec, max_size=999, on_error="null")
@@ -263,6 +272,9 @@ def test_wrong_arguments() -> None:
         s4.decompress("body", dtype=pl.Int64)
     with pytest.raises(ValueError, match="on_error must be"):
         s4.decompress("body", on_error="skip")  # type: ignore[arg-type]
+    for wrong in (1.0, "1"):
+        with pytest.raises(TypeError):
+            s4.decompress("body", max_size=wrong)  # type: ignore[arg-type]
     for size in (-1, 2**64):
         with pytest.raises(ValueError, match="max_size must be"):
             s4.decompress("body", max_size=size)

@@ -1,20 +1,27 @@
 //! Arrow arrays <-> rows and columns. Nothing is copied either way.
 
+mod text;
+
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{UInt32Type, UInt64Type};
+use arrow_array::types::{
+    Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
 use arrow_array::{
-    Array, ArrayRef, BinaryViewArray, PrimitiveArray, StructArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, BinaryViewArray, PrimitiveArray, StructArray, UInt32Array,
+    UInt64Array,
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, ScalarBuffer};
-use arrow_cast::display::array_value_to_string;
 use arrow_schema::{ArrowError, DataType, Field, Fields};
 
 use crate::column::{Block, Compressed, Decompressed, Payload, Payloads, Rows, ViewColumn};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
+
+pub use text::value_text;
 
 /// The fields of a compressed column.
 pub const PAYLOAD: &str = "payload";
@@ -165,17 +172,33 @@ fn lacks(name: &str) -> Error {
 
 /// Integers of any width, and what Spark makes of ours: decimal(20, 0).
 fn is_whole(data_type: &DataType) -> bool {
-    data_type.is_integer()
-        || matches!(
-            data_type,
-            DataType::Null | DataType::Decimal128(_, 0) | DataType::Decimal256(_, 0)
-        )
+    data_type.is_integer() || matches!(data_type, DataType::Null | DataType::Decimal128(_, 0))
 }
 
 /// Whole numbers as `T`, null where they do not fit.
-fn whole<T: arrow_array::ArrowPrimitiveType>(array: &ArrayRef) -> Result<PrimitiveArray<T>> {
-    let cast = arrow_cast::cast(array, &T::DATA_TYPE).map_err(from_arrow)?;
-    Ok(cast.as_primitive::<T>().clone())
+fn whole<T>(array: &ArrayRef) -> Result<PrimitiveArray<T>>
+where
+    T: ArrowPrimitiveType<Native: TryFrom<i128>>,
+{
+    macro_rules! narrow {
+        ($from:ty) => {
+            Ok(array.as_primitive::<$from>().unary_opt(|n| T::Native::try_from(i128::from(n)).ok()))
+        };
+    }
+    match array.data_type() {
+        same if *same == T::DATA_TYPE => Ok(array.as_primitive::<T>().clone()),
+        DataType::Null => Ok(PrimitiveArray::new_null(array.len())),
+        DataType::Int8 => narrow!(Int8Type),
+        DataType::Int16 => narrow!(Int16Type),
+        DataType::Int32 => narrow!(Int32Type),
+        DataType::Int64 => narrow!(Int64Type),
+        DataType::UInt8 => narrow!(UInt8Type),
+        DataType::UInt16 => narrow!(UInt16Type),
+        DataType::UInt32 => narrow!(UInt32Type),
+        DataType::UInt64 => narrow!(UInt64Type),
+        DataType::Decimal128(_, 0) => narrow!(Decimal128Type),
+        other => Err(Error::Argument(format!("expected an integer type, got {other}"))),
+    }
 }
 
 impl Manifests {
@@ -197,11 +220,6 @@ fn misfit(name: &str, given: &ArrayRef, row: usize, end: &str) -> Error {
     } else {
         format!("{name} must be from 0 to below {end}, it is {}", value_text(given, row))
     })
-}
-
-/// One value as text, for messages.
-pub fn value_text(array: &dyn Array, row: usize) -> String {
-    array_value_to_string(array, row).unwrap_or_else(|_| "unprintable".into())
 }
 
 impl Payloads for PayloadRows {

@@ -1,0 +1,61 @@
+//! One Arrow value as text, for messages.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Decimal128Type;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+
+/// A message is no place for more.
+const MAX_CHARS: usize = 200;
+
+/// The value of `row`, readable whatever its type, cut where it is long.
+pub fn value_text(array: &ArrayRef, row: usize) -> String {
+    let text = full_text(array, row);
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+fn full_text(array: &ArrayRef, row: usize) -> String {
+    if array.is_null(row) {
+        return "null".into();
+    }
+    match array.data_type() {
+        DataType::Null => "null".into(),
+        DataType::Utf8View => array.as_string_view().value(row).into(),
+        DataType::BinaryView => array.as_binary_view().value(row).escape_ascii().to_string(),
+        DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row),
+        DataType::Dictionary(..) => {
+            let one = array.slice(row, 1);
+            let dictionary = one.as_any_dictionary();
+            full_text(dictionary.values(), dictionary.normalized_keys()[0])
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>().value(row);
+            let texts: Vec<_> =
+                (0..list.len().min(MAX_CHARS)).map(|i| full_text(&list, i)).collect();
+            format!("[{}]", texts.join(", "))
+        }
+        DataType::Struct(fields) => {
+            let columns = fields.iter().zip(array.as_struct().columns());
+            let texts: Vec<_> = columns
+                .map(|(field, column)| format!("{}: {}", field.name(), full_text(column, row)))
+                .collect();
+            format!("{{{}}}", texts.join(", "))
+        }
+        _ => printed(array, row),
+    }
+}
+
+/// What Arrow prints of a slice of one: the array's type, then the element in brackets.
+/// An instant of a named time zone is printed in UTC.
+fn printed(array: &ArrayRef, row: usize) -> String {
+    let printed = format!("{:?}", array.slice(row, 1));
+    let element = printed.split_once('[').map_or(&*printed, |(_, element)| element).trim();
+    let element = element.strip_suffix(']').unwrap_or(element).trim_end().trim_end_matches(',');
+    match element.split_once(" (Unknown Time Zone") {
+        Some((instant, _)) => format!("{instant} UTC"),
+        None => element.split_whitespace().collect::<Vec<_>>().join(" "),
+    }
+}
