@@ -23,6 +23,23 @@ pub const KEPT_BYTES: usize = 64 << 20;
 
 const HUGE_PAGE: usize = 2 << 20;
 
+/// Asks the system to back fresh memory with huge pages where whole ones fit.
+pub fn advise_huge_pages(memory: &mut [MaybeUninit<u8>]) {
+    let skipped = memory.as_ptr().align_offset(HUGE_PAGE).min(memory.len());
+    let whole = (memory.len() - skipped) / HUGE_PAGE * HUGE_PAGE;
+    #[cfg(target_os = "linux")]
+    if whole > 0 {
+        // SAFETY: the range lies in exclusively borrowed memory, and the advice changes
+        // what backs it, never what it holds. A refusal costs nothing but speed.
+        unsafe {
+            let start = memory.as_mut_ptr().add(skipped).cast();
+            libc::madvise(start, whole, libc::MADV_HUGEPAGE);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = whole;
+}
+
 /// Memory straight from the system, its usable part aligned to a huge page.
 struct Region {
     map: MmapMut,
@@ -36,10 +53,9 @@ impl Region {
         let padded = capacity.checked_add(HUGE_PAGE).ok_or_else(failed)?;
         let map = MmapMut::map_anon(padded).map_err(|_| failed())?;
         let start = map.as_ptr().align_offset(HUGE_PAGE).min(HUGE_PAGE);
-        // Only advice: a system without huge pages gives ordinary ones.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise_range(memmap2::Advice::HugePage, start, capacity);
-        Ok(Self { map, start, capacity })
+        let mut region = Self { map, start, capacity };
+        advise_huge_pages(uninit(region.bytes_mut()));
+        Ok(region)
     }
 
     fn bytes(&self) -> &[u8] {
@@ -49,6 +65,13 @@ impl Region {
     fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.map[self.start..][..self.capacity]
     }
+}
+
+/// Initialised bytes as room to write to.
+fn uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    // SAFETY: same memory, same borrow. Kernels only ever write initialised bytes, so what
+    // is initialised stays so.
+    unsafe { &mut *(bytes as *mut [u8] as *mut [MaybeUninit<u8>]) }
 }
 
 /// Dropped regions of [`BLOCK_BYTES`], ready to be written again.
@@ -107,12 +130,7 @@ impl Block {
         let len = self.len;
         match &mut self.memory {
             Memory::Heap(heap) => &mut heap[len..],
-            Memory::Region(region) => {
-                let bytes = &mut region.bytes_mut()[len..];
-                // SAFETY: same memory, same borrow. Kernels write initialised bytes only,
-                // so the region stays initialised.
-                unsafe { &mut *(bytes as *mut [u8] as *mut [MaybeUninit<u8>]) }
-            }
+            Memory::Region(region) => uninit(&mut region.bytes_mut()[len..]),
             Memory::Gone => &mut [],
         }
     }

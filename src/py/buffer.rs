@@ -8,6 +8,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::column::advise_huge_pages;
+
 /// An argument: any object with a C-contiguous buffer, of any item type.
 pub enum Bytes<'py> {
     Bytes(Borrowed<'py, 'py, PyBytes>),
@@ -59,6 +61,10 @@ where
     }
 }
 
+/// Results of this size come in fresh pages from the system, smaller ones mostly in pages
+/// that the allocator had before.
+const FRESH_BYTES: usize = 16 << 20;
+
 /// A `bytes` object of `len` bytes that `fill` initialises with the GIL released.
 pub fn new_bytes<'py, E: Send>(
     py: Python<'py>,
@@ -76,6 +82,9 @@ pub fn new_bytes<'py, E: Send>(
         let bytes = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>();
         let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<MaybeUninit<u8>>();
         let room = std::slice::from_raw_parts_mut(start, len);
+        if len >= FRESH_BYTES {
+            advise_huge_pages(room);
+        }
         py.detach(|| fill(room)).map_err(raise)?;
         Ok(bytes)
     }
