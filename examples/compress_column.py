@@ -4,7 +4,7 @@
     python examples/compress_column.py logs.parquet --column body
     python examples/compress_column.py access.log --codec cpu-gzip --level 9
 
-The file may be Parquet, CSV, NDJSON (.ndjson, .jsonl) or text, one row a line.
+The file may be Parquet, Arrow IPC, CSV, TSV, NDJSON (.ndjson, .jsonl) or text, one row a line.
 """
 
 from __future__ import annotations
@@ -45,10 +45,16 @@ def read(path: Path) -> pl.DataFrame:
     match path.suffix.lower():
         case ".parquet" | ".pq":
             return pl.read_parquet(path)
+        case ".arrow" | ".ipc" | ".feather":
+            return pl.read_ipc(path)
         case ".csv":
             return pl.read_csv(path)
+        case ".tsv":
+            return pl.read_csv(path, separator="\t")
         case ".ndjson" | ".jsonl":
             return pl.read_ndjson(path)
+        case ".gz" | ".zst" | ".zip" | ".bz2" | ".xz":
+            sys.exit(f"{path} is compressed already; unpack it first")
         case _:
             return text_lines(path)
 
@@ -107,7 +113,11 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         path = args.output or Path(scratch) / "compressed.parquet"
-        packed.write_parquet(path, compression="uncompressed")
+        try:
+            # The payloads are compressed already.
+            packed.write_parquet(path, compression="uncompressed")
+        except OSError as error:
+            sys.exit(f"cannot write {path}: {error}")
         print(f"written  {path.stat().st_size:,} bytes of Parquet")
         read_back = pl.read_parquet(path)
 

@@ -53,6 +53,9 @@ impl Codec {
     /// A codec by its wire name, with its default level where none is given.
     pub fn from_name(name: &str, level: Option<i64>) -> Result<Self> {
         Ok(match name {
+            "passthrough" if level.is_some() => {
+                return Err(Error::Argument("passthrough has no level".into()));
+            }
             "passthrough" => Self::Passthrough,
             "cpu-zstd" => Self::CpuZstd { level: ZstdLevel::try_new(level.unwrap_or(3))? },
             "cpu-gzip" => Self::CpuGzip { level: GzipLevel::try_new(level.unwrap_or(6))? },

@@ -43,7 +43,7 @@ pub enum Error {
     )]
     OutputExceedsLimit { limit: u64 },
 
-    #[error("a value is at most {limit} bytes here, this one has {size}; split it")]
+    #[error("a value can have at most {limit} bytes here, this one has {size}")]
     ValueTooLong { size: u64, limit: u64 },
 
     #[error("{codec} payload does not decode: {reason}")]

@@ -194,7 +194,7 @@ fn empty_columns_are_columns() {
 
 #[test]
 fn thread_counts_are_checked() {
-    for threads in [0, 1025, usize::MAX] {
+    for threads in [0, -1, 1025, i64::MAX] {
         let error = pool::set_num_threads(threads).expect_err("out of range");
         assert_eq!(error.class(), ErrorClass::Value);
     }

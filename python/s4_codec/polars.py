@@ -13,7 +13,7 @@ Importing this module also registers the namespace ``s4`` on ``pl.Expr`` and ``p
 from __future__ import annotations
 
 from operator import index
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 from polars.plugins import register_plugin_function
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from polars._typing import IntoExpr, PolarsDataType
 
-__all__ = ["compress", "decompress"]
+__all__ = ["COMPRESSED_DTYPE", "compress", "decompress"]
 
 _PLUGIN = _native.__file__
 
@@ -34,11 +34,10 @@ _PLUGIN = _native.__file__
 _LONGEST = 2**32
 
 
-class _DecompressOptions(TypedDict, total=False):
-    dtype: PolarsDataType
-    on_error: Literal["raise", "null"]
-    max_size: int | None
-    row: IntoExpr | None
+#: The type of a compressed column.
+COMPRESSED_DTYPE = pl.Struct(
+    {"payload": pl.Binary, "original_size": pl.UInt64, "crc32c": pl.UInt32}
+)
 
 
 def _call(name: str, inputs: Iterable[pl.Expr], options: dict[str, Any]) -> pl.Expr:
@@ -73,7 +72,7 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     -------
     Expr
         ``Struct{payload: Binary, original_size: UInt64 (bytes), crc32c: UInt32 (of the
-        original bytes)}``, null where the value is null.
+        original bytes)}``, which is :data:`COMPRESSED_DTYPE`; null where the value is null.
 
     Raises
     ------
@@ -113,13 +112,13 @@ def decompress(
         Largest decoded value in bytes; default 5 GiB, for bare payloads 1 GiB. In Polars no
         value can exceed 4 GiB.
     row
-        An expression, such as an id column, whose value errors name beside the row's
-        position in the batch that Polars passed.
+        An expression, such as an id column (or a series, for a series), whose value errors
+        name beside the row's position in the batch that Polars passed.
 
     Returns
     -------
     Expr
-        Binary or String, null where the row is null.
+        Binary or String, null where the row or its payload is null.
 
     Raises
     ------
@@ -159,14 +158,22 @@ class ExprNamespace:
         self._expr = expr
 
     def compress(self, codec: Codec | str = CpuZstd()) -> pl.Expr:
-        """See :func:`s4_codec.polars.compress`."""
+        """``s4_codec.polars.compress`` of this expression, and documented there."""
         return compress(self._expr, codec)
 
     def decompress(
-        self, codec: Codec | str = CpuZstd(), **options: Unpack[_DecompressOptions]
+        self,
+        codec: Codec | str = CpuZstd(),
+        *,
+        dtype: PolarsDataType = pl.Binary,
+        on_error: Literal["raise", "null"] = "raise",
+        max_size: int | None = None,
+        row: IntoExpr | None = None,
     ) -> pl.Expr:
-        """See :func:`s4_codec.polars.decompress`."""
-        return decompress(self._expr, codec, **options)
+        """``s4_codec.polars.decompress`` of this expression, and documented there."""
+        return decompress(
+            self._expr, codec, dtype=dtype, on_error=on_error, max_size=max_size, row=row
+        )
 
 
 @pl.api.register_series_namespace("s4")
@@ -177,11 +184,25 @@ class SeriesNamespace:
         self._series = series
 
     def compress(self, codec: Codec | str = CpuZstd()) -> pl.Series:
-        """See :func:`s4_codec.polars.compress`."""
+        """``s4_codec.polars.compress`` of this series, and documented there."""
         return pl.select(compress(pl.lit(self._series), codec)).to_series()
 
     def decompress(
-        self, codec: Codec | str = CpuZstd(), **options: Unpack[_DecompressOptions]
+        self,
+        codec: Codec | str = CpuZstd(),
+        *,
+        dtype: PolarsDataType = pl.Binary,
+        on_error: Literal["raise", "null"] = "raise",
+        max_size: int | None = None,
+        row: IntoExpr | None = None,
     ) -> pl.Series:
-        """See :func:`s4_codec.polars.decompress`."""
-        return pl.select(decompress(pl.lit(self._series), codec, **options)).to_series()
+        """``s4_codec.polars.decompress`` of this series; ``row`` is another series."""
+        values = decompress(
+            pl.lit(self._series),
+            codec,
+            dtype=dtype,
+            on_error=on_error,
+            max_size=max_size,
+            row=row,
+        )
+        return pl.select(values).to_series()

@@ -1,10 +1,18 @@
 """The native module. Import from ``s4_codec``, which holds the same names."""
 
-from typing import Any, SupportsIndex, final
+from typing import Any, Protocol, SupportsIndex, final
 
 from typing_extensions import Buffer
 
 __version__: str
+
+class _ArrayInterface(Protocol):
+    """NumPy arrays, which type checkers know as buffers only from Python 3.12 on."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+_Data = Buffer | _ArrayInterface
 
 class S4Error(ValueError):
     """Data is not what it must be. Base of the errors that are about data."""
@@ -40,7 +48,7 @@ class S4IoError(OSError):
     """The payload does not decode: cut, damaged, or longer than ``original_size``."""
 
 class Codec:
-    """A codec and its settings. The base of the codec classes, not made itself.
+    """A codec and its settings. The base of the codec classes.
 
     Codecs are values: immutable, hashable, equal by class and settings, and picklable.
     Any number of threads may use one at once. All methods release the GIL; the buffer
@@ -55,7 +63,19 @@ class Codec:
     def id(self) -> int:
         """The codec's id in the S4 wire format."""
 
-    def compress(self, data: Buffer) -> tuple[bytes, int, int]:
+    @staticmethod
+    def from_name(name: str, level: SupportsIndex | None = None) -> CpuZstd | CpuGzip | Passthrough:
+        """The codec of a name, with its default level or another.
+
+        Raises
+        ------
+        S4UnregisteredCodecError
+            There is no codec of that name here.
+        ValueError
+            The level is out of range, or the codec has none.
+        """
+
+    def compress(self, data: _Data) -> tuple[bytes, int, int]:
         """Compress one value.
 
         Parameters
@@ -73,7 +93,7 @@ class Codec:
         Raises
         ------
         TypeError
-            ``data`` has no buffer.
+            ``data`` has no buffer, or one of Python objects.
         BufferError
             The buffer is not C-contiguous.
         S4ManifestSizeExceedsLimitError
@@ -82,7 +102,7 @@ class Codec:
 
     def decompress(
         self,
-        data: Buffer,
+        data: _Data,
         original_size: SupportsIndex,
         crc32c: SupportsIndex,
         *,
@@ -121,11 +141,12 @@ class Codec:
         TypeError, BufferError
             ``data`` has no buffer, or one that is not C-contiguous.
         OverflowError
-            ``original_size`` or ``crc32c`` does not fit 64 or 32 bits.
+            ``original_size`` or ``max_size`` does not fit 64 bits, or ``crc32c`` 32.
         """
 
     def __eq__(self, other: object) -> bool: ...
     def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[type[Codec], tuple[int, ...]]: ...
     def __copy__(self) -> Codec: ...
     def __deepcopy__(self, memo: Any) -> Codec: ...
 
@@ -149,8 +170,6 @@ class CpuZstd(Codec):
     def level(self) -> int:
         """The compression level."""
 
-    def __getnewargs__(self) -> tuple[int]: ...
-
 @final
 class CpuGzip(Codec):
     """gzip (RFC 1952). Writes one member, without name or time.
@@ -171,16 +190,13 @@ class CpuGzip(Codec):
     def level(self) -> int:
         """The compression level."""
 
-    def __getnewargs__(self) -> tuple[int]: ...
-
 @final
 class Passthrough(Codec):
     """No compression: the payload is the value, and is verified like any other."""
 
     def __new__(cls) -> Passthrough: ...
-    def __getnewargs__(self) -> tuple[()]: ...
 
-def crc32c(data: Buffer) -> int:
+def crc32c(data: _Data) -> int:
     """CRC-32C (Castagnoli) of a buffer.
 
     Raises
@@ -207,7 +223,7 @@ def num_threads() -> int:
         ``S4_NUM_THREADS`` is not a whole number from 1 to 1024.
     """
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n: SupportsIndex) -> None:
     """Set the number of threads of column functions from now on.
 
     Raises

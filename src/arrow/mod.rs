@@ -21,7 +21,7 @@ use crate::column::{Block, Compressed, Decompressed, Payload, Payloads, Rows, Vi
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 
-pub use text::value_text;
+pub use text::{type_text, value_text};
 
 /// The fields of a compressed column.
 pub const PAYLOAD: &str = "payload";
@@ -108,7 +108,8 @@ impl PayloadRows {
             } else {
                 Err(Error::Argument(format!(
                     "expected the struct that compress makes ({PAYLOAD}, {ORIGINAL_SIZE}, {CRC32C}), \
-                     or Binary for bare payloads; got {data_type}"
+                     or Binary for bare payloads; got {}",
+                    type_text(data_type)
                 )))
             };
         };
@@ -127,14 +128,16 @@ impl PayloadRows {
         for field in fields {
             let (accepted, expected) = match field.name().as_str() {
                 PAYLOAD => (ByteRows::accepts(field.data_type()), "Binary"),
-                ORIGINAL_SIZE | CRC32C => (is_whole(field.data_type()), "an integer type"),
+                ORIGINAL_SIZE | CRC32C => {
+                    (is_whole(field.data_type()), "an integer type or decimal(p, 0)")
+                }
                 _ => continue,
             };
             if !accepted {
                 return Err(Error::Argument(format!(
                     "struct field {} must be {expected}, it is {}",
                     field.name(),
-                    field.data_type()
+                    type_text(field.data_type())
                 )));
             }
         }

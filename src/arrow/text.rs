@@ -1,16 +1,32 @@
-//! One Arrow value as text, for messages.
+//! Arrow types and values as text, for messages.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Decimal128Type;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
+/// A type by the name that Polars has for it, where that is another than Arrow's.
+pub fn type_text(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8View => "String".into(),
+        DataType::BinaryView => "Binary".into(),
+        DataType::Date32 => "Date".into(),
+        DataType::Dictionary(..) => "Categorical or Enum; cast it to String first".into(),
+        DataType::LargeList(field) => format!("List({})", type_text(field.data_type())),
+        other => other.to_string(),
+    }
+}
+
 /// A message is no place for more.
 const MAX_CHARS: usize = 200;
 
 /// The value of `row`, readable whatever its type, cut where it is long.
 pub fn value_text(array: &ArrayRef, row: usize) -> String {
-    let text = full_text(array, row);
+    // A message is one line: control characters are shown, not printed.
+    let mut text = String::new();
+    for c in full_text(array, row).chars() {
+        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+    }
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,

@@ -73,7 +73,11 @@ fn decompress_row(
         Payload::Null => Ok(0),
         Payload::Unsealed(_, error) => Err(error),
         Payload::Sealed(payload, manifest) => {
-            let limit = how.max_size.unwrap_or(MAX_ORIGINAL_SIZE).min(VIEW_MAX_BYTES);
+            let limit = how.max_size.unwrap_or(MAX_ORIGINAL_SIZE);
+            let size = manifest.original_size;
+            if size > VIEW_MAX_BYTES && size <= limit {
+                return Err(Error::ValueTooLong { size, limit: VIEW_MAX_BYTES });
+            }
             let room = manifest.admit(&how.codec, kernel, payload, limit)?;
             write_row(&mut worker.arena, room, |room| {
                 let value = manifest.decode(&how.codec, kernel, payload, room)?;

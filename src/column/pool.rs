@@ -58,13 +58,13 @@ impl Runtime {
         }
     }
 
-    fn pool(&self) -> Result<Arc<ThreadPool>> {
+    fn pool(&self, threads: usize) -> Result<Arc<ThreadPool>> {
         let mut slot = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = &*slot {
             return Ok(Arc::clone(pool));
         }
         let pool = ThreadPoolBuilder::new()
-            .num_threads(num_threads()?)
+            .num_threads(threads)
             .thread_name(|index| format!("s4-codec-{index}"))
             .build()
             .map_err(|error| Error::Backend(format!("could not start threads: {error}")))?;
@@ -80,24 +80,25 @@ pub fn num_threads() -> Result<usize> {
         requested => return Ok(requested),
     }
     match std::env::var("S4_NUM_THREADS") {
-        Ok(text) => match text.trim().parse::<usize>() {
+        Ok(text) if !text.trim().is_empty() => match text.trim().parse::<usize>() {
             Ok(threads) if (1..=MAX_THREADS).contains(&threads) => Ok(threads),
             _ => Err(Error::Argument(format!(
                 "S4_NUM_THREADS must be a whole number from 1 to {MAX_THREADS}, it is {text:?}"
             ))),
         },
-        Err(_) => Ok(std::thread::available_parallelism().map_or(1, NonZero::get)),
+        _ => Ok(std::thread::available_parallelism().map_or(1, NonZero::get)),
     }
 }
 
 /// Sets the number of threads for columns from now on. Work in flight ends where it runs.
-pub fn set_num_threads(threads: usize) -> Result<()> {
-    if !(1..=MAX_THREADS).contains(&threads) {
+pub fn set_num_threads(threads: i64) -> Result<()> {
+    let valid = usize::try_from(threads).ok().filter(|n| (1..=MAX_THREADS).contains(n));
+    let Some(valid) = valid else {
         return Err(Error::Argument(format!(
             "the number of threads must be from 1 to {MAX_THREADS}, got {threads}"
         )));
-    }
-    REQUESTED.store(threads, Ordering::Relaxed);
+    };
+    REQUESTED.store(valid, Ordering::Relaxed);
     let old = Runtime::get().pool.lock().unwrap_or_else(PoisonError::into_inner).take();
     drop(old);
     Ok(())
@@ -111,6 +112,8 @@ pub fn work_off<T: Send, S: Send>(
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, T) + Sync,
 ) -> Result<Vec<S>> {
+    // Also where one thread will do: whether the setting is valid must not hang on the data.
+    let threads = num_threads()?;
     let first = items.next();
     let second = items.next();
     if second.is_none() {
@@ -118,7 +121,7 @@ pub fn work_off<T: Send, S: Send>(
         first.into_iter().for_each(|item| work(&mut state, item));
         return Ok(vec![state]);
     }
-    let pool = Runtime::get().pool()?;
+    let pool = Runtime::get().pool(threads)?;
     let queue = Mutex::new(first.into_iter().chain(second).chain(items));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let states = Mutex::new(Vec::new());

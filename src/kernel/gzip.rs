@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 
 use libdeflate_sys as ffi;
 
-use super::{Fault, Kernel, Scratch};
+use super::{Fault, Kernel, Scratch, resembles};
 
 /// Deflate's densest code: 258 bytes for 2 bits (a 1-bit length, a 1-bit distance).
 const MAX_EXPANSION: u64 = 1032;
@@ -73,7 +73,14 @@ impl Kernel for Gzip<'_> {
         };
         let (mut rest, mut written) = (payload, 0);
         loop {
-            let (read, wrote) = decompressor.member(rest, &mut dst[written..])?;
+            let (read, wrote) =
+                decompressor.member(rest, &mut dst[written..]).map_err(|fault| match fault {
+                    Fault::Corrupt(reason) => {
+                        let at = payload.len() - rest.len();
+                        Fault::Corrupt(format!("{reason} at byte {at}{}", foreign(rest)))
+                    }
+                    other => other,
+                })?;
             rest = &rest[read..];
             written += wrote;
             if rest.is_empty() {
@@ -196,14 +203,19 @@ impl Drop for Decompressor {
     }
 }
 
+/// What a payload that is not gzip may be.
+fn foreign(bytes: &[u8]) -> &'static str {
+    if bytes.starts_with(&[0x1f, 0x8b]) { "" } else { resembles(bytes) }
+}
+
 /// libdeflate tells bad data from good and no more; the header says a little else.
 fn explain(member: &[u8]) -> &'static str {
     match member {
-        [] => "the payload is empty",
-        [0x1f, 0x8b, 8, flags, ..] if flags & 0xE0 != 0 => "a member header sets reserved flags",
-        [0x1f, 0x8b, 8, ..] if member.len() < 10 + TRAILER => "a member is cut short",
-        [0x1f, 0x8b, 8, ..] => "a member is cut or damaged, or its CRC-32 or length is wrong",
-        [0x1f, 0x8b, ..] => "a member is not deflate",
-        _ => "no gzip member starts where one must",
+        [] => "an empty payload",
+        [0x1f, 0x8b, 8, flags, ..] if flags & 0xE0 != 0 => "a member with reserved flags",
+        [0x1f, 0x8b, 8, ..] if member.len() < 10 + TRAILER => "a cut member",
+        [0x1f, 0x8b, 8, ..] => "a cut or damaged member, or one whose CRC-32 or length is wrong,",
+        [0x1f, 0x8b, ..] => "a member that is not deflate",
+        _ => "no gzip member",
     }
 }

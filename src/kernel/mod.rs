@@ -96,6 +96,17 @@ pub(crate) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     })
 }
 
+/// What bytes of another kind look like, as the end of a message about damage.
+pub(crate) fn resembles(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0x1f, 0x8b, ..] => "; these bytes look like gzip",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "; these bytes look like zstd",
+        [b'S', b'4', b'F', b'2', ..] => "; these bytes look like an S4F2 frame",
+        [b'F', b'C', b'G', b'1', ..] => "; these bytes look like an nvCOMP container",
+        _ => "",
+    }
+}
+
 /// Copies `src` to the front of `dst`; the caller has checked that it fits.
 pub(crate) fn copy_to(src: &[u8], dst: &mut [MaybeUninit<u8>]) -> usize {
     dst[..src.len()].write_copy_of_slice(src);

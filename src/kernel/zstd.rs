@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
 use zstd_safe::{CCtx, DCtx, WriteBuf, get_error_name};
 
-use super::{Fault, Kernel, Scratch};
+use super::{Fault, Kernel, Scratch, resembles};
 
 /// A context larger than this is not kept: level 22 on a large value takes over 700 MB.
 const KEPT_CONTEXT_BYTES: usize = 32 << 20;
@@ -80,7 +80,14 @@ impl Kernel for Zstd<'_> {
         context.decompress(&mut Destination(dst), payload).map_err(|code| match error_code(code) {
             ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall => Fault::TooLong,
             ZSTD_ErrorCode::ZSTD_error_memory_allocation => Fault::OutOfMemory { bytes: 0 },
-            _ => Fault::corrupt(get_error_name(code)),
+            ZSTD_ErrorCode::ZSTD_error_dictionary_wrong => {
+                Fault::corrupt("a frame was made with a dictionary, which this codec has not")
+            }
+            // The walk says better than libzstd where the payload is cut or foreign.
+            _ => match decoded_bound(payload) {
+                Err(fault) => fault,
+                Ok(_) => Fault::corrupt(get_error_name(code)),
+            },
         })
     }
 }
@@ -126,7 +133,8 @@ fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
             total = total.saturating_add(frame_bound(&mut rest)?);
         } else {
             let at = payload.len() - rest.0.len() - 4;
-            return Err(Fault::corrupt(format!("no zstd frame starts at byte {at}")));
+            let look = resembles(&payload[at..]);
+            return Err(Fault::corrupt(format!("no zstd frame starts at byte {at}{look}")));
         }
     }
     Ok(total)

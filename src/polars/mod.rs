@@ -8,8 +8,8 @@ use arrow_schema::{DataType, Field};
 use serde::Deserialize;
 
 use crate::arrow::{
-    ByteRows, PayloadRows, compressed_array, decompressed_array, manifest_type, validity,
-    value_text,
+    ByteRows, PayloadRows, compressed_array, decompressed_array, manifest_type, type_text,
+    validity, value_text,
 };
 use crate::codec::Codec;
 use crate::column::{self, Decompress, Payloads, Rows};
@@ -49,7 +49,10 @@ impl Expression for CompressExpr {
         if ByteRows::accepts(input) {
             Ok(manifest_type())
         } else {
-            Err(Error::Argument(format!("compress takes Binary or String, got {input}")))
+            Err(Error::Argument(format!(
+                "compress takes Binary or String, got {}",
+                type_text(input)
+            )))
         }
     }
 
@@ -84,6 +87,12 @@ impl Expression for DecompressExpr {
 
     fn evaluate(inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| PayloadRows::try_new(chunk))?;
+        if let [column, names] = inputs
+            && ![1, column.len()].contains(&names.len())
+        {
+            let (rows, names) = (column.len(), names.len());
+            return Err(Error::Argument(format!("row has {names} values for {rows} rows")));
+        }
         let how = Decompress {
             codec: options.codec.codec()?,
             max_size: options.max_size,
@@ -108,7 +117,8 @@ fn name_row(mut error: Error, names: Option<&Series>) -> Error {
         // A literal comes as one row that stands for all.
         let at = if names.len() == 1 { 0 } else { bad.row };
         if let Some((chunk, at)) = names.locate(at) {
-            bad.name = Some(format!("{} = {}", names.field.name(), value_text(chunk, at)));
+            let column = Some(names.field.name().as_str()).filter(|name| !name.is_empty());
+            bad.name = Some(format!("{} = {}", column.unwrap_or("row"), value_text(chunk, at)));
         }
     }
     error

@@ -52,6 +52,9 @@ where
                 "a bytes-like object is required (bytes, bytearray, memoryview, array, mmap), not {found:?}"
             ))
         })?;
+        if buffer.format().to_bytes().contains(&b'O') {
+            return Err(PyTypeError::new_err("the buffer holds Python objects, not bytes"));
+        }
         if !buffer.is_c_contiguous() {
             return Err(PyBufferError::new_err(
                 "the buffer is not C-contiguous; copy it first, for example with bytes(data)",

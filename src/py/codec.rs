@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 
 use super::buffer::{Bytes, new_bytes};
 use super::errors::raise;
@@ -27,13 +27,37 @@ thread_local! {
     static PAYLOAD: Cell<Vec<u8>> = Cell::default();
 }
 
-/// A codec and its settings; the base of the codec classes.
+/// A codec and its settings. The base of the codec classes.
+///
+/// Codecs are values: immutable, hashable, equal by class and settings, and picklable.
+/// Any number of threads may use one at once. All methods release the GIL; the buffer
+/// passed in must not be changed meanwhile.
 #[pyclass(name = "Codec", module = "s4_codec", subclass, frozen)]
 pub struct PyCodec(Codec);
 
 #[pymethods]
 impl PyCodec {
-    /// The codec's name in the S4 wire format.
+    /// The codec of a name, with its default level or another.
+    ///
+    /// Raises
+    /// ------
+    /// S4UnregisteredCodecError
+    ///     There is no codec of that name here.
+    /// ValueError
+    ///     The level is out of range, or the codec has none.
+    #[staticmethod]
+    #[pyo3(signature = (name, level = None))]
+    fn from_name(py: Python<'_>, name: &str, level: Option<i64>) -> PyResult<Py<PyAny>> {
+        let codec = Codec::from_name(name, level).map_err(raise)?;
+        let base = PyClassInitializer::from(Self(codec.clone()));
+        Ok(match codec {
+            Codec::Passthrough => Py::new(py, base.add_subclass(Passthrough))?.into_any(),
+            Codec::CpuZstd { .. } => Py::new(py, base.add_subclass(CpuZstd))?.into_any(),
+            Codec::CpuGzip { .. } => Py::new(py, base.add_subclass(CpuGzip))?.into_any(),
+        })
+    }
+
+    /// The codec's name in the S4 wire format, such as ``"cpu-zstd"``.
     #[getter]
     fn name(&self) -> &'static str {
         self.0.name()
@@ -45,7 +69,28 @@ impl PyCodec {
         self.0.id()
     }
 
-    /// Compress one value; returns (payload, original_size, crc32c).
+    /// Compress one value.
+    ///
+    /// Parameters
+    /// ----------
+    /// data
+    ///     Any object with a C-contiguous buffer, of any item type: bytes, bytearray,
+    ///     memoryview, array, NumPy array, mmap.
+    ///
+    /// Returns
+    /// -------
+    /// tuple of (payload, original_size, crc32c)
+    ///     The compressed bytes; the length of ``data`` in bytes; the CRC-32C of ``data``.
+    ///     All three are needed to decompress.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     ``data`` has no buffer, or one of Python objects.
+    /// BufferError
+    ///     The buffer is not C-contiguous.
+    /// S4ManifestSizeExceedsLimitError
+    ///     ``data`` is longer than 5 GiB.
     fn compress<'py>(
         &self,
         py: Python<'py>,
@@ -61,7 +106,40 @@ impl PyCodec {
         Ok((out, manifest.original_size, manifest.crc32c))
     }
 
-    /// Decompress one payload into exactly original_size bytes with that crc32c.
+    /// Decompress one payload and verify it.
+    ///
+    /// Parameters
+    /// ----------
+    /// data
+    ///     The payload: what :meth:`compress` made, or what another writer of the codec's
+    ///     format did (several zstd frames or gzip members in a row are one payload).
+    /// original_size
+    ///     Bytes that the payload decodes to.
+    /// crc32c
+    ///     CRC-32C of the decoded bytes.
+    /// max_size
+    ///     The largest ``original_size`` to accept, in bytes; default 5 GiB.
+    ///
+    /// Returns
+    /// -------
+    /// bytes
+    ///     Exactly ``original_size`` bytes with that checksum; never others.
+    ///
+    /// Raises
+    /// ------
+    /// S4ManifestSizeExceedsLimitError
+    ///     ``original_size`` is above ``max_size``.
+    /// S4IoError
+    ///     The payload is cut, damaged, followed by other bytes, or decodes to more than
+    ///     ``original_size``.
+    /// S4SizeMismatchError
+    ///     The payload decodes to less than ``original_size``, or cannot hold that much.
+    /// S4CrcMismatchError
+    ///     The decoded bytes have another checksum.
+    /// TypeError, BufferError
+    ///     ``data`` has no buffer, or one that is not C-contiguous.
+    /// OverflowError
+    ///     ``original_size`` or ``max_size`` does not fit 64 bits, or ``crc32c`` 32.
     #[pyo3(signature = (data, original_size, crc32c, *, max_size=None))]
     fn decompress<'py>(
         &self,
@@ -94,9 +172,11 @@ impl PyCodec {
         Ok(format!("{class}({level})"))
     }
 
-    /// The arguments that make an equal codec.
-    fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.0.level())
+    /// The class and the arguments that make an equal codec.
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
+        Ok((slf.get_type(), PyTuple::new(slf.py(), slf.get().0.level())?))
     }
 
     fn __copy__(slf: Py<Self>) -> Py<Self> {
@@ -127,7 +207,17 @@ pub fn _codec_options<'py>(codec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyD
     Ok(options)
 }
 
-/// zstd (RFC 8878), levels 1 to 22.
+/// zstd (RFC 8878). Writes one frame that states its content size.
+///
+/// Parameters
+/// ----------
+/// level
+///     1 (fastest) to 22 (smallest).
+///
+/// Raises
+/// ------
+/// ValueError
+///     The level is out of range.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
 struct CpuZstd;
 
@@ -147,7 +237,17 @@ impl CpuZstd {
     }
 }
 
-/// gzip (RFC 1952), levels 0 to 9.
+/// gzip (RFC 1952). Writes one member, without name or time.
+///
+/// Parameters
+/// ----------
+/// level
+///     0 (stored) to 9 (smallest).
+///
+/// Raises
+/// ------
+/// ValueError
+///     The level is out of range.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
 struct CpuGzip;
 

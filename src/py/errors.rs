@@ -10,7 +10,7 @@ create_exception!(
     s4_codec,
     S4Error,
     PyValueError,
-    "Data is not what it must be; base of the errors about data."
+    "Data is not what it must be. Base of the errors that are about data."
 );
 create_exception!(
     s4_codec,
@@ -22,25 +22,25 @@ create_exception!(
     s4_codec,
     S4SizeMismatchError,
     S4Error,
-    "The payload holds fewer bytes than original_size says."
+    "The payload holds fewer bytes than ``original_size`` says."
 );
 create_exception!(
     s4_codec,
     S4CodecMismatchError,
     S4Error,
-    "The payload was made by another codec."
+    "The payload was made by another codec than the one asked to decode it."
 );
 create_exception!(
     s4_codec,
     S4UnregisteredCodecError,
     S4Error,
-    "The codec is unknown or not available here."
+    "The codec's name is unknown, or the codec is not available here."
 );
 create_exception!(
     s4_codec,
     S4ManifestSizeExceedsLimitError,
     S4Error,
-    "A size is above the limit; max_size raises it."
+    "A value is longer than the limit. ``max_size`` raises the limit of decoding."
 );
 create_exception!(
     s4_codec,
@@ -54,13 +54,13 @@ create_exception!(
     s4_codec,
     S4BackendError,
     PyRuntimeError,
-    "A codec's library or device failed or is missing."
+    "A codec's library or device failed, or is missing."
 );
 create_exception!(
     s4_codec,
     S4IoError,
     PyOSError,
-    "The payload does not decode: cut, damaged, or longer than original_size."
+    "The payload does not decode: cut, damaged, or longer than ``original_size``."
 );
 
 /// Puts the exceptions into the module.

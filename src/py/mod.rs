@@ -1,5 +1,5 @@
-//! The Python module: arguments in, the core, results out. Full docstrings live in the
-//! stubs, their first lines here.
+//! The Python module: arguments in, the core, results out. A test holds these docstrings
+//! equal to the stub's.
 
 mod buffer;
 mod codec;
@@ -25,13 +25,18 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// CRC-32C (Castagnoli) of a buffer.
+///
+/// Raises
+/// ------
+/// TypeError, BufferError
+///     ``data`` has no buffer, or one that is not C-contiguous.
 #[pyfunction]
 fn crc32c(py: Python<'_>, data: buffer::Bytes<'_>) -> u32 {
     let data = data.as_slice();
     py.detach(|| crate::manifest::crc32c(data))
 }
 
-/// Whether the GPU codecs can run here; gpu_status() says why not.
+/// Whether the GPU codecs can run here; :func:`gpu_status` says why not.
 #[pyfunction]
 fn gpu_available() -> bool {
     false
@@ -44,13 +49,26 @@ fn gpu_status() -> &'static str {
 }
 
 /// Threads that column functions run on.
+///
+/// What :func:`set_num_threads` said, else the environment variable ``S4_NUM_THREADS``,
+/// else the number of cores that this process may use.
+///
+/// Raises
+/// ------
+/// ValueError
+///     ``S4_NUM_THREADS`` is not a whole number from 1 to 1024.
 #[pyfunction]
 fn num_threads() -> PyResult<usize> {
     pool::num_threads().map_err(raise)
 }
 
-/// Set the number of threads of column functions, from 1 to 1024.
+/// Set the number of threads of column functions from now on.
+///
+/// Raises
+/// ------
+/// ValueError
+///     ``n`` is not from 1 to 1024.
 #[pyfunction]
 fn set_num_threads(py: Python<'_>, n: i64) -> PyResult<()> {
-    py.detach(|| pool::set_num_threads(usize::try_from(n).unwrap_or(0))).map_err(raise)
+    py.detach(|| pool::set_num_threads(n)).map_err(raise)
 }

@@ -15,7 +15,7 @@ from polars.exceptions import ComputeError
 from polars.testing import assert_series_equal
 
 import s4_codec.polars as s4
-from s4_codec import Codec, CpuZstd
+from s4_codec import Codec, CpuGzip, CpuZstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def test_bad_rows_in_different_chunks(codec: Codec) -> None:
     ("name", "expected"),
     [
         (pl.col("id"), "id = 41"),
-        (pl.col("id").cast(pl.String) + "\0x", r"id = 41\\0x"),
+        (pl.col("id").cast(pl.String) + "\0x", r"id = 41\\u\{0\}x,"),
         (pl.lit("the one", dtype=pl.String), "literal = the one"),
         (pl.struct("id").alias("key"), r"key = \{id: 41\},"),
         (pl.lit(Decimal("1.50")), "literal = 1.50,"),
@@ -101,6 +101,8 @@ def test_bad_rows_in_different_chunks(codec: Codec) -> None:
         (pl.lit("kind").cast(pl.Categorical), "literal = kind,"),
         (pl.lit(b"\0ab"), r"literal = \\x00ab,"),
         (pl.concat_list("id", "id"), r"id = \[41, 41\],"),
+        (pl.lit("two\nlines"), r"literal = two\\nlines,"),
+        (pl.lit(5).alias(""), "row = 5,"),
         (pl.lit("long" * 100), "literal = (long){50}[.]{3},"),
         (pl.lit(None), "literal = null,"),
     ],
@@ -112,6 +114,13 @@ def test_rows_by_the_users_own_name(codec: Codec, name: pl.Expr, expected: str) 
     frame = series.to_frame().with_columns(id=pl.Series([40, 41]))
     with pytest.raises(ComputeError, match=expected):
         frame.select(s4.decompress("body", codec, row=name))
+
+
+def test_row_names_must_be_as_many_as_rows(codec: Codec) -> None:
+    series = column([packed_row(codec, b"a")] * 4)
+    with pytest.raises(ComputeError, match="row has 2 values for 4 rows"):
+        series.s4.decompress(codec, row=pl.Series([1, 2]))
+    assert series.s4.decompress(codec, row=pl.Series([1, 2, 3, 4])).to_list() == [b"a"] * 4
 
 
 def test_text_is_checked(codec: Codec) -> None:
@@ -168,12 +177,13 @@ def test_manifests_that_do_not_fit(
     assert series.s4.decompress(codec, on_error="null").to_list() == [b"abc", None]
 
 
+# What errors say beside the words of the function: the type as Polars calls it.
 WRONG = {
     "Int64": pl.Series("body", [1]),
     "List": pl.Series("body", [[b"a"]]),
     "Date": pl.Series("body", [None], dtype=pl.Date),
     "Categorical": pl.Series("body", ["a"], dtype=pl.Categorical),
-    "Array": pl.Series("body", [[1, 2]], dtype=pl.Array(pl.UInt8, 2)),
+    "Enum": pl.Series("body", ["a"], dtype=pl.Enum(["a"])),
     "Decimal": pl.Series("body", [Decimal(1)]),
     "Int128": pl.Series("body", [1], dtype=pl.Int128),
 }
@@ -181,9 +191,11 @@ WRONG = {
 
 @pytest.mark.parametrize("series", WRONG.values(), ids=WRONG)
 def test_wrong_column_types_fail_at_plan_time(codec: Codec, series: pl.Series) -> None:
+    name = "Categorical or Enum" if series.dtype == pl.Enum else series.dtype.base_type().__name__
+    name = "Decimal" if series.dtype == pl.Int128 else name
     for call, words in [
-        (s4.compress("body", codec), "compress takes Binary or String, got"),
-        (s4.decompress("body", codec), "expected the struct that compress makes"),
+        (s4.compress("body", codec), f"compress takes Binary or String, got {name}"),
+        (s4.decompress("body", codec), f"expected the struct that compress makes.* got {name}"),
     ]:
         lazy = series.to_frame().lazy().select(call)
         with pytest.raises(ComputeError, match=words):
@@ -210,7 +222,7 @@ def test_missing_and_renamed_fields(codec: Codec, fields: list[str], words: str)
     ("field", "dtype", "words"),
     [
         ("payload", pl.Int64, "field payload must be Binary"),
-        ("original_size", pl.String, "field original_size must be an integer type"),
+        ("original_size", pl.String, "field original_size must be an integer type .* is String"),
         ("original_size", pl.Decimal(20, 2), "field original_size must be an integer type"),
         ("crc32c", pl.Float64, "field crc32c must be an integer type"),
     ],
@@ -236,6 +248,19 @@ def test_frames_are_told_from_bare_payloads(codec: Codec) -> None:
     frame = pl.Series("body", [b"S4F2" + bytes(24)])
     with pytest.raises(ComputeError, match=r"S4Error: row 0 .*S4F2 frame.*decode"):
         frame.s4.decompress(codec)
+
+
+def test_the_wrong_codec_is_told_what_it_got() -> None:
+    value = text(500)
+    zstd, gzip = packed_row(CpuZstd(), value), packed_row(CpuGzip(), value)
+    for row, codec, words in [
+        (gzip, CpuZstd(), "no zstd frame starts at byte 0; these bytes look like gzip"),
+        (zstd, CpuGzip(), "no gzip member at byte 0; these bytes look like zstd"),
+    ]:
+        with pytest.raises(ComputeError, match=f"S4IoError: row 0 .*{words}"):
+            column([row]).s4.decompress(codec)
+        with pytest.raises(error("S4IoError"), match=words):
+            codec.decompress(*row.values())
 
 
 def test_damaged_bare_payloads(codec: Codec) -> None:

@@ -69,14 +69,23 @@ def test_the_default_is_the_cores_of_this_process() -> None:
     assert int(run(limited).stdout) == 1
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "many", "2.5", "1025", ""])
+@pytest.mark.parametrize("value", ["0", "-1", "many", "2.5", "1025"])
 def test_a_bad_environment_is_an_error(value: str) -> None:
     done = run(COLUMN, S4_NUM_THREADS=value)
     assert "S4_NUM_THREADS must be a whole number from 1 to 1024" in done.stderr
+    small = run(
+        "import polars as pl, s4_codec.polars; pl.Series([b'']).s4.compress()", S4_NUM_THREADS=value
+    )
+    assert "ValueError: S4_NUM_THREADS" in small.stderr, "whatever the column's size"
     asked = run("import s4_codec; s4_codec.num_threads()", S4_NUM_THREADS=value)
     assert "ValueError: S4_NUM_THREADS" in asked.stderr
     values = run("import s4_codec; s4_codec.CpuZstd().compress(b'abc')", S4_NUM_THREADS=value)
     assert values.returncode == 0, "one value needs no pool"
+
+
+def test_an_empty_environment_is_none() -> None:
+    done = run("import s4_codec; print(s4_codec.num_threads())", S4_NUM_THREADS=" ")
+    assert int(done.stdout) >= 1
 
 
 def test_a_forked_child_works() -> None:

@@ -86,7 +86,7 @@ def test_a_codec_is_a_value(row: Row) -> None:
     assert hash(codec) == hash(row.make())
     assert len({codec, row.make()}) == 1
     assert copy.copy(codec) == copy.deepcopy(codec) == codec
-    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         again = pickle.loads(pickle.dumps(codec, protocol))
         assert type(again) is type(codec)
         assert again == codec
@@ -96,6 +96,20 @@ def test_a_codec_is_a_value(row: Row) -> None:
     assert codec != row.name
     with pytest.raises(AttributeError):
         codec.name = "other"  # type: ignore[misc]
+
+
+def test_codecs_by_name(row: Row) -> None:
+    assert Codec.from_name(row.name) == row.codec
+    assert type(Codec.from_name(row.name)) is type(row.codec)
+    if row.levels is None:
+        with pytest.raises(ValueError, match="no level"):
+            Codec.from_name(row.name, 1)
+    else:
+        assert Codec.from_name(row.name, level=row.levels[1]) == row.make(row.levels[1])
+        with pytest.raises(ValueError, match="level must be"):
+            Codec.from_name(row.name, 100)
+    with pytest.raises(s4_codec.S4UnregisteredCodecError, match="unknown codec"):
+        Codec.from_name(row.name.upper())
 
 
 def test_levels_tell_codecs_apart(row: Row) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from codecs_table import FORGERIES, LIMIT, Row, cut_class, error, text
 
@@ -135,6 +136,11 @@ def test_closed_and_scattered_buffers(codec: Codec) -> None:
         codec.compress(view)
 
 
+def test_arrays_of_objects(codec: Codec) -> None:
+    with pytest.raises(TypeError, match="Python objects"):
+        codec.compress(np.array([b"a", "b"], dtype=object))
+
+
 def test_numbers_that_do_not_fit(codec: Codec) -> None:
     for size, checksum in [(-1, 0), (2**64, 0), (0, -1), (0, 2**32)]:
         with pytest.raises(OverflowError):
@@ -165,7 +171,7 @@ def test_levels_out_of_range(row: Row) -> None:
 def test_thread_counts() -> None:
     before = s4_codec.num_threads()
     for n in (0, -1, 1025, -(2**62)):
-        with pytest.raises(ValueError, match="from 1 to 1024"):
+        with pytest.raises(ValueError, match=f"from 1 to 1024, got {n}"):
             s4_codec.set_num_threads(n)
     with pytest.raises(TypeError):
         s4_codec.set_num_threads("2")  # type: ignore[arg-type]
