@@ -23,21 +23,34 @@ pub const KEPT_BYTES: usize = 64 << 20;
 
 const HUGE_PAGE: usize = 2 << 20;
 
+/// Less unused room than this stays with its block.
+const WORTH_RELEASING: usize = 256 << 10;
+
 /// Asks the system to back fresh memory with huge pages where whole ones fit.
 pub fn advise_huge_pages(memory: &mut [MaybeUninit<u8>]) {
-    let skipped = memory.as_ptr().align_offset(HUGE_PAGE).min(memory.len());
-    let whole = (memory.len() - skipped) / HUGE_PAGE * HUGE_PAGE;
     #[cfg(target_os = "linux")]
-    if whole > 0 {
-        // SAFETY: the range lies in exclusively borrowed memory, and the advice changes
-        // what backs it, never what it holds. A refusal costs nothing but speed.
-        unsafe {
-            let start = memory.as_mut_ptr().add(skipped).cast();
-            libc::madvise(start, whole, libc::MADV_HUGEPAGE);
-        }
-    }
+    advise(memory, HUGE_PAGE, libc::MADV_HUGEPAGE);
     #[cfg(not(target_os = "linux"))]
-    let _ = whole;
+    let _ = memory;
+}
+
+/// Gives the pages of unused memory back to the system; the next write gets fresh ones.
+/// The memory is a mapping of our own.
+fn release_pages(memory: &mut [MaybeUninit<u8>]) {
+    #[cfg(target_os = "linux")]
+    advise(memory, 4 << 10, libc::MADV_DONTNEED);
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
+}
+
+/// Advises on the whole pages of `memory`.
+#[cfg(target_os = "linux")]
+fn advise(memory: &mut [MaybeUninit<u8>], page: usize, advice: libc::c_int) {
+    let skipped = memory.as_ptr().align_offset(page).min(memory.len());
+    let pages = &mut memory[skipped..];
+    // SAFETY: the range is exclusively borrowed memory without a value, so that neither
+    // advice can change one. A refusal costs nothing but speed or space.
+    unsafe { libc::madvise(pages.as_mut_ptr().cast(), pages.len() / page * page, advice) };
 }
 
 /// Memory straight from the system, its usable part aligned to a huge page.
@@ -144,14 +157,19 @@ impl Block {
         }
     }
 
-    /// Moves the rows to a block of their size where they fill less than half of this one.
-    fn compact(mut self) -> Result<Self> {
-        if self.spare().len() <= self.len {
-            return Ok(self);
+    /// Gives back the room that no row took: rows that fill less than half of the block move
+    /// to one of their size, else the pages behind them go.
+    fn settle(mut self) -> Result<Self> {
+        let unused = self.spare().len();
+        if unused > self.len {
+            let mut exact = Self::new(self.len)?;
+            exact.len = crate::kernel::copy_to(self.as_slice(), exact.spare());
+            return Ok(exact);
         }
-        let mut exact = Self::new(self.len)?;
-        exact.len = crate::kernel::copy_to(self.as_slice(), exact.spare());
-        Ok(exact)
+        if unused >= WORTH_RELEASING && matches!(self.memory, Memory::Region(_)) {
+            release_pages(self.spare());
+        }
+        Ok(self)
     }
 }
 
@@ -232,8 +250,9 @@ impl<'column> Arena<'column> {
     ) -> Result<Place> {
         let mut block = Block::new(bytes)?;
         block.len = fill(&mut block.spare()[..bytes])?;
+        let block = block.settle()?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.full.push((id, block.compact()?));
+        self.full.push((id, block));
         Ok(Place { block: id, offset: 0 })
     }
 
@@ -248,7 +267,7 @@ impl<'column> Arena<'column> {
     /// The blocks and their ids.
     pub fn finish(mut self) -> Result<Vec<(u32, Block)>> {
         if let Some((id, block)) = self.open.take() {
-            self.full.push((id, block.compact()?));
+            self.full.push((id, block.settle()?));
         }
         Ok(self.full)
     }
