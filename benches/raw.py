@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 
 CODECS = {"cpu-zstd": 1, "cpu-gzip": 7}
 _CRATE = Path(__file__).parent / "raw"
 
 
+@functools.cache
 def _build() -> ctypes.CDLL:
     target = Path(os.environ.get("CARGO_TARGET_DIR", _CRATE.parents[1] / "target"))
-    command = ["cargo", "build", "--release", "--quiet", "--manifest-path", _CRATE / "Cargo.toml"]
+    command = ["cargo", "build", "--release", "--quiet", "--manifest-path"]
     print("building the raw driver ...", file=sys.stderr)
-    subprocess.run(command, check=True, env=os.environ | {"CARGO_TARGET_DIR": str(target)})
+    subprocess.run(
+        [*command, str(_CRATE / "Cargo.toml")],
+        check=True,
+        env=os.environ | {"CARGO_TARGET_DIR": str(target)},
+    )
     library = ctypes.CDLL(str(target / "release" / "libs4_raw.so"))
     size, pointer = ctypes.c_size_t, ctypes.c_void_p
     library.raw_compress.argtypes = [

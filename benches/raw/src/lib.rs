@@ -82,6 +82,7 @@ pub unsafe extern "C" fn raw_compress(
                     )
                 }
             };
+            assert!(written > 0, "the bound is enough");
             unsafe { out.set_len(start + written) };
             lens.push(written);
         }
@@ -114,12 +115,12 @@ pub unsafe extern "C" fn raw_decompress(
         for row in range {
             let (src, start, size) = (rows.get(row), out.len(), sizes[row] as usize);
             let room = &mut out.spare_capacity_mut()[..size];
+            let mut written = 0;
             unsafe {
                 if codec == ZSTD {
                     let room = slice::from_raw_parts_mut(room.as_mut_ptr().cast::<u8>(), size);
-                    zstd.decompress(room, src).expect("zstd decompresses");
+                    written = zstd.decompress(room, src).expect("zstd decompresses");
                 } else {
-                    let mut written = 0;
                     deflate::libdeflate_gzip_decompress(
                         gzip,
                         src.as_ptr().cast(),
@@ -129,6 +130,7 @@ pub unsafe extern "C" fn raw_decompress(
                         &mut written,
                     );
                 }
+                assert_eq!(written, size, "the payload decodes to its size");
                 out.set_len(start + size);
             }
         }
@@ -162,14 +164,17 @@ unsafe fn rows_of<'a>(bytes: *const u8, offsets: *const i64, rows: usize) -> Row
     }
 }
 
+/// Runs `work` on every part, the first of them on the calling thread.
 fn run<T: Send>(
     rows: &Rows,
     threads: usize,
     work: impl Fn(std::ops::Range<usize>) -> T + Sync,
 ) -> Vec<T> {
+    let mut ranges = rows.split(threads).into_iter();
+    let own = ranges.next();
     thread::scope(|scope| {
-        let handles: Vec<_> =
-            rows.split(threads).into_iter().map(|range| scope.spawn(|| work(range))).collect();
-        handles.into_iter().map(|handle| handle.join().expect("no panic")).collect()
+        let handles: Vec<_> = ranges.map(|range| scope.spawn(|| work(range))).collect();
+        let others = handles.into_iter().map(|handle| handle.join().expect("no panic"));
+        own.map(&work).into_iter().chain(others).collect()
     })
 }

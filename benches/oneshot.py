@@ -1,0 +1,260 @@
+"""Values one by one: us, the peers from PyPI and the raw libraries, by size of value.
+
+    python benches/oneshot.py
+    python benches/oneshot.py --codec cpu-zstd --sizes 1024 1048576
+    python benches/oneshot.py --quick
+
+Prints MB/s of original bytes on one thread. Ours computes the crc32c of every value when it
+compresses and verifies it when it decompresses. "raw" is the library without Python and
+without crc32c, in one call for a column of the same values; it writes output after output,
+so where values fit the cache, calls that reuse one value's memory can pass it.
+
+The last columns are our rate over that of the fastest peer, of the fastest peer that checks
+its output too, and of raw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from harness import (
+    CODECS,
+    Contender,
+    CpuCodec,
+    Rates,
+    describe,
+    fastest,
+    load,
+    measure,
+    progress,
+    ratio,
+    raw_driver,
+    speed,
+    table,
+)
+from peers import DISTRIBUTIONS, Peer, peers
+
+SIZES = [100, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 32 << 20]
+OURS, RAW = "ours", "raw"
+
+#: A sample lasts about this long at least.
+LEAST_SECONDS = 0.01
+#: Distinct values of one size, or fewer where that many exceed so many bytes.
+MOST_VALUES, MOST_BYTES = 256, 4 << 20
+#: Rows in one call of the raw libraries, enough that making contexts does not count.
+MOST_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """Values of one size, and what we make of them."""
+
+    codec: CpuCodec
+    values: list[bytes]
+    packed: list[tuple[bytes, int, int]]
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [payload for payload, _, _ in self.packed]
+
+    @property
+    def total(self) -> int:
+        return sum(map(len, self.values))
+
+
+def cut(codec: CpuCodec, text: bytes, size: int) -> Case:
+    """Values from places spread over the text.
+
+    A value longer than the text repeats it, which makes it no easier to compress: the
+    repeats lie further apart than either codec looks back.
+    """
+    count = max(1, min(MOST_VALUES, MOST_BYTES // size))
+    text *= -(-(size + count) // len(text))
+    step = (len(text) - size) // count
+    values = [text[step * i : step * i + size] for i in range(count)]
+    return Case(codec, values, [codec.compress(value) for value in values])
+
+
+def calls(
+    function: Callable[..., object], arguments: Iterable[tuple[object, ...]]
+) -> Callable[[], None]:
+    """One run: a call for each tuple, its result dropped, with hardly any Python between."""
+    tuples = list(arguments)
+    return lambda: deque(itertools.starmap(function, tuples), maxlen=0).clear()
+
+
+def compress_once(peer: Peer, value: bytes) -> bytes:
+    return bytes(peer.compress(value, *peer.compress_arguments))
+
+
+def decompress_tuples(peer: Peer, case: Case) -> list[tuple[object, ...]]:
+    """The arguments of a peer's decompression: our payloads, unless it needs its own."""
+    payloads = case.payloads
+    if peer.own_payloads:
+        payloads = [compress_once(peer, value) for value in case.values]
+    return [
+        (payload, *peer.decompress_arguments(len(value)))
+        for payload, value in zip(payloads, case.values, strict=True)
+    ]
+
+
+def verify(case: Case, found: Sequence[Peer]) -> None:
+    """Every peer writes what we read, and reads what it is to decode."""
+    value, (_, size, crc32c) = case.values[0], case.packed[0]
+    for peer in found:
+        assert case.codec.decompress(compress_once(peer, value), size, crc32c) == value, peer.name
+        assert bytes(peer.decompress(*decompress_tuples(peer, case)[0])) == value, peer.name
+
+
+def compressors(case: Case, found: Sequence[Peer]) -> list[Contender]:
+    """Us, every peer and the raw library, over the values."""
+    runs = {OURS: calls(case.codec.compress, ((value,) for value in case.values))}
+    for peer in found:
+        arguments = ((value, *peer.compress_arguments) for value in case.values)
+        runs[peer.name] = calls(peer.compress, arguments)
+    return [Contender(name, case.total, run) for name, run in runs.items()] + raw(case, True)
+
+
+def decompressors(case: Case, found: Sequence[Peer]) -> list[Contender]:
+    """Us, every peer and the raw library, over the payloads."""
+    runs = {OURS: calls(case.codec.decompress, case.packed)}
+    for peer in found:
+        runs[peer.name] = calls(peer.decompress, decompress_tuples(peer, case))
+    return [Contender(name, case.total, run) for name, run in runs.items()] + raw(case, False)
+
+
+def raw(case: Case, compress: bool) -> list[Contender]:
+    """The raw library on one thread, over a column that repeats the values."""
+    driver = raw_driver(threads=1)
+    if driver is None:
+        return []
+    repeats = max(1, min(MOST_ROWS // len(case.values), MOST_BYTES // case.total))
+    rows = driver.rows(pl.Series((case.values if compress else case.payloads) * repeats))
+    lengths = pl.Series([len(value) for value in case.values] * repeats, dtype=pl.UInt64)
+    sizes, name, level = lengths.to_arrow(), case.codec.name, case.codec.level
+
+    def run() -> object:
+        if compress:
+            return driver.compress(name, level, rows)
+        return driver.decompress(name, rows, sizes)
+
+    return [Contender(RAW, case.total * repeats, run)]
+
+
+def checks_output(codec: CpuCodec, peer: Peer) -> bool:
+    """Whether a peer refuses a payload with one bit changed that still decodes.
+
+    64 different bytes are stored as they are. So the bit is one of the content in a zstd
+    frame, and one of the CRC-32 in a gzip member.
+    """
+    value = bytes(range(64))
+    payload = compress_once(peer, value) if peer.own_payloads else codec.compress(value)[0]
+    damaged = payload[:-8] + bytes([payload[-8] ^ 1]) + payload[-7:]
+    try:
+        peer.decompress(damaged, *peer.decompress_arguments(len(value)))
+    except Exception:
+        return True
+    return False
+
+
+def label(size: int) -> str:
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+def over(rates: Rates, others: Iterable[str]) -> str:
+    """Our rate over that of the fastest of ``others``."""
+    best = fastest(rates, others)
+    return f"{ratio(rates, OURS, best):.2f}" if best else "-"
+
+
+def print_rates(
+    title: str, results: dict[int, Rates], names: list[str], checking: list[str]
+) -> None:
+    header = ["MB/s", OURS, *names, RAW, "/fastest", "/fastest checking", "/raw"]
+    rows = []
+    for size, rates in results.items():
+        measured = [f"{speed(rates, name):,.0f}" for name in (OURS, *names)]
+        limit = f"{speed(rates, RAW):,.0f}" if RAW in rates else "-"
+        checked = [name for name in names if name in checking]
+        ratios = [over(rates, names), over(rates, checked), over(rates, rates.keys() & {RAW})]
+        rows.append([label(size), *measured, limit, *ratios])
+    table(title, header, rows)
+
+
+def print_other_levels(results: dict[int, Rates], found: Sequence[Peer]) -> None:
+    for peer in found:
+        rows = [
+            [label(size), f"{speed(rates, peer.name):,.0f}", over(rates, [peer.name])]
+            for size, rates in results.items()
+        ]
+        title = f"{peer.name} at its own level {peer.own_level}, compress: not the same work"
+        table(title, ["MB/s", peer.name, "ours/it"], rows)
+
+
+def print_lengths(cases: dict[int, Case], found: Sequence[Peer]) -> None:
+    """What the levels of the same number make of the values."""
+    rows = []
+    for size, case in cases.items():
+        ours = sum(map(len, case.payloads))
+        theirs = [sum(len(compress_once(peer, value)) for value in case.values) for peer in found]
+        lengths = [f"{total / ours:.3f}" for total in theirs]
+        rows.append([label(size), f"{100 * ours / case.total:.1f} %", *lengths])
+    header = ["", "ours/original", *(f"{peer.name}/ours" for peer in found)]
+    table(f"{next(iter(cases.values())).codec}, bytes of payload", header, rows)
+
+
+def print_checks(codec: CpuCodec, found: Sequence[Peer], checking: list[str]) -> None:
+    rows = [[OURS, "yes: crc32c and length"]]
+    rows += [[peer.name, "yes" if peer.name in checking else "no"] for peer in found]
+    table(f"{codec}: refuses a payload with one changed bit", ["", "checks output"], rows)
+
+
+def bench(codec: CpuCodec, text: bytes, sizes: Sequence[int], rounds: int) -> None:
+    """Measures and prints all of one codec."""
+    found = peers(codec)
+    checking = [peer.name for peer in found if checks_output(codec, peer)]
+    cases = {size: cut(codec, text, size) for size in sizes}
+    compress: dict[int, Rates] = {}
+    decompress: dict[int, Rates] = {}
+    for size, case in cases.items():
+        verify(case, found)
+        progress(f"{codec}: compress {label(size)}")
+        compress[size] = measure(compressors(case, found), rounds, LEAST_SECONDS)
+        progress(f"{codec}: decompress {label(size)}")
+        decompress[size] = measure(decompressors(case, found), rounds, LEAST_SECONDS)
+    progress("")
+    same_level = [peer.name for peer in found if peer.own_level is None]
+    print_rates(f"{codec}, compress", compress, same_level, checking)
+    print_rates(f"{codec}, decompress", decompress, [peer.name for peer in found], checking)
+    print_other_levels(compress, [peer for peer in found if peer.own_level is not None])
+    print_lengths(cases, found)
+    print_checks(codec, found, checking)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--codec", choices=CODECS, help="default: all")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="BYTES")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--quick", action="store_true", help="7 rounds, nothing above 1 MiB")
+    args = parser.parse_args()
+    if min(args.sizes) < 1:
+        parser.error("a size is at least 1")
+    rounds = 7 if args.quick else args.rounds
+    sizes = [size for size in args.sizes if size <= 1 << 20] if args.quick else args.sizes
+    corpus = load()
+    describe(corpus, rounds, 1, DISTRIBUTIONS)
+    for codec in CODECS.values() if args.codec is None else [CODECS[args.codec]]:
+        bench(codec, corpus.text, sizes, rounds)
+
+
+if __name__ == "__main__":
+    main()
