@@ -245,6 +245,15 @@ fn a_stated_content_size_is_not_believed() {
 }
 
 #[test]
+fn a_block_beyond_the_formats_limit_fails() {
+    // One RLE block of 2 MiB - 1, sixteen times what RFC 8878 allows.
+    let frame = b"\x28\xb5\x2f\xfd\x00\x58\xfb\xff\xffa";
+    let value = vec![b'a'; (2 << 20) - 1];
+    let decoded = unpack(&codec("cpu-zstd", None), frame, Manifest::seal(&value));
+    assert_eq!(class(decoded), ErrorClass::Io);
+}
+
+#[test]
 fn levels_are_refused_never_clamped() {
     for (name, good, bad) in
         [("cpu-zstd", [1, 22], [0, -1, 23, i64::MAX]), ("cpu-gzip", [0, 9], [-1, 10, 99, i64::MIN])]

@@ -218,7 +218,7 @@ impl Manifests {
 }
 
 fn misfit(name: &str, given: &ArrayRef, row: usize, end: &str) -> Error {
-    Error::BadManifest(if given.is_null(row) {
+    Error::BadManifest(if given.is_null(row) || given.data_type() == &DataType::Null {
         format!("the row has a payload but its {name} is null")
     } else {
         format!("{name} must be from 0 to below {end}, it is {}", value_text(given, row))

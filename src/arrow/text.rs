@@ -39,19 +39,18 @@ fn full_text(array: &ArrayRef, row: usize) -> String {
     }
     match array.data_type() {
         DataType::Null => "null".into(),
-        DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::BinaryView => array.as_binary_view().value(row).escape_ascii().to_string(),
+        DataType::Utf8View => {
+            array.as_string_view().value(row).chars().take(MAX_CHARS + 1).collect()
+        }
+        DataType::BinaryView => {
+            let value = array.as_binary_view().value(row);
+            value[..value.len().min(MAX_CHARS + 1)].escape_ascii().to_string()
+        }
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row),
         DataType::Dictionary(..) => {
             let one = array.slice(row, 1);
             let dictionary = one.as_any_dictionary();
             full_text(dictionary.values(), dictionary.normalized_keys()[0])
-        }
-        DataType::LargeList(_) => {
-            let list = array.as_list::<i64>().value(row);
-            let texts: Vec<_> =
-                (0..list.len().min(MAX_CHARS)).map(|i| full_text(&list, i)).collect();
-            format!("[{}]", texts.join(", "))
         }
         DataType::Struct(fields) => {
             let columns = fields.iter().zip(array.as_struct().columns());

@@ -97,9 +97,9 @@ fn decompress_bare(
     worker: &mut Worker,
     payload: &[u8],
 ) -> Result<View> {
-    if payload.starts_with(b"S4F2") {
+    if payload.starts_with(b"S4F2") && how.codec != Codec::Passthrough {
         return Err(Error::BadManifest(
-            "the payload is an S4F2 frame, which says its codec itself; read it with decode".into(),
+            "this is an S4F2 frame, not a bare payload; decode reads frames".into(),
         ));
     }
     let limit = how.max_size.unwrap_or(MAX_BARE_SIZE).min(VIEW_MAX_BYTES);

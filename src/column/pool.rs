@@ -1,11 +1,13 @@
 //! The one thread pool, and what else lives once per process.
 //!
 //! A forked child has none of its parent's threads, and any lock may have been held by
-//! one of them. So everything hangs off one atomic pointer that is only followed by the
-//! process that made it: a child leaks its parent's state untouched and makes its own.
+//! one of them. So everything hangs off one atomic pointer that a fork clears in the child:
+//! it leaks its parent's state untouched and makes its own.
 
 use std::num::NonZero;
 use std::ptr::null_mut;
+#[cfg(unix)]
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,39 +24,46 @@ static REQUESTED: AtomicUsize = AtomicUsize::new(0);
 const MAX_THREADS: usize = 1024;
 
 /// The state of one process.
+#[derive(Default)]
 pub struct Runtime {
-    process: u32,
     pool: Mutex<Option<Arc<ThreadPool>>>,
     pub(super) kept: KeptRegions,
+}
+
+#[cfg(unix)]
+extern "C" fn forget_in_child() {
+    RUNTIME.store(null_mut(), Ordering::Release);
 }
 
 impl Runtime {
     /// This process's state, made at first use.
     pub fn get() -> &'static Self {
-        let process = std::process::id();
         let seen = RUNTIME.load(Ordering::Acquire);
         // SAFETY: what the pointer holds was leaked and so lives for ever; it is shared only.
-        if let Some(runtime) = unsafe { seen.as_ref() }
-            && runtime.process == process
+        unsafe { seen.as_ref() }.unwrap_or_else(Self::make)
+    }
+
+    #[cold]
+    fn make() -> &'static Self {
+        #[cfg(unix)]
         {
-            return runtime;
+            static AT_FORK: AtomicBool = AtomicBool::new(false);
+            if !AT_FORK.swap(true, Ordering::Relaxed) {
+                // SAFETY: the handler stores one atomic, which is all a child may do.
+                unsafe { libc::pthread_atfork(None, None, Some(forget_in_child)) };
+            }
         }
-        let fresh = Box::into_raw(Box::new(Self {
-            process,
-            pool: Mutex::default(),
-            kept: KeptRegions::default(),
-        }));
-        match RUNTIME.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        let fresh = Box::into_raw(Box::<Self>::default());
+        let exchanged =
+            RUNTIME.compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
+        match exchanged {
             // SAFETY: leaked just above, shared only from here on.
             Ok(_) => unsafe { &*fresh },
-            Err(theirs) => {
-                // SAFETY: nobody else has seen `fresh`; `theirs` was leaked by this
-                // process's other thread, for only this process can have changed the pointer.
-                unsafe {
-                    drop(Box::from_raw(fresh));
-                    &*theirs
-                }
-            }
+            // SAFETY: nobody else has seen `fresh`; `theirs` was leaked like it.
+            Err(theirs) => unsafe {
+                drop(Box::from_raw(fresh));
+                &*theirs
+            },
         }
     }
 
@@ -79,8 +88,8 @@ pub fn num_threads() -> Result<usize> {
         0 => {}
         requested => return Ok(requested),
     }
-    match std::env::var("S4_NUM_THREADS") {
-        Ok(text) if !text.trim().is_empty() => match text.trim().parse::<usize>() {
+    match std::env::var_os("S4_NUM_THREADS").map(|text| text.to_string_lossy().into_owned()) {
+        Some(text) if !text.trim().is_empty() => match text.trim().parse::<usize>() {
             Ok(threads) if (1..=MAX_THREADS).contains(&threads) => Ok(threads),
             _ => Err(Error::Argument(format!(
                 "S4_NUM_THREADS must be a whole number from 1 to {MAX_THREADS}, it is {text:?}"

@@ -96,21 +96,26 @@ impl Kernel for Gzip<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         let mut stream = flate2::read::MultiGzDecoder::new(payload);
-        let end = out.len().saturating_add(limit);
-        loop {
-            let filled = out.len();
-            let room = filled.clamp(64 << 10, 8 << 20).min(end - filled + 1);
-            out.try_reserve(room).map_err(|_| Fault::OutOfMemory { bytes: room as u64 })?;
-            out.resize(filled + room, 0);
-            let read = stream.read(&mut out[filled..]);
-            out.truncate(filled + *read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) => return Ok(()),
-                Ok(_) if out.len() > end => return Err(Fault::TooLong),
-                Ok(_) => {}
-                Err(error) => return Err(Fault::corrupt(error.to_string())),
+        let (start, end) = (out.len(), out.len().saturating_add(limit));
+        let mut filled = start;
+        let result = loop {
+            // What lies beyond `filled` is zeroed once, however many reads it takes.
+            if filled == out.len() {
+                let room = (filled - start).clamp(64 << 10, 8 << 20).min(end - filled + 1);
+                if out.try_reserve(room).is_err() {
+                    break Err(Fault::OutOfMemory { bytes: room as u64 });
+                }
+                out.resize(filled + room, 0);
             }
-        }
+            match stream.read(&mut out[filled..]) {
+                Ok(0) => break Ok(()),
+                Ok(read) if filled + read > end => break Err(Fault::TooLong),
+                Ok(read) => filled += read,
+                Err(error) => break Err(Fault::corrupt(error.to_string())),
+            }
+        };
+        out.truncate(filled);
+        result
     }
 }
 

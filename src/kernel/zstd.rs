@@ -165,6 +165,9 @@ fn frame_bound(rest: &mut Reader) -> Result<u64, Fault> {
     loop {
         let header = rest.le(3)?;
         let (last, kind, size) = (header & 1 != 0, header >> 1 & 3, header >> 3);
+        if size > BLOCK_MAX {
+            return Err(Fault::corrupt("a block is larger than 128 KiB"));
+        }
         match kind {
             0 => {
                 rest.skip(size)?;

@@ -27,6 +27,10 @@ fn data_type(schema: &FFI_ArrowSchema) -> Result<DataType> {
         // A 128-bit integer is laid out as a decimal of the widest precision.
         "_pli128" | "_plu128" => Ok(DataType::Decimal128(38, 0)),
         "+s" => schema.children().map(field).collect::<Result<Fields>>().map(DataType::Struct),
+        // Nothing reads inside a list, so what it holds need not be known.
+        format if format.starts_with('+') => Ok(DataType::try_from(schema).unwrap_or_else(|_| {
+            DataType::LargeList(Field::new("item", DataType::Null, true).into())
+        })),
         _ => DataType::try_from(schema).map_err(from_arrow),
     }
 }
@@ -39,6 +43,8 @@ pub unsafe fn import_array(array: FFI_ArrowArray, data_type: &DataType) -> Resul
         match data_type {
             DataType::Null => Ok(Arc::new(NullArray::new(array.len()))),
             DataType::Struct(fields) => import_struct(array, fields),
+            // Nothing reads inside these, and Polars has had its own ways there too.
+            nested if nested.is_nested() => Ok(Arc::new(NullArray::new(array.len()))),
             _ => {
                 from_ffi_and_data_type(array, data_type.clone()).map(make_array).map_err(from_arrow)
             }
@@ -91,7 +97,14 @@ unsafe fn import_struct(mut array: FFI_ArrowArray, fields: &Fields) -> Result<Ar
         from_ffi_and_data_type(array, DataType::Struct(Fields::empty()))
     };
     let nulls = nulls.map_err(from_arrow)?.nulls().cloned();
-    StructArray::try_new(fields.clone(), columns, nulls)
+    if columns.is_empty() {
+        return Ok(Arc::new(StructArray::new_empty_fields(len, nulls)));
+    }
+    let fields = fields
+        .iter()
+        .zip(&columns)
+        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+    StructArray::try_new(fields.collect(), columns, nulls)
         .map(|array| Arc::new(array) as ArrayRef)
         .map_err(from_arrow)
 }

@@ -118,7 +118,13 @@ fn name_row(mut error: Error, names: Option<&Series>) -> Error {
         let at = if names.len() == 1 { 0 } else { bad.row };
         if let Some((chunk, at)) = names.locate(at) {
             let column = Some(names.field.name().as_str()).filter(|name| !name.is_empty());
-            bad.name = Some(format!("{} = {}", column.unwrap_or("row"), value_text(chunk, at)));
+            // Lists and their like are not imported, so all to tell is their type.
+            let text = match names.field.data_type() {
+                DataType::Struct(_) => value_text(chunk, at),
+                nested if nested.is_nested() => format!("a {}", type_text(nested)),
+                _ => value_text(chunk, at),
+            };
+            bad.name = Some(format!("{} = {text}", column.unwrap_or("row")));
         }
     }
     error

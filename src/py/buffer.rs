@@ -3,10 +3,10 @@
 use std::mem::MaybeUninit;
 
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyBufferError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyMemoryError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyMemoryView};
 
 use crate::column::advise_huge_pages;
 
@@ -17,6 +17,21 @@ pub enum Bytes<'py> {
 }
 
 impl Bytes<'_> {
+    /// Whether somebody else may write to the buffer, read-only though it is for us.
+    pub fn may_change(&self) -> bool {
+        matches!(self, Self::Buffer(_))
+    }
+
+    pub fn to_vec(&self) -> PyResult<Vec<u8>> {
+        let slice = self.as_slice();
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(slice.len()).map_err(|_| {
+            PyMemoryError::new_err(format!("could not allocate {} bytes", slice.len()))
+        })?;
+        copy.extend_from_slice(slice);
+        Ok(copy)
+    }
+
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),
@@ -41,7 +56,7 @@ where
         if let Ok(bytes) = object.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes));
         }
-        let buffer = PyUntypedBuffer::get(&object).map_err(|error| {
+        let buffer = untyped(&object).map_err(|error| {
             if error.is_instance_of::<PyBufferError>(object.py())
                 || !error.is_instance_of::<PyTypeError>(object.py())
             {
@@ -64,6 +79,20 @@ where
     }
 }
 
+/// The object's buffer; through a memoryview where it leaves shape and strides to be
+/// inferred, as arrays of ctypes do.
+fn untyped(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
+    PyUntypedBuffer::get(object).or_else(|error| {
+        if !error.is_instance_of::<PyBufferError>(object.py()) {
+            return Err(error);
+        }
+        let view = PyMemoryView::from(object)?;
+        PyUntypedBuffer::get(&view)
+            .or_else(|_| PyUntypedBuffer::get(&view.call_method1("cast", ("B",))?))
+            .map_err(|_: PyErr| error)
+    })
+}
+
 /// Results of this size come in fresh pages from the system, smaller ones mostly in pages
 /// that the allocator had before.
 const FRESH_BYTES: usize = 16 << 20;
@@ -75,9 +104,8 @@ pub fn new_bytes<'py, E: Send>(
     fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<(), E> + Send,
     raise: impl FnOnce(E) -> PyErr,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let size = ffi::Py_ssize_t::try_from(len).map_err(|_| {
-        pyo3::exceptions::PyMemoryError::new_err(format!("could not allocate {len} bytes"))
-    })?;
+    let size = ffi::Py_ssize_t::try_from(len)
+        .map_err(|_| PyMemoryError::new_err(format!("could not allocate {len} bytes")))?;
     // SAFETY: with a null pointer the object is made uninitialised; nothing but this
     // function knows it before `fill` has succeeded, and it is `bytes` by construction.
     unsafe {

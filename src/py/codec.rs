@@ -5,11 +5,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
+use pyo3::pyclass::CompareOp;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyTuple, PyType};
 
 use super::buffer::{Bytes, new_bytes};
 use super::errors::raise;
 use crate::codec::{Codec, GzipLevel, ZstdLevel};
+use crate::kernel::copy_to;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -96,10 +98,20 @@ impl PyCodec {
         py: Python<'py>,
         data: Bytes<'_>,
     ) -> PyResult<(Bound<'py, PyBytes>, u64, u32)> {
-        let data = data.as_slice();
+        let copy;
+        let data = if data.may_change() && !self.0.tolerates_changing_input() {
+            copy = data.to_vec()?;
+            &copy
+        } else {
+            data.as_slice()
+        };
         let mut payload = PAYLOAD.take();
         let manifest = py.detach(|| self.0.compress(data, &mut payload)).map_err(raise)?;
-        let out = PyBytes::new(py, &payload);
+        let copy = |room: &mut [_]| {
+            copy_to(&payload, room);
+            Ok(())
+        };
+        let out = new_bytes(py, payload.len(), copy, raise)?;
         if payload.capacity() <= KEPT_PAYLOAD_BYTES {
             PAYLOAD.set(payload);
         }
@@ -156,8 +168,18 @@ impl PyCodec {
         new_bytes(py, len, |room| self.0.decode(payload, &manifest, room).map(drop), raise)
     }
 
-    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
-        other.cast::<Self>().is_ok_and(|other| other.get().0 == self.0)
+    fn __richcmp__<'py>(
+        &self,
+        other: &Bound<'py, PyAny>,
+        op: CompareOp,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = other.py();
+        let equal = other.cast::<Self>().map(|other| other.get().0 == self.0);
+        Ok(match (op, equal) {
+            (CompareOp::Eq, Ok(equal)) => PyBool::new(py, equal).to_owned().into_any(),
+            (CompareOp::Ne, Ok(equal)) => PyBool::new(py, !equal).to_owned().into_any(),
+            _ => py.NotImplemented().into_bound(py),
+        })
     }
 
     fn __hash__(&self) -> u64 {
