@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import array
-import ctypes
 import copy
+import ctypes
 import json
 import mmap
 import pickle
