@@ -110,7 +110,7 @@ impl Job {
             return;
         }
         let is_whole_column = span.rows.len() == self.rows;
-        worker.arena.expect(if is_whole_column { span.bytes } else { usize::MAX });
+        worker.arena.announce(if is_whole_column { span.bytes } else { usize::MAX });
         for (i, row) in span.rows.clone().enumerate() {
             if let Err((source, context)) = work(worker, i, row) {
                 let row = span.first + i;

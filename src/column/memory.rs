@@ -212,7 +212,7 @@ impl<'column> Arena<'column> {
     }
 
     /// Says how many bytes are to come, so that a small column gets a small block.
-    pub fn expect(&mut self, bytes: usize) {
+    pub fn announce(&mut self, bytes: usize) {
         self.expected = bytes;
     }
 

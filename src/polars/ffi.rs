@@ -2,7 +2,7 @@
 //! interface with a chunk list around it.
 //!
 //! Spoken directly rather than through the `polars` crates, because it is small and stable
-//! (one build serves every Python polars since 1.0), because those crates take ten minutes
+//! (one build serves every Python polars since 1.27), because those crates take ten minutes
 //! to build, and because a column type that they were not built for ends the process. The
 //! source of the layout is the crate `polars-ffi`, module `version_0`.
 
