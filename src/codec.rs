@@ -1,7 +1,5 @@
 //! Codecs as users choose them: settings without state, and the table of their names.
 
-use std::fmt;
-
 use crate::error::{Error, Result};
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
@@ -122,11 +120,5 @@ impl Codec {
             Fault::OutOfMemory { bytes } => Error::OutOfMemory { bytes },
             Fault::Library(reason) => Error::Backend(format!("{codec}: {reason}")),
         }
-    }
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 pub const BLOCK_BYTES: usize = 4 << 20;
 
 /// How much of dropped standard blocks is kept for the next column.
-pub const KEPT_BYTES: usize = 64 << 20;
+const KEPT_BYTES: usize = 64 << 20;
 
 const HUGE_PAGE: usize = 2 << 20;
 

@@ -22,7 +22,7 @@ mod view;
 
 pub use compress::{Compressed, compress};
 pub use decompress::{Decompress, Decompressed, decompress};
-pub use memory::{BLOCK_BYTES, Block, KEPT_BYTES, advise_huge_pages};
+pub use memory::{BLOCK_BYTES, Block, advise_huge_pages};
 pub use view::{VIEW_MAX_BYTES, View, ViewColumn};
 
 use crate::error::Error;

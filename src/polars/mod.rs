@@ -120,8 +120,9 @@ fn name_row(mut error: Error, names: Option<&Series>) -> Error {
             let column = Some(names.field.name().as_str()).filter(|name| !name.is_empty());
             // Lists and their like are not imported, so all to tell is their type.
             let text = match names.field.data_type() {
-                DataType::Struct(_) => value_text(chunk, at),
-                nested if nested.is_nested() => format!("a {}", type_text(nested)),
+                list if list.is_nested() && !matches!(list, DataType::Struct(_)) => {
+                    format!("a {}", type_text(list))
+                }
                 _ => value_text(chunk, at),
             };
             bad.name = Some(format!("{} = {text}", column.unwrap_or("row")));
