@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 
 CODECS = {"cpu-zstd": 1, "cpu-gzip": 7}
 _CRATE = Path(__file__).parent / "raw"

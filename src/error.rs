@@ -1,5 +1,7 @@
 //! The one error type, and the one table that says which public exception each error is.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 /// The exception classes of the public API. `S4Error` is the base of those that
 /// are about data; Python defines the tree with the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,7 +14,9 @@ pub enum ErrorClass {
     Backend,
     Io,
     Value,
+    Type,
     Memory,
+    Interrupted,
 }
 
 impl ErrorClass {
@@ -27,7 +31,9 @@ impl ErrorClass {
             Self::Backend => "S4BackendError",
             Self::Io => "S4IoError",
             Self::Value => "ValueError",
+            Self::Type => "TypeError",
             Self::Memory => "MemoryError",
+            Self::Interrupted => "KeyboardInterrupt",
         }
     }
 }
@@ -78,6 +84,12 @@ pub enum Error {
     #[error("{0}")]
     Argument(String),
 
+    #[error("{0}")]
+    Type(String),
+
+    #[error("interrupted")]
+    Interrupted,
+
     #[error("could not allocate {bytes} bytes")]
     OutOfMemory { bytes: u64 },
 
@@ -86,6 +98,18 @@ pub enum Error {
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Runs `work`; a panic, which is a defect of ours, becomes an error.
+pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        Err(Error::Backend(format!("internal error, please report it: {text}")))
+    })
+}
 
 /// A bad row of a column, with everything needed to find and judge it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -117,7 +141,9 @@ impl Error {
             Self::UnregisteredCodec(_) => ErrorClass::UnregisteredCodec,
             Self::Backend(_) => ErrorClass::Backend,
             Self::Argument(_) => ErrorClass::Value,
+            Self::Type(_) => ErrorClass::Type,
             Self::OutOfMemory { .. } => ErrorClass::Memory,
+            Self::Interrupted => ErrorClass::Interrupted,
             Self::Row(row) => row.source.class(),
         }
     }

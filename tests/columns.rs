@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Packed, PackedRows, Values, codec, codecs, noise, pack, rows_of, text};
+use common::{Packed, PackedRows, Values, codec, codecs, compress, decompress, noise, pack, text};
 use s4_codec::codec::Codec;
-use s4_codec::column::{BLOCK_BYTES, Decompress, compress, decompress, pool};
+use s4_codec::column::{self, Decompress, pool};
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
 
@@ -15,8 +15,8 @@ fn how(codec: &Codec) -> Decompress {
 /// Rows of every size with nulls between, enough for several spans and threads.
 fn rows() -> Vec<Option<Vec<u8>>> {
     let mut rows: Vec<_> = (0..6000).map(|i| (i % 11 != 3).then(|| text(i * 7919 % 400))).collect();
-    rows.push(Some(text(3 * BLOCK_BYTES)));
-    rows.push(Some(noise(BLOCK_BYTES / 2)));
+    rows.push(Some(text(12 << 20)));
+    rows.push(Some(noise(2 << 20)));
     rows.push(None);
     rows.extend((0..1000).map(|i| Some(noise(i % 40))));
     rows
@@ -41,7 +41,7 @@ fn columns_round_trip_however_chunked() {
         for chunk in [1, 999, rows.len()] {
             let chunks: Vec<_> = rows.chunks(chunk).map(|rows| Values(rows.to_vec())).collect();
             let packed = compress(&codec, &chunks).expect("compresses");
-            let payloads = rows_of(&packed.payload);
+            let payloads = packed.payload;
             assert_eq!(payloads.len(), rows.len());
             let sealed = |i: usize, payload: &Vec<u8>| {
                 let (original_size, crc32c) = (packed.original_size[i], packed.crc32c[i]);
@@ -59,7 +59,7 @@ fn columns_round_trip_however_chunked() {
                 sealed.chunks(chunk).map(|rows| PackedRows(rows.to_vec())).collect();
             let restored = decompress(&how(&codec), &chunks).expect("decompresses");
             let expected = rows.iter().map(|row| row.clone().unwrap_or_default());
-            assert!(rows_of(&restored.values).into_iter().eq(expected), "{codec:?} by {chunk}");
+            assert!(restored.values.into_iter().eq(expected), "{codec:?} by {chunk}");
             assert!(restored.bad_rows.is_empty());
         }
     }
@@ -71,7 +71,7 @@ fn bare_payloads_decode_without_a_manifest() {
         let values: Vec<_> = rows().into_iter().flatten().collect();
         let payloads = values.iter().map(|value| Packed::Bare(pack(&codec, value).0)).collect();
         let restored = decompress(&how(&codec), &[PackedRows(payloads)]).expect("decompresses");
-        assert!(rows_of(&restored.values) == values, "{codec:?}");
+        assert!(restored.values == values, "{codec:?}");
     }
 }
 
@@ -83,7 +83,7 @@ fn bare_gzip_of_many_members_outgrows_what_its_last_one_states() {
     let payload = [member(&long), member(&short)].concat();
     let rows = [PackedRows(vec![Packed::Bare(payload.clone())])];
     let restored = decompress(&how(&gzip), &rows).expect("decompresses");
-    assert!(rows_of(&restored.values) == [[long.clone(), short].concat()]);
+    assert!(restored.values == [[long.clone(), short].concat()]);
 
     let limit = Some(long.len() as u64);
     let limited = Decompress { max_size: limit, ..how(&gzip) };
@@ -100,7 +100,7 @@ fn bare_gzip_of_very_many_members_is_linear() {
     let payload = [pack(&gzip, &vec![0; 8 << 20]).0, pack(&gzip, b"x").0.repeat(8000)].concat();
     let rows = [PackedRows(vec![Packed::Bare(payload)])];
     let restored = decompress(&how(&gzip), &rows).expect("decompresses");
-    assert_eq!(rows_of(&restored.values)[0].len(), (8 << 20) + 8000);
+    assert_eq!(restored.values[0].len(), (8 << 20) + 8000);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn bad_rows_become_null_and_the_rest_survives() {
         let lenient = Decompress { null_on_error: true, ..how(&codec) };
         let restored = decompress(&lenient, &[PackedRows(rows)]).expect("bad rows are null");
         assert!(restored.bad_rows.iter().copied().eq((0..bad.len()).map(|i| 3 * i + 2)));
-        for (i, row) in rows_of(&restored.values).into_iter().enumerate() {
+        for (i, row) in restored.values.into_iter().enumerate() {
             assert_eq!(row, if i % 3 == 0 { value.clone() } else { Vec::new() }, "row {i}");
         }
     }
@@ -196,10 +196,10 @@ fn text_is_checked() {
 #[test]
 fn empty_columns_are_columns() {
     for codec in codecs() {
-        assert!(compress::<Values>(&codec, &[]).expect("no chunk").payload.views.is_empty());
-        assert!(compress(&codec, &[Values(Vec::new())]).expect("no row").payload.views.is_empty());
+        assert!(compress::<Values>(&codec, &[]).expect("no chunk").payload.is_empty());
+        assert!(compress(&codec, &[Values(Vec::new())]).expect("no row").payload.is_empty());
         let nulls = decompress(&how(&codec), &[PackedRows(vec![Packed::Null; 5])]).expect("nulls");
-        assert_eq!(rows_of(&nulls.values), vec![Vec::<u8>::new(); 5]);
+        assert_eq!(nulls.values, vec![Vec::<u8>::new(); 5]);
     }
 }
 
@@ -209,4 +209,31 @@ fn thread_counts_are_checked() {
         let error = pool::set_num_threads(threads).expect_err("out of range");
         assert_eq!(error.class(), ErrorClass::Value);
     }
+}
+
+#[test]
+fn forged_sizes_reserve_nothing_and_spare_the_rest() {
+    let zstd = codec("cpu-zstd", None);
+    let good = sealed(&zstd, &text(300));
+    let Packed::Sealed(payload, manifest) = good.clone() else { unreachable!() };
+    let forged = Packed::Sealed(payload, Manifest { original_size: 5 << 30, ..manifest });
+    let rows = [PackedRows([vec![forged; 100_000], vec![good]].concat())];
+    let lenient = Decompress { null_on_error: true, ..how(&zstd) };
+    let restored = decompress(&lenient, &rows).expect("bad rows are null");
+    assert_eq!(restored.bad_rows.len(), 100_000);
+    assert_eq!(restored.values[100_000], text(300));
+}
+
+#[test]
+fn an_interrupt_ends_the_work() {
+    pool::set_num_threads(2).expect("a valid number");
+    let rows = [Values(vec![Some(text(1 << 20)); 200])];
+    let asked = std::cell::Cell::new(0);
+    let interrupted = || {
+        asked.set(asked.get() + 1);
+        true
+    };
+    let slow = codec("cpu-zstd", Some(19));
+    let error = column::compress(&slow, &rows, &interrupted).err().expect("interrupted");
+    assert_eq!((error, asked.get()), (Error::Interrupted, 1));
 }

@@ -12,13 +12,13 @@ Importing this module also registers the namespace ``s4`` on ``pl.Expr`` and ``p
 
 from __future__ import annotations
 
-from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 from polars.plugins import register_plugin_function
 
 from . import s4_codec as _native
+from ._arguments import is_null_on_error, size_limit
 from .s4_codec import Codec, CpuZstd
 
 if TYPE_CHECKING:
@@ -131,21 +131,13 @@ def decompress(
     if dtype not in (pl.Binary, pl.String):
         msg = f"dtype must be pl.Binary or pl.String, not {dtype!r}"
         raise TypeError(msg)
-    if on_error not in ("raise", "null"):
-        msg = f'on_error must be "raise" or "null", not {on_error!r}'
-        raise ValueError(msg)
-    if max_size is not None:
-        max_size = index(max_size)
-        if not 0 <= max_size < 2**64:
-            msg = f"max_size must be a number of bytes from 0 to below 2^64, not {max_size}"
-            raise ValueError(msg)
-        max_size = min(max_size, _LONGEST)
+    limit = size_limit(max_size)
     inputs = [_expr(expr)] if row is None else [_expr(expr), _expr(row)]
     options = {
         "codec": _native._codec_options(codec),
         "utf8": dtype == pl.String,
-        "null_on_error": on_error == "null",
-        "max_size": max_size,
+        "null_on_error": is_null_on_error(on_error),
+        "max_size": None if limit is None else min(limit, _LONGEST),
     }
     return _call("decompress", inputs, options)
 

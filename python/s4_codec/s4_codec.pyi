@@ -17,6 +17,9 @@ _Data = Buffer | _ArrayInterface
 class S4Error(ValueError):
     """Data is not what it must be. Base of the errors that are about data."""
 
+    #: Of an error about a row of Arrow data, its position; else None.
+    row: int | None
+
 class S4CrcMismatchError(S4Error):
     """The decoded bytes do not have the stated crc32c."""
 
@@ -44,8 +47,14 @@ class S4IndexError(S4Error):
 class S4BackendError(RuntimeError):
     """A codec's library or device failed, or is missing."""
 
+    #: As that of S4Error.
+    row: int | None
+
 class S4IoError(OSError):
     """The payload does not decode: cut, damaged, or longer than ``original_size``."""
+
+    #: As that of S4Error.
+    row: int | None
 
 class Codec:
     """A codec and its settings. The base of the codec classes.
@@ -233,3 +242,12 @@ def set_num_threads(n: SupportsIndex) -> None:
     """
 
 def _codec_options(codec: Codec | str) -> dict[str, Any]: ...
+
+@final
+class _ArrowChunk:
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]: ...
+
+def _arrow_compress(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
+def _arrow_decompress(
+    data: Any, codec: Codec | str, utf8: bool, null_on_error: bool, max_size: int | None
+) -> tuple[list[_ArrowChunk], bool]: ...

@@ -11,7 +11,10 @@ pub fn type_text(data_type: &DataType) -> String {
         DataType::Utf8View => "String".into(),
         DataType::BinaryView => "Binary".into(),
         DataType::Date32 => "Date".into(),
-        DataType::Dictionary(..) => "Categorical or Enum; cast it to String first".into(),
+        DataType::Dictionary(_, values) if values.is_string() => {
+            "Categorical or Enum; cast it to String first".into()
+        }
+        DataType::List(item) if item.data_type().is_null() => "a type that is not read here".into(),
         DataType::LargeList(field) => format!("List({})", type_text(field.data_type())),
         other => other.to_string(),
     }

@@ -1,78 +1,116 @@
 //! Columns of values -> columns of payloads with their manifests.
 
-use super::job::{Job, Spans, Worker, zeroed};
-use super::view::write_row;
-use super::{Rows, VIEW_MAX_BYTES, View, ViewColumn, pool};
+use super::Rows;
+use super::flat::{Cuts, FlatColumn, flatten};
+use super::job::{Job, Spans, zeroed};
+use super::output::{Output, Written};
+use super::pool::{self, Interrupted};
+use super::view::{ViewColumn, Views};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
-use crate::manifest::Manifest;
+use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
 /// A compressed column. Null rows are zero in all three.
-pub struct Compressed {
-    pub payload: ViewColumn,
+pub struct Compressed<P> {
+    pub payload: P,
     pub original_size: Vec<u64>,
     pub crc32c: Vec<u32>,
 }
 
+impl<P> Compressed<P> {
+    fn with_payload<Q>(self, make: impl FnOnce(P) -> Result<Q>) -> Result<Compressed<Q>> {
+        let Self { payload, original_size, crc32c } = self;
+        Ok(Compressed { payload: make(payload)?, original_size, crc32c })
+    }
+}
+
 /// Compresses every row of `chunks`.
-pub fn compress<C: Rows>(codec: &Codec, chunks: &[C]) -> Result<Compressed> {
+pub fn compress<C: Rows>(
+    codec: &Codec,
+    chunks: &[C],
+    interrupted: Interrupted,
+) -> Result<Compressed<ViewColumn>> {
+    let job = Job::new(chunks.iter().map(C::count).sum());
+    compress_rows(codec, chunks, &job, || Views(job.arena()), interrupted)?
+        .with_payload(ViewColumn::try_from)
+}
+
+/// Compresses every row of `chunks`, each chunk's payloads to a column of their own.
+pub fn compress_flat<C: Rows>(
+    codec: &Codec,
+    chunks: &[C],
+    interrupted: Interrupted,
+) -> Result<Compressed<Vec<FlatColumn>>> {
+    let counts: Vec<usize> = chunks.iter().map(C::count).collect();
+    let job = Job::new(counts.iter().sum());
+    compress_rows(codec, chunks, &job, || Cuts(job.arena()), interrupted)?
+        .with_payload(|written| flatten(written, &counts, interrupted))
+}
+
+fn compress_rows<C: Rows, O: Output>(
+    codec: &Codec,
+    chunks: &[C],
+    job: &Job,
+    out: impl Fn() -> O + Sync,
+    interrupted: Interrupted,
+) -> Result<Compressed<Written<O>>> {
     let rows = chunks.iter().map(C::count).sum();
     let mut column = Compressed {
-        payload: ViewColumn { views: zeroed(rows)?, blocks: Vec::new() },
-        original_size: zeroed(rows)?,
-        crc32c: zeroed(rows)?,
+        payload: zeroed::<O::Row>(rows)?,
+        original_size: zeroed::<u64>(rows)?,
+        crc32c: zeroed::<u32>(rows)?,
     };
     let spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
         chunks[chunk].get(row).map_or(0, <[u8]>::len)
     });
-    let mut out =
-        (&mut column.payload.views[..], &mut column.original_size[..], &mut column.crc32c[..]);
+    let mut rest = (&mut column.payload[..], &mut column.original_size[..], &mut column.crc32c[..]);
     let work = spans.map(|span| {
         let n = span.rows.len();
-        let views = out.0.split_off_mut(..n).unwrap_or_default();
-        let sizes = out.1.split_off_mut(..n).unwrap_or_default();
-        let crcs = out.2.split_off_mut(..n).unwrap_or_default();
-        (span, views, sizes, crcs)
+        let payloads = rest.0.split_off_mut(..n).unwrap_or_default();
+        let sizes = rest.1.split_off_mut(..n).unwrap_or_default();
+        let crcs = rest.2.split_off_mut(..n).unwrap_or_default();
+        (span, payloads, sizes, crcs)
     });
-    let job = Job::new(rows);
     let workers = pool::work_off(
         work,
-        || job.worker(),
-        |worker, (span, views, sizes, crcs)| {
+        || job.worker(out()),
+        |worker, (span, payloads, sizes, crcs)| {
             let chunk = &chunks[span.chunk];
             codec.with_kernel(|kernel| {
                 job.each_row(worker, &span, |worker, i, row| {
                     let Some(value) = chunk.get(row) else { return Ok(()) };
-                    let manifest = compress_row(codec, kernel, worker, value, &mut views[i])
-                        .map_err(|source| (source, format!("value of {} bytes", value.len())))?;
+                    let (payload, manifest) =
+                        compress_row(codec, kernel, &mut worker.out, value)
+                            .map_err(|e| (e, format!("value of {} bytes", value.len())))?;
+                    payloads[i] = payload;
                     (sizes[i], crcs[i]) = (manifest.original_size, manifest.crc32c);
                     Ok(())
                 });
             });
         },
+        interrupted,
     )?;
-    column.payload.blocks = job.finish(workers)?.0;
-    Ok(column)
+    let (outs, _) = job.finish(workers)?;
+    column.with_payload(|rows| Ok(Written { rows, outs }))
 }
 
-fn compress_row(
+fn compress_row<O: Output>(
     codec: &Codec,
     kernel: &mut dyn Kernel,
-    worker: &mut Worker,
+    out: &mut O,
     value: &[u8],
-    view: &mut View,
-) -> Result<Manifest> {
-    let size = value.len() as u64;
+) -> Result<(O::Row, Manifest)> {
+    let (size, limit) = (value.len() as u64, O::LONGEST.min(MAX_ORIGINAL_SIZE));
     let fault = |fault| codec.error(fault, size);
-    if size > VIEW_MAX_BYTES {
-        return Err(Error::ValueTooLong { size, limit: VIEW_MAX_BYTES });
+    if size > limit {
+        return Err(Error::ValueTooLong { size, limit });
     }
     let bound = kernel.compress_bound(value.len()).map_err(fault)?;
-    *view = write_row(&mut worker.arena, bound, |room| {
+    let payload = out.write(bound, |room| {
         let written = kernel.compress(value, room).map_err(fault)?;
         // SAFETY: the kernel initialised the first `written` bytes.
         Ok(unsafe { room[..written].assume_init_ref() })
     })?;
-    Ok(Manifest::seal(value))
+    Ok((payload, Manifest::seal(value)))
 }

@@ -1,16 +1,20 @@
 //! Columns of payloads, with or without manifests -> columns of values.
 
+use super::flat::{Cuts, FlatColumn, flatten};
 use super::job::{Job, SPAN_COST, Spans, Worker, zeroed};
-use super::view::write_row;
-use super::{BLOCK_BYTES, Payload, Payloads, VIEW_MAX_BYTES, View, ViewColumn, pool};
+use super::memory::BLOCK_BYTES;
+use super::output::{Output, Written};
+use super::pool::{self, Interrupted};
+use super::view::{ViewColumn, Views};
+use super::{Payload, Payloads, slots};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorClass, Result};
 use crate::kernel::{Fault, Kernel};
-use crate::manifest::{MAX_BARE_SIZE, MAX_ORIGINAL_SIZE};
+use crate::manifest::{MAX_BARE_SIZE, MAX_ORIGINAL_SIZE, Manifest};
 
 /// A decompressed column.
-pub struct Decompressed {
-    pub values: ViewColumn,
+pub struct Decompressed<V> {
+    pub values: V,
     /// Rows that are null because they were bad, in ascending order.
     pub bad_rows: Vec<usize>,
 }
@@ -27,82 +31,140 @@ pub struct Decompress {
     pub null_on_error: bool,
 }
 
+impl Decompress {
+    /// The largest size that a manifest may state.
+    pub(super) fn limit(&self) -> u64 {
+        self.max_size.unwrap_or(MAX_ORIGINAL_SIZE)
+    }
+}
+
 /// Decompresses every row of `chunks`.
-pub fn decompress<C: Payloads>(how: &Decompress, chunks: &[C]) -> Result<Decompressed> {
-    let rows = chunks.iter().map(C::count).sum();
-    let mut views: Vec<View> = zeroed(rows)?;
+pub fn decompress<C: Payloads>(
+    how: &Decompress,
+    chunks: &[C],
+    interrupted: Interrupted,
+) -> Result<Decompressed<ViewColumn>> {
+    let job = Job::new(chunks.iter().map(C::count).sum());
+    let Decompressed { values, bad_rows } =
+        decompress_rows(how, chunks, &job, || Views(job.arena()), interrupted)?;
+    Ok(Decompressed { values: values.try_into()?, bad_rows })
+}
+
+/// Decompresses every row of `chunks`, each chunk to a column of its own.
+pub fn decompress_flat<C: Payloads>(
+    how: &Decompress,
+    chunks: &[C],
+    interrupted: Interrupted,
+) -> Result<Decompressed<Vec<FlatColumn>>> {
+    if let Some(in_place) = slots::decompress(how, chunks, interrupted)? {
+        return Ok(in_place);
+    }
+    let counts: Vec<usize> = chunks.iter().map(C::count).collect();
+    let job = Job::new(counts.iter().sum());
+    let Decompressed { values, bad_rows } =
+        decompress_rows(how, chunks, &job, || Cuts(job.arena()), interrupted)?;
+    Ok(Decompressed { values: flatten(values, &counts, interrupted)?, bad_rows })
+}
+
+fn decompress_rows<C: Payloads, O: Output>(
+    how: &Decompress,
+    chunks: &[C],
+    job: &Job,
+    out: impl Fn() -> O + Sync,
+    interrupted: Interrupted,
+) -> Result<Decompressed<Written<O>>> {
+    let mut rows = zeroed::<O::Row>(chunks.iter().map(C::count).sum())?;
     let spans =
         Spans::new(chunks.iter().map(C::count), |chunk, row| likely_len(chunks[chunk].get(row)));
-    let mut out = &mut views[..];
+    let mut rest = &mut rows[..];
     let work = spans.map(|span| {
-        let views = out.split_off_mut(..span.rows.len()).unwrap_or_default();
-        (span, views)
+        let values = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
+        (span, values)
     });
-    let job = Job::new(rows);
     let workers = pool::work_off(
         work,
-        || job.worker(),
-        |worker, (span, views)| {
+        || job.worker(out()),
+        |worker, (span, values)| {
             let chunk = &chunks[span.chunk];
             how.codec.with_kernel(|kernel| {
                 job.each_row(worker, &span, |worker, i, row| {
-                    match decompress_row(how, kernel, worker, chunk.get(row)) {
-                        Ok(view) => views[i] = view,
-                        // Memory that ran out says nothing about the row.
-                        Err(error) if how.null_on_error && error.class() != ErrorClass::Memory => {
-                            worker.bad_rows.push(span.first + i);
-                        }
-                        Err(error) => return Err((error, describe(how, chunk.get(row)))),
+                    let payload = || chunk.get(row);
+                    if let Some(value) =
+                        decompress_row(how, kernel, worker, payload, span.first + i)?
+                    {
+                        values[i] = value;
                     }
                     Ok(())
                 });
             });
         },
+        interrupted,
     )?;
-    let (blocks, bad_rows) = job.finish(workers)?;
-    Ok(Decompressed { values: ViewColumn { views, blocks }, bad_rows })
+    let (outs, bad_rows) = job.finish(workers)?;
+    Ok(Decompressed { values: Written { rows, outs }, bad_rows })
 }
 
-fn decompress_row(
+/// Decompresses the row at `position` of the column; `None` where it is null. A bad row is
+/// an error and what it is about, or null where that is wanted.
+pub(super) fn decompress_row<'a, O: Output>(
     how: &Decompress,
     kernel: &mut dyn Kernel,
-    worker: &mut Worker,
-    payload: Payload,
-) -> Result<View> {
-    match payload {
-        Payload::Null => Ok(0),
+    worker: &mut Worker<O>,
+    payload: impl Fn() -> Payload<'a>,
+    position: usize,
+) -> Result<Option<O::Row>, (Error, String)> {
+    let value = match payload() {
+        Payload::Null => return Ok(None),
         Payload::Unsealed(_, error) => Err(error),
         Payload::Sealed(payload, manifest) => {
-            let limit = how.max_size.unwrap_or(MAX_ORIGINAL_SIZE);
-            let size = manifest.original_size;
-            if size > VIEW_MAX_BYTES && size <= limit {
-                return Err(Error::ValueTooLong { size, limit: VIEW_MAX_BYTES });
-            }
-            let room = manifest.admit(&how.codec, kernel, payload, limit)?;
-            write_row(&mut worker.arena, room, |room| {
-                let value = manifest.decode(&how.codec, kernel, payload, room)?;
-                check_utf8(how, value)?;
-                Ok(value)
-            })
+            decompress_sealed(how, kernel, &mut worker.out, payload, &manifest)
         }
         Payload::Bare(payload) => decompress_bare(how, kernel, worker, payload),
+    };
+    match value {
+        Ok(value) => Ok(Some(value)),
+        // Memory that ran out says nothing about the row.
+        Err(error) if how.null_on_error && error.class() != ErrorClass::Memory => {
+            worker.bad_rows.push(position);
+            Ok(None)
+        }
+        Err(error) => Err((error, describe(how, payload()))),
     }
+}
+
+fn decompress_sealed<O: Output>(
+    how: &Decompress,
+    kernel: &mut dyn Kernel,
+    out: &mut O,
+    payload: &[u8],
+    manifest: &Manifest,
+) -> Result<O::Row> {
+    let (size, limit) = (manifest.original_size, how.limit());
+    if size > O::LONGEST && size <= limit {
+        return Err(Error::ValueTooLong { size, limit: O::LONGEST });
+    }
+    let room = manifest.admit(&how.codec, kernel, payload, limit)?;
+    out.write(room, |room| {
+        let value = manifest.decode(&how.codec, kernel, payload, room)?;
+        check_utf8(how, value)?;
+        Ok(value)
+    })
 }
 
 /// Decodes a payload whose original size nobody states and whose content nothing vouches
 /// for but the format's own checks.
-fn decompress_bare(
+fn decompress_bare<O: Output>(
     how: &Decompress,
     kernel: &mut dyn Kernel,
-    worker: &mut Worker,
+    worker: &mut Worker<O>,
     payload: &[u8],
-) -> Result<View> {
+) -> Result<O::Row> {
     if payload.starts_with(b"S4F2") && how.codec != Codec::Passthrough {
         return Err(Error::BadManifest(
             "this is an S4F2 frame, not a bare payload; decode reads frames".into(),
         ));
     }
-    let limit = how.max_size.unwrap_or(MAX_BARE_SIZE).min(VIEW_MAX_BYTES);
+    let limit = how.max_size.unwrap_or(MAX_BARE_SIZE).min(O::LONGEST);
     let fault = |fault| match fault {
         Fault::TooLong => Error::OutputExceedsLimit { limit },
         other => how.codec.error(other, limit),
@@ -110,7 +172,7 @@ fn decompress_bare(
     let bound = kernel.decoded_bound(payload).map_err(fault)?;
     let guess = kernel.decoded_guess(payload, bound).min(limit);
     let mut too_long = false;
-    let decoded = write_row(&mut worker.arena, to_usize(guess)?, |room| {
+    let decoded = worker.out.write(to_usize(guess)?, |room| {
         let written = kernel.decompress(payload, room).map_err(|fault| match fault {
             // Longer than its structure allows is damage; longer than tried is not.
             Fault::TooLong if guess >= bound => {
@@ -134,7 +196,7 @@ fn decompress_bare(
     grown.clear();
     kernel.decompress_growing(payload, to_usize(limit)?, &mut grown).map_err(fault)?;
     check_utf8(how, &grown)?;
-    let view = write_row(&mut worker.arena, grown.len(), |room| {
+    let value = worker.out.write(grown.len(), |room| {
         crate::kernel::copy_to(&grown, room);
         // SAFETY: `room` is as long as `grown`, which was copied over all of it.
         Ok(unsafe { room.assume_init_ref() })
@@ -142,7 +204,7 @@ fn decompress_bare(
     if grown.capacity() <= BLOCK_BYTES {
         worker.grown = grown;
     }
-    view
+    value
 }
 
 fn check_utf8(how: &Decompress, value: &[u8]) -> Result<()> {

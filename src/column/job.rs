@@ -1,9 +1,12 @@
 //! How the work on one column is cut, shared out and brought together again.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use super::memory::{Arena, Block};
+use super::memory::Arena;
+use super::output::{Output, Zero};
 use crate::error::{Error, Result, RowError};
 
 /// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
@@ -13,13 +16,18 @@ pub const SPAN_COST: usize = 256 << 10;
 const ROW_COST: usize = 256;
 
 /// Zeroes from the system's own fresh pages: nothing is touched before a worker writes.
-pub fn zeroed<T: Clone + Default>(rows: usize) -> Result<Vec<T>> {
-    let mut probe: Vec<T> = Vec::new();
-    probe
-        .try_reserve_exact(rows)
-        .map_err(|_| Error::OutOfMemory { bytes: rows.saturating_mul(size_of::<T>()) as u64 })?;
-    drop(probe);
-    Ok(vec![T::default(); rows])
+pub fn zeroed<T: Zero>(rows: usize) -> Result<Vec<T>> {
+    let failed = || Error::OutOfMemory { bytes: rows.saturating_mul(size_of::<T>()) as u64 };
+    let layout = Layout::array::<T>(rows).map_err(|_| failed())?;
+    if layout.size() == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the layout is not empty, and is that of a vector of `rows`; zero bytes are
+    // values of `T`.
+    unsafe {
+        let start = NonNull::new(alloc_zeroed(layout).cast::<T>()).ok_or_else(failed)?;
+        Ok(Vec::from_raw_parts(start.as_ptr(), rows, rows))
+    }
 }
 
 /// Rows of one chunk that one worker takes at a time.
@@ -77,8 +85,8 @@ pub struct Job {
     first_bad: AtomicUsize,
 }
 
-pub struct Worker<'job> {
-    pub arena: Arena<'job>,
+pub struct Worker<O> {
+    pub out: O,
     pub bad_rows: Vec<usize>,
     failed: Option<RowError>,
     /// Memory for rows that outgrew their guess.
@@ -90,27 +98,27 @@ impl Job {
         Self { rows, block_ids: AtomicU32::new(0), first_bad: AtomicUsize::new(usize::MAX) }
     }
 
-    pub fn worker(&self) -> Worker<'_> {
-        Worker {
-            arena: Arena::new(&self.block_ids),
-            bad_rows: Vec::new(),
-            failed: None,
-            grown: Vec::new(),
-        }
+    /// An arena in which the column's workers number their blocks together.
+    pub fn arena(&self) -> Arena<'_> {
+        Arena::new(&self.block_ids)
+    }
+
+    pub fn worker<O>(&self, out: O) -> Worker<O> {
+        Worker { out, bad_rows: Vec::new(), failed: None, grown: Vec::new() }
     }
 
     /// Runs `work(worker, index in span, row in chunk)` until a row fails.
-    pub fn each_row<'job>(
+    pub fn each_row<O: Output>(
         &self,
-        worker: &mut Worker<'job>,
+        worker: &mut Worker<O>,
         span: &Span,
-        mut work: impl FnMut(&mut Worker<'job>, usize, usize) -> Result<(), (Error, String)>,
+        mut work: impl FnMut(&mut Worker<O>, usize, usize) -> Result<(), (Error, String)>,
     ) {
         if span.first > self.first_bad.load(Ordering::Relaxed) {
             return;
         }
         let is_whole_column = span.rows.len() == self.rows;
-        worker.arena.announce(if is_whole_column { span.bytes } else { usize::MAX });
+        worker.out.announce(if is_whole_column { span.bytes } else { usize::MAX });
         for (i, row) in span.rows.clone().enumerate() {
             if let Err((source, context)) = work(worker, i, row) {
                 let row = span.first + i;
@@ -124,19 +132,18 @@ impl Job {
         }
     }
 
-    /// The column's blocks in the order of their ids, and its bad rows; or its first error.
-    pub fn finish(&self, workers: Vec<Worker>) -> Result<(Vec<Block>, Vec<usize>)> {
-        let (mut blocks, mut bad_rows, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    /// What the workers wrote, and the column's bad rows; or its first error.
+    pub fn finish<O>(&self, workers: Vec<Worker<O>>) -> Result<(Vec<O>, Vec<usize>)> {
+        let (mut outs, mut bad_rows, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for worker in workers {
             failed.extend(worker.failed);
             bad_rows.extend(worker.bad_rows);
-            blocks.extend(worker.arena.finish()?);
+            outs.push(worker.out);
         }
         if let Some(first) = failed.into_iter().min_by_key(|failed| failed.row) {
             return Err(Error::Row(Box::new(first)));
         }
-        blocks.sort_unstable_by_key(|(id, _)| *id);
         bad_rows.sort_unstable();
-        Ok((blocks.into_iter().map(|(_, block)| block).collect(), bad_rows))
+        Ok((outs, bad_rows))
     }
 }

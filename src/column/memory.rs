@@ -5,6 +5,7 @@
 //! of per 4 KiB), and blocks that their consumer has dropped are kept, up to
 //! [`KEPT_BYTES`], and written again while their pages are warm.
 
+use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 /// slice of a column keeps all of its block alive.
 pub const BLOCK_BYTES: usize = 4 << 20;
 
-/// How much of dropped standard blocks is kept for the next column.
+/// How much dropped memory is kept for the next columns.
 const KEPT_BYTES: usize = 64 << 20;
 
 const HUGE_PAGE: usize = 2 << 20;
@@ -87,21 +88,34 @@ fn uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     unsafe { &mut *(bytes as *mut [u8] as *mut [MaybeUninit<u8>]) }
 }
 
-/// Dropped regions of [`BLOCK_BYTES`], ready to be written again.
+/// Dropped regions, oldest first, ready to be written again.
 #[derive(Default)]
-pub struct KeptRegions(Mutex<Vec<Region>>);
+pub struct KeptRegions(Mutex<VecDeque<Region>>);
 
 impl KeptRegions {
-    fn take(&self) -> Option<Region> {
-        self.0.lock().ok()?.pop()
+    /// The smallest region of at least `capacity`, and at most twice that.
+    fn take(&self, capacity: usize) -> Option<Region> {
+        let mut kept = self.0.lock().ok()?;
+        let fits = |region: &Region| region.capacity >= capacity && region.capacity / 2 <= capacity;
+        let best = kept.iter().enumerate().filter(|(_, region)| fits(region));
+        let best = best.min_by_key(|(_, region)| region.capacity).map(|(i, _)| i)?;
+        kept.remove(best)
     }
 
-    /// Keeps `region` if there is room for it, else gives it back to the system.
+    /// Keeps `region`, at the cost of those kept longest.
     fn keep(&self, region: Region) {
+        let mut gone = Vec::new();
         let Ok(mut kept) = self.0.lock() else { return };
-        if kept.len() < KEPT_BYTES / BLOCK_BYTES {
-            kept.push(region);
+        kept.push_back(region);
+        let mut bytes: usize = kept.iter().map(|region| region.capacity).sum();
+        while bytes > KEPT_BYTES
+            && let Some(oldest) = kept.pop_front()
+        {
+            bytes -= oldest.capacity;
+            gone.push(oldest);
         }
+        // The system gets memory back without anybody waiting for the lock.
+        drop(kept);
     }
 }
 
@@ -120,7 +134,7 @@ enum Memory {
 }
 
 impl Block {
-    fn new(capacity: usize) -> Result<Self> {
+    pub fn new(capacity: usize) -> Result<Self> {
         let memory = if capacity < HUGE_PAGE {
             let mut heap: Vec<MaybeUninit<u8>> = Vec::new();
             heap.try_reserve_exact(capacity)
@@ -129,8 +143,7 @@ impl Block {
             unsafe { heap.set_len(capacity) };
             Memory::Heap(heap.into_boxed_slice())
         } else {
-            let kept = if capacity == BLOCK_BYTES { Runtime::get().kept.take() } else { None };
-            Memory::Region(match kept {
+            Memory::Region(match Runtime::get().kept.take(capacity) {
                 Some(region) => region,
                 None => Region::new(capacity)?,
             })
@@ -139,7 +152,7 @@ impl Block {
     }
 
     /// The part that nothing has been written to.
-    fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
+    pub fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
         let len = self.len;
         match &mut self.memory {
             Memory::Heap(heap) => &mut heap[len..],
@@ -148,9 +161,17 @@ impl Block {
         }
     }
 
+    /// Says that the block holds `len` bytes.
+    ///
+    /// # Safety
+    /// They are initialised and within the capacity.
+    pub unsafe fn set_len(&mut self, len: usize) {
+        self.len = len;
+    }
+
     fn as_slice(&self) -> &[u8] {
         match &self.memory {
-            // SAFETY: `Arena::write` counts a byte in `len` only once it is initialised.
+            // SAFETY: a byte counts in `len` only once it is initialised.
             Memory::Heap(heap) => unsafe { heap[..self.len].assume_init_ref() },
             Memory::Region(region) => &region.bytes()[..self.len],
             Memory::Gone => &[],
@@ -159,7 +180,7 @@ impl Block {
 
     /// Gives back the room that no row took: rows that fill less than half of the block move
     /// to one of their size, else the pages behind them go.
-    fn settle(mut self) -> Result<Self> {
+    pub fn settle(mut self) -> Result<Self> {
         let unused = self.spare().len();
         if unused > self.len {
             let mut exact = Self::new(self.len)?;
@@ -181,9 +202,7 @@ impl AsRef<[u8]> for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let Memory::Region(region) = std::mem::replace(&mut self.memory, Memory::Gone)
-            && region.capacity == BLOCK_BYTES
-        {
+        if let Memory::Region(region) = std::mem::replace(&mut self.memory, Memory::Gone) {
             Runtime::get().kept.keep(region);
         }
     }
@@ -271,4 +290,14 @@ impl<'column> Arena<'column> {
         }
         Ok(self.full)
     }
+}
+
+/// The blocks of a column's arenas in the order of their ids.
+pub fn blocks<'column>(arenas: impl Iterator<Item = Arena<'column>>) -> Result<Vec<Block>> {
+    let mut blocks = Vec::new();
+    for arena in arenas {
+        blocks.extend(arena.finish()?);
+    }
+    blocks.sort_unstable_by_key(|(id, _)| *id);
+    Ok(blocks.into_iter().map(|(_, block)| block).collect())
 }

@@ -15,14 +15,19 @@
 
 mod compress;
 mod decompress;
+mod flat;
 mod job;
 mod memory;
+mod output;
 pub mod pool;
+mod slots;
 mod view;
 
-pub use compress::{Compressed, compress};
-pub use decompress::{Decompress, Decompressed, decompress};
-pub use memory::{BLOCK_BYTES, Block, advise_huge_pages};
+pub use compress::{Compressed, compress, compress_flat};
+pub use decompress::{Decompress, Decompressed, decompress, decompress_flat};
+pub use flat::FlatColumn;
+pub use memory::{Block, advise_huge_pages};
+pub use pool::{Interrupted, NEVER};
 pub use view::{VIEW_MAX_BYTES, View, ViewColumn};
 
 use crate::error::Error;

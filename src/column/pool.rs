@@ -9,7 +9,8 @@ use std::ptr::null_mut;
 #[cfg(unix)]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -68,7 +69,7 @@ impl Runtime {
     }
 
     fn pool(&self, threads: usize) -> Result<Arc<ThreadPool>> {
-        let mut slot = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&self.pool);
         if let Some(pool) = &*slot {
             return Ok(Arc::clone(pool));
         }
@@ -108,18 +109,27 @@ pub fn set_num_threads(threads: i64) -> Result<()> {
         )));
     };
     REQUESTED.store(valid, Ordering::Relaxed);
-    let old = Runtime::get().pool.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let old = lock(&Runtime::get().pool).take();
     drop(old);
     Ok(())
 }
 
+/// Asked by the calling thread every [`PATIENCE`] while the pool works; `true` ends the work.
+pub type Interrupted<'a> = &'a dyn Fn() -> bool;
+
+/// What a caller passes whom nobody can interrupt.
+pub const NEVER: Interrupted = &|| false;
+
+const PATIENCE: Duration = Duration::from_millis(50);
+
 /// Works off `items` on as many threads as help, each with its own state from `start`, and
 /// returns the states. Items are drawn as threads come for them; a single one stays on the
-/// calling thread.
+/// calling thread. After an interrupt the items in hand are finished and no others drawn.
 pub fn work_off<T: Send, S: Send>(
     mut items: impl Iterator<Item = T> + Send,
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, T) + Sync,
+    interrupted: Interrupted,
 ) -> Result<Vec<S>> {
     // Also where one thread will do: whether the setting is valid must not hang on the data.
     let threads = num_threads()?;
@@ -131,19 +141,68 @@ pub fn work_off<T: Send, S: Send>(
         return Ok(vec![state]);
     }
     let pool = Runtime::get().pool(threads)?;
-    let queue = Mutex::new(first.into_iter().chain(second).chain(items));
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let queue = Mutex::new(Some(first.into_iter().chain(second).chain(items)));
+    let next = || lock(&queue).as_mut().and_then(Iterator::next);
     let states = Mutex::new(Vec::new());
-    pool.scope(|scope| {
+    let busy = Busy::new(pool.current_num_threads());
+    // The calling thread waits in place, where it can look for interrupts.
+    pool.in_place_scope(|scope| {
         for _ in 0..pool.current_num_threads() {
             scope.spawn(|_| {
+                let _done = busy.done_on_drop();
                 let mut state = start();
                 while let Some(item) = next() {
                     work(&mut state, item);
                 }
-                states.lock().unwrap_or_else(PoisonError::into_inner).push(state);
+                lock(&states).push(state);
             });
         }
+        while !busy.wait(PATIENCE) {
+            if interrupted() {
+                *lock(&queue) = None;
+                break;
+            }
+        }
     });
+    if lock(&queue).is_none() {
+        return Err(Error::Interrupted);
+    }
     Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many threads are still at work.
+struct Busy {
+    threads: Mutex<usize>,
+    idle: Condvar,
+}
+
+impl Busy {
+    fn new(threads: usize) -> Self {
+        Self { threads: Mutex::new(threads), idle: Condvar::new() }
+    }
+
+    /// Counts a thread off when the result drops, even in a panic.
+    fn done_on_drop(&self) -> impl Drop + '_ {
+        struct Done<'a>(&'a Busy);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                *lock(&self.0.threads) -= 1;
+                self.0.idle.notify_one();
+            }
+        }
+        Done(self)
+    }
+
+    /// Waits so long at most; whether all are done.
+    fn wait(&self, time: Duration) -> bool {
+        let (threads, _) = self
+            .idle
+            .wait_timeout_while(lock(&self.threads), time, |threads| *threads > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *threads == 0
+    }
 }

@@ -6,11 +6,9 @@
 //! to build, and because a column type that they were not built for ends the process. The
 //! source of the layout is the crate `polars-ffi`, module `version_0`.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_void};
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, null};
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
@@ -20,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::import::{field, import_array};
 use crate::arrow::from_arrow;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, catch_panic};
 
 /// A column, chunk by chunk.
 pub struct Series {
@@ -144,24 +142,12 @@ pub extern "C" fn _polars_plugin_get_version() -> u32 {
 
 /// Runs `work`; a failure or a panic becomes the thread's last error.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(value)) => return Some(value),
-        Ok(Err(error @ Error::Row(_))) => set_last_error(&error.to_string()),
-        Ok(Err(error)) => set_last_error(&format!("{}: {error}", error.class().name())),
-        Err(panic) => set_last_error(&format!(
-            "S4BackendError: internal error, please report it: {}",
-            panic_text(&*panic)
-        )),
+    match catch_panic(work) {
+        Ok(value) => return Some(value),
+        Err(error @ Error::Row(_)) => set_last_error(&error.to_string()),
+        Err(error) => set_last_error(&format!("{}: {error}", error.class().name())),
     }
     None
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 /// # Safety

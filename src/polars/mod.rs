@@ -12,7 +12,7 @@ use crate::arrow::{
     validity, value_text,
 };
 use crate::codec::Codec;
-use crate::column::{self, Decompress, Payloads, Rows};
+use crate::column::{self, Decompress, NEVER, Payloads, Rows};
 use crate::error::{Error, Result};
 use ffi::{Expression, Series, export_expression};
 
@@ -37,6 +37,11 @@ struct CompressOptions {
     codec: CodecOptions,
 }
 
+/// Categorical and Enum are dictionaries of strings, but no one takes them for text.
+fn is_binary(data_type: &DataType) -> bool {
+    ByteRows::accepts(data_type) && !matches!(data_type, DataType::Dictionary(..))
+}
+
 /// Binary or String -> the manifest struct.
 struct CompressExpr;
 
@@ -46,19 +51,16 @@ impl Expression for CompressExpr {
     fn output_type(inputs: &[Field], options: &CompressOptions) -> Result<DataType> {
         options.codec.codec()?;
         let input = inputs.first().map_or(&DataType::Null, Field::data_type);
-        if ByteRows::accepts(input) {
-            Ok(manifest_type())
+        if is_binary(input) {
+            Ok(manifest_type(DataType::BinaryView))
         } else {
-            Err(Error::Argument(format!(
-                "compress takes Binary or String, got {}",
-                type_text(input)
-            )))
+            Err(Error::Type(format!("compress takes Binary or String, got {}", type_text(input))))
         }
     }
 
     fn evaluate(inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
-        let column = column::compress(&options.codec.codec()?, &chunks)?;
+        let column = column::compress(&options.codec.codec()?, &chunks, NEVER)?;
         let nulls = validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), &[]);
         compressed_array(column, nulls)
     }
@@ -81,7 +83,7 @@ impl Expression for DecompressExpr {
 
     fn output_type(inputs: &[Field], options: &DecompressOptions) -> Result<DataType> {
         options.codec.codec()?;
-        PayloadRows::check(inputs.first().map_or(&DataType::Null, Field::data_type))?;
+        PayloadRows::check(inputs.first().map_or(&DataType::Null, Field::data_type), is_binary)?;
         Ok(if options.utf8 { DataType::Utf8View } else { DataType::BinaryView })
     }
 
@@ -99,8 +101,8 @@ impl Expression for DecompressExpr {
             utf8: options.utf8,
             null_on_error: options.null_on_error,
         };
-        let column =
-            column::decompress(&how, &chunks).map_err(|error| name_row(error, inputs.get(1)))?;
+        let column = column::decompress(&how, &chunks, NEVER)
+            .map_err(|error| name_row(error, inputs.get(1)))?;
         let nulls =
             validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), &column.bad_rows);
         Ok(decompressed_array(column, nulls, options.utf8))

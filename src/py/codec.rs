@@ -210,22 +210,32 @@ impl PyCodec {
     }
 }
 
-/// A codec, or the name of one with its default settings, as the column plugins take it.
-#[pyfunction]
-pub fn _codec_options<'py>(codec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-    let options = PyDict::new(codec.py());
-    let codec = if let Ok(object) = codec.cast::<PyCodec>() {
-        object.get().0.clone()
-    } else if let Ok(name) = codec.extract::<&str>() {
-        Codec::from_name(name, None).map_err(raise)?
-    } else {
+/// An argument: a codec object, or the name of a codec with its default settings.
+pub struct CodecArgument(pub Codec);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for CodecArgument {
+    type Error = PyErr;
+
+    fn extract(codec: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(object) = codec.cast::<PyCodec>() {
+            return Ok(Self(object.get().0.clone()));
+        }
+        if let Ok(name) = codec.extract::<&str>() {
+            return Codec::from_name(name, None).map(Self).map_err(raise);
+        }
         let found = codec.get_type().name()?;
-        return Err(PyTypeError::new_err(format!(
+        Err(PyTypeError::new_err(format!(
             "codec must be a codec object such as CpuZstd() or a codec's name, not {found}"
-        )));
-    };
-    options.set_item("name", codec.name())?;
-    options.set_item("level", codec.level())?;
+        )))
+    }
+}
+
+/// A codec as the column plugins take it.
+#[pyfunction]
+pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_, PyDict>> {
+    let options = PyDict::new(py);
+    options.set_item("name", codec.0.name())?;
+    options.set_item("level", codec.0.level())?;
     Ok(options)
 }
 

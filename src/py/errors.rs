@@ -1,7 +1,9 @@
 //! The exception tree, and the one place where an error becomes an exception.
 
 use pyo3::create_exception;
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{
+    PyKeyboardInterrupt, PyMemoryError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 
 use crate::error::{Error, ErrorClass};
@@ -63,9 +65,17 @@ create_exception!(
     "The payload does not decode: cut, damaged, or longer than ``original_size``."
 );
 
+/// The attribute of an error about a row of a column: its position; else none.
+const ROW: &str = "row";
+
 /// Puts the exceptions into the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    for base in
+        [py.get_type::<S4Error>(), py.get_type::<S4BackendError>(), py.get_type::<S4IoError>()]
+    {
+        base.setattr(ROW, py.None())?;
+    }
     module.add("S4Error", py.get_type::<S4Error>())?;
     module.add("S4CrcMismatchError", py.get_type::<S4CrcMismatchError>())?;
     module.add("S4SizeMismatchError", py.get_type::<S4SizeMismatchError>())?;
@@ -82,8 +92,21 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The exception that `error` is.
 pub fn raise(error: Error) -> PyErr {
-    let message = error.to_string();
-    match error.class() {
+    exception(error.class(), error.to_string())
+}
+
+/// The exception that `error` is; of a bad row, with its position as the attribute `row`.
+pub fn raise_row(py: Python<'_>, error: Error) -> PyErr {
+    let Error::Row(bad) = error else { return raise(error) };
+    let message = format!("row {} ({}): {}", bad.row, bad.context, bad.source);
+    let exception = exception(bad.source.class(), message);
+    // Exceptions have a dictionary, so only memory can run out here.
+    let _ = exception.value(py).setattr(ROW, bad.row);
+    exception
+}
+
+fn exception(class: ErrorClass, message: String) -> PyErr {
+    match class {
         ErrorClass::S4Error => S4Error::new_err(message),
         ErrorClass::CrcMismatch => S4CrcMismatchError::new_err(message),
         ErrorClass::SizeMismatch => S4SizeMismatchError::new_err(message),
@@ -92,6 +115,8 @@ pub fn raise(error: Error) -> PyErr {
         ErrorClass::Backend => S4BackendError::new_err(message),
         ErrorClass::Io => S4IoError::new_err(message),
         ErrorClass::Value => PyValueError::new_err(message),
+        ErrorClass::Type => PyTypeError::new_err(message),
         ErrorClass::Memory => PyMemoryError::new_err(message),
+        ErrorClass::Interrupted => PyKeyboardInterrupt::new_err(message),
     }
 }

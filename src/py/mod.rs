@@ -1,6 +1,7 @@
 //! The Python module: arguments in, the core, results out. A test holds these docstrings
 //! equal to the stub's.
 
+mod arrow;
 mod buffer;
 mod codec;
 mod errors;
@@ -16,6 +17,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
     codec::register(module)?;
+    arrow::register(module)?;
     module.add_function(wrap_pyfunction!(crc32c, module)?)?;
     module.add_function(wrap_pyfunction!(gpu_available, module)?)?;
     module.add_function(wrap_pyfunction!(gpu_status, module)?)?;

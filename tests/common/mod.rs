@@ -2,7 +2,10 @@
 #![allow(dead_code, reason = "no test file uses all of it")]
 
 use s4_codec::codec::Codec;
-use s4_codec::column::{Payload, Payloads, Rows, View, ViewColumn};
+use s4_codec::column::{
+    self, Compressed, Decompress, Decompressed, FlatColumn, NEVER, Payload, Payloads, Rows, View,
+    ViewColumn,
+};
 use s4_codec::error::{Error, Result};
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
@@ -105,8 +108,53 @@ impl Payloads for PackedRows {
     }
 }
 
+/// The payloads of a compressed column, which are the same in every layout.
+pub fn compress<C: Rows>(codec: &Codec, chunks: &[C]) -> Result<Compressed<Vec<Vec<u8>>>> {
+    let (viewed, flat) =
+        (column::compress(codec, chunks, NEVER)?, column::compress_flat(codec, chunks, NEVER)?);
+    let payload = rows_of(&viewed.payload);
+    assert!(flat_rows_of(&flat.payload, chunks.iter().map(C::count)) == payload);
+    assert_eq!(flat.original_size, viewed.original_size);
+    assert_eq!(flat.crc32c, viewed.crc32c);
+    Ok(Compressed { payload, original_size: viewed.original_size, crc32c: viewed.crc32c })
+}
+
+/// The values of a decompressed column, or its first bad row; the same in every layout.
+pub fn decompress<C: Payloads>(
+    how: &Decompress,
+    chunks: &[C],
+) -> Result<Decompressed<Vec<Vec<u8>>>> {
+    let flat = column::decompress_flat(how, chunks, NEVER);
+    let viewed = match (column::decompress(how, chunks, NEVER), &flat) {
+        (Ok(viewed), Ok(_)) => viewed,
+        (Err(Error::Row(viewed)), Err(Error::Row(flat))) => {
+            assert_eq!((viewed.row, viewed.rows), (flat.row, flat.rows));
+            assert_eq!(viewed.context, flat.context);
+            return Err(Error::Row(viewed));
+        }
+        (viewed, flat) => panic!("{:?}, but flat {:?}", viewed.err(), flat.as_ref().err()),
+    };
+    let (values, flat) = (rows_of(&viewed.values), flat?);
+    assert!(flat_rows_of(&flat.values, chunks.iter().map(C::count)) == values);
+    assert_eq!(flat.bad_rows, viewed.bad_rows);
+    Ok(Decompressed { values, bad_rows: viewed.bad_rows })
+}
+
+/// The rows of chunks in Arrow's large binary layout.
+fn flat_rows_of(chunks: &[FlatColumn], counts: impl Iterator<Item = usize>) -> Vec<Vec<u8>> {
+    assert!(chunks.iter().map(|chunk| chunk.offsets.len() - 1).eq(counts));
+    let rows = |chunk: &FlatColumn| {
+        let (offsets, bytes) = (chunk.offsets.clone(), chunk.bytes.as_ref().to_vec());
+        assert_eq!((offsets[0], *offsets.last().unwrap()), (0, bytes.len() as i64));
+        (1..offsets.len())
+            .map(|i| bytes[offsets[i - 1] as usize..offsets[i] as usize].to_vec())
+            .collect::<Vec<_>>()
+    };
+    chunks.iter().flat_map(rows).collect()
+}
+
 /// The rows of a column in Arrow's view layout.
-pub fn rows_of(column: &ViewColumn) -> Vec<Vec<u8>> {
+fn rows_of(column: &ViewColumn) -> Vec<Vec<u8>> {
     let row = |view: &View| {
         let bytes = view.to_le_bytes();
         let field = |i: usize| u32::from_le_bytes(bytes[4 * i..][..4].try_into().unwrap()) as usize;

@@ -17,6 +17,7 @@ import pytest
 from codecs_table import text
 
 import s4_codec
+import s4_codec.arrow
 import s4_codec.polars as s4
 
 PACKAGE = Path(s4_codec.__file__).parent
@@ -43,9 +44,10 @@ def test_the_version_stands_in_one_place(root: Path) -> None:
 
 
 def test_public_names_exist_and_are_all() -> None:
-    public = {n for n in vars(s4_codec) if not n.startswith("_")} - {"s4_codec", "polars"}
+    public = {n for n in vars(s4_codec) if not n.startswith("_")} - {"s4_codec", "polars", "arrow"}
     assert public | {"__version__"} == set(s4_codec.__all__)
     assert set(s4.__all__) <= set(vars(s4))
+    assert set(s4_codec.arrow.__all__) <= set(vars(s4_codec.arrow))
 
 
 def definitions(body: list[ast.stmt]) -> dict[str, ast.ClassDef | ast.FunctionDef]:
@@ -67,7 +69,9 @@ def test_stubs_tell_the_module() -> None:
         assert ast.get_docstring(node) == inspect.getdoc(real), name
         if isinstance(node, ast.ClassDef):
             members = definitions(node.body)
-            assert {n for n in vars(real) if not n.startswith("_")} <= set(members), name
+            annotated = {n.target.id for n in node.body if isinstance(n, ast.AnnAssign)}
+            public = {n for n in vars(real) if not n.startswith("_")}
+            assert public == {n for n in members if not n.startswith("_")} | annotated, name
             for member, definition in members.items():
                 assert hasattr(real, member), f"{name}.{member}"
                 if not member.startswith("_"):
@@ -86,8 +90,9 @@ def test_readme_python_runs(root: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == shown
 
 
-def test_docstring_examples_run() -> None:
-    code = "import doctest, s4_codec.polars as m; r = doctest.testmod(m); print(*r)"
+@pytest.mark.parametrize("module", ["polars", "arrow"])
+def test_docstring_examples_run(module: str) -> None:
+    code = f"import doctest, s4_codec.{module} as m; r = doctest.testmod(m); print(*r)"
     done = run("-c", f"{code}; exit(r.failed or not r.attempted)")
     assert done.returncode == 0, done.stdout
 

@@ -1,0 +1,28 @@
+"""Checks of arguments that the column functions share."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import SupportsIndex
+
+
+def is_null_on_error(on_error: str) -> bool:
+    """What ``on_error`` says."""
+    if on_error not in ("raise", "null"):
+        msg = f'on_error must be "raise" or "null", not {on_error!r}'
+        raise ValueError(msg)
+    return on_error == "null"
+
+
+def size_limit(max_size: SupportsIndex | None) -> int | None:
+    """``max_size`` as a number of bytes."""
+    if max_size is None:
+        return None
+    size = index(max_size)
+    if not 0 <= size < 2**64:
+        msg = f"max_size must be a number of bytes from 0 to below 2^64, not {size}"
+        raise ValueError(msg)
+    return size

@@ -1,0 +1,273 @@
+"""Compress and decompress Arrow data of any producer.
+
+>>> import pyarrow as pa
+>>> import s4_codec.arrow as s4
+>>> column = pa.array(["a fine body " * 9, None])
+>>> packed = s4.compress(column)
+>>> s4.decompress(packed, dtype=pa.large_string()).cast(pa.string()).equals(column)
+True
+
+Data comes in by the Arrow PyCapsule interface, so it may be PyArrow's, a Polars series, a
+DuckDB relation, or of any other library that speaks it. Results are PyArrow arrays.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+except ImportError as error:
+    msg = "s4_codec.arrow needs PyArrow: pip install 's4-codec[arrow]'"
+    raise ImportError(msg) from error
+
+from . import s4_codec as _native
+from ._arguments import is_null_on_error, size_limit
+from .s4_codec import Codec, CpuZstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import SupportsIndex
+
+__all__ = ["COMPRESSED_TYPE", "compress", "decompress", "register_compute_functions"]
+
+#: The type of compressed data.
+COMPRESSED_TYPE = pa.struct(
+    [("payload", pa.large_binary()), ("original_size", pa.uint64()), ("crc32c", pa.uint32())]
+)
+
+
+class ArrowArray(Protocol):
+    """Data in one chunk: a PyArrow array or record batch, a nanoarrow or arro3 array."""
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]: ...
+
+
+class ArrowStream(Protocol):
+    """Data in chunks: a PyArrow chunked array or table, a Polars series, a DuckDB relation."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+
+@overload
+def compress(data: ArrowArray, codec: Codec | str = ...) -> pa.StructArray: ...
+@overload
+def compress(data: ArrowStream, codec: Codec | str = ...) -> pa.ChunkedArray: ...
+def compress(
+    data: ArrowArray | ArrowStream, codec: Codec | str = CpuZstd()
+) -> pa.StructArray | pa.ChunkedArray:
+    """Compress every value of an array or of a stream of arrays.
+
+    Parameters
+    ----------
+    data
+        Any object with ``__arrow_c_array__`` or ``__arrow_c_stream__``. Its type is binary or
+        string, in the normal, large or view layout, fixed-size binary, null, or a dictionary
+        of these; a table of one column is that column.
+    codec
+        A codec object, or the name of a codec with its default settings.
+
+    Returns
+    -------
+    StructArray or ChunkedArray
+        Of type :data:`COMPRESSED_TYPE`, ``struct<payload: large_binary, original_size: uint64
+        (bytes), crc32c: uint32 (of the original bytes)>``; null where the value is null. An
+        array for an array, and chunk for chunk for a stream.
+
+    Raises
+    ------
+    TypeError
+        ``data`` is no Arrow data, or of another type.
+    S4UnregisteredCodecError
+        The codec's name is unknown.
+    S4ManifestSizeExceedsLimitError
+        A value is longer than 5 GiB; ``.row`` is its position.
+    ValueError
+        ``data`` is malformed, or a stream that has been read already.
+    S4BackendError
+        The producer of the stream failed.
+    """
+    chunks, is_chunked = _native._arrow_compress(data, codec)
+    return _assembled(chunks, is_chunked, COMPRESSED_TYPE)
+
+
+@overload
+def decompress(
+    data: ArrowArray,
+    codec: Codec | str = ...,
+    *,
+    dtype: pa.DataType | str | None = ...,
+    on_error: Literal["raise", "null"] = ...,
+    max_size: SupportsIndex | None = ...,
+) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
+@overload
+def decompress(
+    data: ArrowStream,
+    codec: Codec | str = ...,
+    *,
+    dtype: pa.DataType | str | None = ...,
+    on_error: Literal["raise", "null"] = ...,
+    max_size: SupportsIndex | None = ...,
+) -> pa.ChunkedArray: ...
+def decompress(
+    data: ArrowArray | ArrowStream,
+    codec: Codec | str = CpuZstd(),
+    *,
+    dtype: pa.DataType | str | None = None,
+    on_error: Literal["raise", "null"] = "raise",
+    max_size: SupportsIndex | None = None,
+) -> pa.LargeBinaryArray | pa.LargeStringArray | pa.ChunkedArray:
+    """Decompress every row of an array or of a stream of arrays, and verify it.
+
+    Parameters
+    ----------
+    data
+        What :func:`compress` makes, or any struct with its three fields (found by name; the
+        payload of any type that :func:`compress` takes, sizes and checksums of any integer
+        type or decimal(p, 0)); or binary data of bare payloads: zstd frames or gzip members
+        that other systems made, which only their format's own checks protect.
+    codec
+        The codec that made the payloads, or its name. Its level plays no part.
+    dtype
+        ``pa.large_binary()``, the default, or ``pa.large_string()`` for text, which is
+        checked to be UTF-8.
+    on_error
+        What a bad row does: ``"raise"`` an error, or become ``"null"``.
+    max_size
+        Largest decoded value in bytes; default 5 GiB, for bare payloads 1 GiB.
+
+    Returns
+    -------
+    LargeBinaryArray, LargeStringArray or ChunkedArray
+        Null where the row or its payload is null. An array for an array, and chunk for chunk
+        for a stream.
+
+    Raises
+    ------
+    S4CrcMismatchError, S4SizeMismatchError, S4ManifestSizeExceedsLimitError, S4IoError, S4Error
+        A row is bad, as the codec classes have it; ``.row`` is the position of the first one
+        in all of ``data``.
+    TypeError
+        ``data`` is no Arrow data, of another type, or lacks a field.
+    S4UnregisteredCodecError
+        The codec's name is unknown.
+    ValueError
+        ``data`` is malformed, or a stream that has been read already.
+    S4BackendError
+        The producer of the stream failed.
+    """
+    dtype = pa.large_binary() if dtype is None else pa.lib.ensure_type(dtype)
+    if dtype not in (pa.large_binary(), pa.large_string()):
+        msg = f"dtype must be large_binary or large_string, not {dtype}; cast the result to it"
+        raise TypeError(msg)
+    is_text = dtype == pa.large_string()
+    options = (is_text, is_null_on_error(on_error), size_limit(max_size))
+    chunks, is_chunked = _native._arrow_decompress(data, codec, *options)
+    return _assembled(chunks, is_chunked, dtype)
+
+
+def _assembled(
+    chunks: list[_native._ArrowChunk], is_chunked: bool, dtype: pa.DataType
+) -> pa.Array | pa.ChunkedArray:
+    """The chunks as PyArrow has them."""
+    arrays = [pa.array(chunk) for chunk in chunks]
+    return pa.chunked_array(arrays, type=dtype) if is_chunked else arrays[0]
+
+
+_registering = threading.Lock()
+
+
+def register_compute_functions(
+    codec: Codec | str = CpuZstd(),
+    input_type: pa.DataType | str | Iterable[pa.DataType | str] = "large_binary",
+) -> list[str]:
+    """Put a codec into PyArrow's registry of compute functions.
+
+    A registered function accepts one exact type, so there is a pair of functions for every
+    type ``T`` of values, named after codec, level and type:
+
+    - ``s4_compress_cpu_zstd_3__T`` from ``T`` to :data:`COMPRESSED_TYPE`;
+    - ``s4_decompress_cpu_zstd_3__T`` back from :data:`COMPRESSED_TYPE`: to large_string
+      where ``T`` is a string type or a dictionary of one, else to large_binary.
+
+    For a struct type with the fields ``payload``, ``original_size`` and ``crc32c``, such as
+    other engines make of ours, there is a function that decompresses it to large_binary.
+
+    Parameters
+    ----------
+    codec
+        A codec object, or the name of a codec with its default settings.
+    input_type
+        One type, or several.
+
+    Returns
+    -------
+    list of str
+        The names for ``pyarrow.compute.call_function`` and dataset projections, in the order
+        of the types. Names that are registered already are left as they are.
+
+    Raises
+    ------
+    TypeError
+        A type is none that :func:`compress` or :func:`decompress` takes.
+    S4UnregisteredCodecError
+        The codec's name is unknown.
+    """
+    if isinstance(codec, str):
+        codec = Codec.from_name(codec)
+    if isinstance(input_type, (str, pa.DataType)):
+        input_type = [input_type]
+    types = [pa.lib.ensure_type(each) for each in input_type]
+    functions = [function for each in types for function in _functions(codec, each)]
+    with _registering:
+        # A second registration of a name would damage PyArrow's registry.
+        known = set(pc.list_functions())
+        for name, verb, source, target in functions:
+            if name not in known:
+                doc = {"summary": f"{verb.__name__} with {codec!r}", "description": _DESCRIPTION}
+                pc.register_scalar_function(
+                    _udf(verb, codec, target), name, doc, {"data": source}, target
+                )
+                known.add(name)
+    return [name for name, *_ in functions]
+
+
+_DESCRIPTION = "Registered by s4_codec.arrow.register_compute_functions."
+
+#: Name, verb, input type and output type.
+_Function = tuple[str, "Callable[..., Any]", pa.DataType, pa.DataType]
+
+
+def _functions(codec: Codec, dtype: pa.DataType) -> list[_Function]:
+    """The functions for values of one type."""
+    # An empty array tells whether the type will do.
+    empty = pa.array([], dtype)
+    (decompress if pa.types.is_struct(dtype) else compress)(empty, codec)
+    level = getattr(codec, "level", None)
+    name = codec.name.replace("-", "_") + ("" if level is None else f"_{level}")
+    back = f"s4_decompress_{name}__{dtype}"
+    if pa.types.is_struct(dtype):
+        return [(back, decompress, dtype, pa.large_binary())]
+    values = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    is_text = values in (pa.string(), pa.large_string(), pa.string_view())
+    restored = pa.large_string() if is_text else pa.large_binary()
+    return [
+        (f"s4_compress_{name}__{dtype}", compress, dtype, COMPRESSED_TYPE),
+        (back, decompress, COMPRESSED_TYPE, restored),
+    ]
+
+
+def _udf(
+    verb: Callable[..., Any], codec: Codec, target: pa.DataType
+) -> Callable[[Any, Any], pa.Array | pa.Scalar]:
+    """``verb`` as PyArrow calls it."""
+    options = {} if verb is compress else {"dtype": target}
+
+    def call(_context: Any, data: pa.Array | pa.Scalar) -> pa.Array | pa.Scalar:
+        if isinstance(data, pa.Scalar):
+            return verb(pa.array([data], data.type), codec, **options)[0]
+        return verb(data, codec, **options)
+
+    return call

@@ -1,0 +1,326 @@
+//! C data structures -> arrays, checked so far that no row can lie outside its buffers.
+//!
+//! Only what columns are made of is imported: byte strings in every layout, whole numbers,
+//! and structs of them. Strings come as the binary layout of their bytes, which nothing
+//! needs to check. Arrays of other types inside of a struct are stood in for by nulls, as
+//! nothing reads them.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use arrow_array::types::{
+    ArrowDictionaryKeyType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, BinaryViewArray, DictionaryArray, FixedSizeBinaryArray,
+    GenericBinaryArray, NullArray, OffsetSizeTrait, PrimitiveArray, StructArray,
+};
+use arrow_buffer::{
+    ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer,
+};
+use arrow_schema::{DataType, Field, Fields};
+
+use super::c_data::{CArray, CSchema, count, malformed};
+use super::from_arrow;
+use crate::error::{Error, Result};
+
+/// Structs inside of structs are read so deep: a table of one column that is a struct.
+const MAX_DEPTH: usize = 3;
+
+/// The type that a schema states, of types that columns are made of; others are told apart
+/// only as far as messages do it.
+pub fn data_type(schema: &CSchema) -> Result<DataType> {
+    type_at(schema, 0)
+}
+
+fn type_at(schema: &CSchema, depth: usize) -> Result<DataType> {
+    let format = schema.format()?;
+    if depth >= MAX_DEPTH {
+        return Ok(other_type("+l"));
+    }
+    if let Some(values) = schema.dictionary() {
+        let values = type_at(values, depth + 1)?;
+        return Ok(DataType::Dictionary(plain_type(format)?.into(), values.into()));
+    }
+    if format != "+s" {
+        return plain_type(format);
+    }
+    let field = |child: &CSchema| Ok(Field::new(child.name(), type_at(child, depth + 1)?, true));
+    schema.children()?.into_iter().map(field).collect::<Result<Fields>>().map(DataType::Struct)
+}
+
+fn plain_type(format: &str) -> Result<DataType> {
+    Ok(match format {
+        "n" => DataType::Null,
+        "c" => DataType::Int8,
+        "C" => DataType::UInt8,
+        "s" => DataType::Int16,
+        "S" => DataType::UInt16,
+        "i" => DataType::Int32,
+        "I" => DataType::UInt32,
+        "l" => DataType::Int64,
+        "L" => DataType::UInt64,
+        "z" => DataType::Binary,
+        "Z" => DataType::LargeBinary,
+        "vz" => DataType::BinaryView,
+        "u" => DataType::Utf8,
+        "U" => DataType::LargeUtf8,
+        "vu" => DataType::Utf8View,
+        _ => {
+            if let Some(width) = format.strip_prefix("w:") {
+                let width = width.parse().ok().filter(|width| *width >= 0);
+                let width = width.ok_or_else(|| malformed(format!("format {format:?}")))?;
+                return Ok(DataType::FixedSizeBinary(width));
+            }
+            match format.strip_prefix("d:").map(|rest| rest.split(',').collect::<Vec<_>>()) {
+                Some(parts) if matches!(parts[..], [_, _] | [_, _, "128"]) => {
+                    let number = |text: &str| text.parse::<i8>().ok();
+                    match (number(parts[0]), number(parts[1])) {
+                        (Some(precision @ 1..=38), Some(scale)) => {
+                            DataType::Decimal128(precision as u8, scale)
+                        }
+                        _ => return Err(malformed(format!("format {format:?}"))),
+                    }
+                }
+                _ => other_type(format),
+            }
+        }
+    })
+}
+
+/// A type that nothing here reads, as well as messages can tell it.
+fn other_type(format: &str) -> DataType {
+    let item = || Field::new("item", DataType::Null, true).into();
+    match format {
+        "b" => DataType::Boolean,
+        "e" => DataType::Float16,
+        "f" => DataType::Float32,
+        "g" => DataType::Float64,
+        "tdD" => DataType::Date32,
+        "tdm" => DataType::Date64,
+        "+L" => DataType::LargeList(item()),
+        _ if format.starts_with("ts") => {
+            DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, None)
+        }
+        _ => DataType::List(item()),
+    }
+}
+
+/// An exported array, kept until the last buffer that lies in it goes.
+#[derive(Clone)]
+pub struct Source<'a> {
+    array: &'a CArray,
+    owner: Arc<CArray>,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(owner: &'a Arc<CArray>) -> Self {
+        Self { array: owner, owner: Arc::clone(owner) }
+    }
+
+    fn of<'b>(&self, array: &'b CArray) -> Source<'b> {
+        Source { array, owner: Arc::clone(&self.owner) }
+    }
+
+    /// Places before the first row, and rows.
+    fn bounds(&self) -> Result<(usize, usize)> {
+        let (offset, rows) =
+            (count(self.array.offset, "as offset")?, count(self.array.length, "rows")?);
+        // No buffer of so many elements of any width can exist.
+        if offset.checked_add(rows).is_none_or(|end| end >= isize::MAX as usize / 32) {
+            return Err(malformed(format!("{rows} rows from place {offset} on")));
+        }
+        Ok((offset, rows))
+    }
+
+    fn expect_buffers(&self, n: i64) -> Result<()> {
+        match self.array.buffers() {
+            found if found == n => Ok(()),
+            found => Err(malformed(format!("{found} buffers, where the type has {n}"))),
+        }
+    }
+
+    /// `len` bytes from `start` of the `i`-th buffer.
+    fn bytes(&self, i: usize, start: usize, len: usize) -> Result<Buffer> {
+        let buffer = self.array.buffer(i)?;
+        if len == 0 {
+            return Ok(Buffer::default());
+        }
+        let Some(buffer) = NonNull::new(buffer.cast_mut()) else {
+            return Err(malformed(format!("buffer {i} is null, where {len} bytes must be")));
+        };
+        // SAFETY: the producer's word that the buffer is as long as its type, length, offset
+        // and contents say; it lives until the array is released, which `owner` puts off.
+        Ok(unsafe {
+            Buffer::from_custom_allocation(buffer.add(start), len, Arc::clone(&self.owner) as _)
+        })
+    }
+
+    /// `len` elements from `start` of the `i`-th buffer; copied if it is not aligned.
+    fn scalars<T: ArrowNativeType>(
+        &self,
+        i: usize,
+        start: usize,
+        len: usize,
+    ) -> Result<ScalarBuffer<T>> {
+        let width = size_of::<T>();
+        let bytes = self.bytes(i, start * width, len * width)?;
+        let aligned = bytes.as_ptr().align_offset(align_of::<T>()) == 0;
+        Ok(ScalarBuffer::from(if aligned { bytes } else { Buffer::from_slice_ref(&*bytes) }))
+    }
+
+    fn nulls(&self) -> Result<Option<NullBuffer>> {
+        let (offset, rows) = self.bounds()?;
+        if self.array.null_count == 0 || rows == 0 {
+            return Ok(None);
+        }
+        if self.array.buffer(0)?.is_null() {
+            return match self.array.null_count {
+                ..0 => Ok(None),
+                nulls => Err(malformed(format!("{nulls} nulls but no validity buffer"))),
+            };
+        }
+        let bits = self.bytes(0, 0, (offset + rows).div_ceil(8))?;
+        let nulls = NullBuffer::new(BooleanBuffer::new(bits, offset, rows));
+        Ok(Some(nulls).filter(|nulls| nulls.null_count() > 0))
+    }
+}
+
+/// The array that `source` is, of the type that [`data_type`] told.
+pub fn import(source: &Source, data_type: &DataType) -> Result<ArrayRef> {
+    let (_, rows) = source.bounds()?;
+    Ok(match data_type {
+        DataType::Null => Arc::new(NullArray::new(rows)),
+        DataType::Binary | DataType::Utf8 => Arc::new(binary::<i32>(source)?),
+        DataType::LargeBinary | DataType::LargeUtf8 => Arc::new(binary::<i64>(source)?),
+        DataType::BinaryView | DataType::Utf8View => Arc::new(views(source)?),
+        DataType::FixedSizeBinary(width) => Arc::new(fixed_size(source, *width)?),
+        DataType::Int8 => Arc::new(numbers::<Int8Type>(source)?),
+        DataType::Int16 => Arc::new(numbers::<Int16Type>(source)?),
+        DataType::Int32 => Arc::new(numbers::<Int32Type>(source)?),
+        DataType::Int64 => Arc::new(numbers::<Int64Type>(source)?),
+        DataType::UInt8 => Arc::new(numbers::<UInt8Type>(source)?),
+        DataType::UInt16 => Arc::new(numbers::<UInt16Type>(source)?),
+        DataType::UInt32 => Arc::new(numbers::<UInt32Type>(source)?),
+        DataType::UInt64 => Arc::new(numbers::<UInt64Type>(source)?),
+        DataType::Decimal128(precision, scale) => Arc::new(
+            numbers::<Decimal128Type>(source)?
+                .with_precision_and_scale(*precision, *scale)
+                .map_err(from_arrow)?,
+        ),
+        DataType::Dictionary(keys, values) => dictionary(source, keys, values)?,
+        DataType::Struct(fields) => structs(source, fields)?,
+        _ => Arc::new(NullArray::new(rows)),
+    })
+}
+
+fn binary<O: OffsetSizeTrait>(source: &Source) -> Result<GenericBinaryArray<O>> {
+    let (offset, rows) = source.bounds()?;
+    source.expect_buffers(3)?;
+    // An array of no rows may come without offsets.
+    let offsets = match rows {
+        0 => ScalarBuffer::from(vec![O::default()]),
+        rows => source.scalars::<O>(1, offset, rows + 1)?,
+    };
+    let ascending = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
+    if offsets[0] < O::default() || !ascending {
+        return Err(malformed("offsets that are negative or descend"));
+    }
+    let end = offsets[rows].as_usize();
+    // SAFETY: just checked.
+    let offsets = unsafe { OffsetBuffer::new_unchecked(offsets) };
+    GenericBinaryArray::try_new(offsets, source.bytes(2, 0, end)?, source.nulls()?)
+        .map_err(from_arrow)
+}
+
+/// A view's length, and where it points to.
+fn view_parts(view: u128) -> (usize, usize, usize) {
+    (view as u32 as usize, (view >> 64) as u32 as usize, (view >> 96) as u32 as usize)
+}
+
+fn views(source: &Source) -> Result<BinaryViewArray> {
+    let (offset, rows) = source.bounds()?;
+    let buffers = count(source.array.buffers() - 3, "data buffers")?;
+    let lens = source.scalars::<i64>(buffers + 2, 0, buffers)?;
+    let blocks = lens
+        .iter()
+        .enumerate()
+        .map(|(i, &len)| source.bytes(i + 2, 0, count(len, "bytes in a data buffer")?))
+        .collect::<Result<Vec<_>>>()?;
+    let views = source.scalars::<u128>(1, offset, rows)?;
+    let nulls = source.nulls()?;
+    for (row, &view) in views.iter().enumerate() {
+        let (len, block, start) = view_parts(view);
+        let fits = len <= 12 || blocks.get(block).is_some_and(|block| start + len <= block.len());
+        // What is behind a null is nobody's business, and never read.
+        if !fits && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
+            return Err(malformed(format!("the view of row {row} is outside of its buffer")));
+        }
+    }
+    // SAFETY: the views of all rows that are not null lie inside their buffers, and nothing
+    // reads the others: `ByteRows` looks at validity first.
+    Ok(unsafe { BinaryViewArray::new_unchecked(views, blocks.into(), nulls) })
+}
+
+fn fixed_size(source: &Source, width: i32) -> Result<FixedSizeBinaryArray> {
+    let (offset, rows) = source.bounds()?;
+    source.expect_buffers(2)?;
+    let bytes = |places: usize| places.checked_mul(width as usize);
+    let (Some(start), Some(len)) = (bytes(offset), bytes(rows)) else {
+        return Err(malformed(format!("{rows} rows of {width} bytes")));
+    };
+    let bytes = source.bytes(1, start, len)?;
+    FixedSizeBinaryArray::try_new_with_len(width, bytes, source.nulls()?, rows).map_err(from_arrow)
+}
+
+fn numbers<T: ArrowPrimitiveType>(source: &Source) -> Result<PrimitiveArray<T>> {
+    let (offset, rows) = source.bounds()?;
+    source.expect_buffers(2)?;
+    let numbers = source.scalars::<T::Native>(1, offset, rows)?;
+    PrimitiveArray::try_new(numbers, source.nulls()?).map_err(from_arrow)
+}
+
+fn dictionary(source: &Source, keys: &DataType, values: &DataType) -> Result<ArrayRef> {
+    let values = import(&source.of(source.array.dictionary()?), values)?;
+    fn with_keys<K: ArrowDictionaryKeyType>(source: &Source, values: ArrayRef) -> Result<ArrayRef> {
+        let dictionary = DictionaryArray::try_new(numbers::<K>(source)?, values);
+        Ok(Arc::new(dictionary.map_err(|error| malformed(error.to_string()))?))
+    }
+    match keys {
+        DataType::Int8 => with_keys::<Int8Type>(source, values),
+        DataType::Int16 => with_keys::<Int16Type>(source, values),
+        DataType::Int32 => with_keys::<Int32Type>(source, values),
+        DataType::Int64 => with_keys::<Int64Type>(source, values),
+        DataType::UInt8 => with_keys::<UInt8Type>(source, values),
+        DataType::UInt16 => with_keys::<UInt16Type>(source, values),
+        DataType::UInt32 => with_keys::<UInt32Type>(source, values),
+        DataType::UInt64 => with_keys::<UInt64Type>(source, values),
+        other => Err(malformed(format!("a dictionary with keys of type {other}"))),
+    }
+}
+
+fn structs(source: &Source, fields: &Fields) -> Result<ArrayRef> {
+    let (offset, rows) = source.bounds()?;
+    let children = count(source.array.children(), "children")?;
+    if children != fields.len() {
+        let fields = fields.len();
+        return Err(malformed(format!("{children} arrays for a struct of {fields} fields")));
+    }
+    let columns = fields.iter().enumerate().map(|(i, field)| {
+        let column = import(&source.of(source.array.child(i)?), field.data_type())?;
+        if column.len() < offset + rows {
+            let (name, found, wanted) = (field.name(), column.len(), offset + rows);
+            return Err(malformed(format!("field {name:?} has {found} rows instead of {wanted}")));
+        }
+        Ok(column.slice(offset, rows))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let fields = fields
+        .iter()
+        .zip(&columns)
+        .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+    StructArray::try_new_with_length(fields.collect(), columns, source.nulls()?, rows)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(|error| Error::Argument(error.to_string()))
+}

@@ -1,0 +1,339 @@
+//! Arrow arrays as the rows that the column engine sees.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
+};
+use arrow_array::{
+    AnyDictionaryArray, Array, ArrayRef, ArrowPrimitiveType, BinaryArray, BinaryViewArray,
+    FixedSizeBinaryArray, LargeBinaryArray, PrimitiveArray, UInt32Array, UInt64Array,
+};
+use arrow_buffer::{ArrowNativeType, NullBuffer, ScalarBuffer};
+use arrow_schema::DataType;
+
+use super::{CRC32C, ORIGINAL_SIZE, PAYLOAD, type_text, value_text};
+use crate::column::{Payload, Payloads, Rows};
+use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+
+/// One chunk of byte strings, in any layout that a column may have.
+pub enum ByteRows {
+    Binary(BinaryArray),
+    LargeBinary(LargeBinaryArray),
+    View(BinaryViewArray),
+    FixedSize(FixedSizeBinaryArray),
+    Dictionary {
+        keys: Keys,
+        values: Box<ByteRows>,
+        nulls: Option<NullBuffer>,
+    },
+    /// So many nulls.
+    Null(usize),
+}
+
+/// Which value of a dictionary each row is.
+macro_rules! keys {
+    ($($name:ident: $native:ty, $arrow:ty;)*) => {
+        pub enum Keys {
+            $($name(ScalarBuffer<$native>),)*
+        }
+
+        impl Keys {
+            fn new(dictionary: &dyn AnyDictionaryArray) -> Option<Self> {
+                let keys = dictionary.keys();
+                Some(match keys.data_type() {
+                    $(DataType::$name => Self::$name(keys.as_primitive::<$arrow>().values().clone()),)*
+                    _ => return None,
+                })
+            }
+
+            fn len(&self) -> usize {
+                match self {
+                    $(Self::$name(keys) => keys.len(),)*
+                }
+            }
+
+            /// The key of a row that is not null.
+            #[inline]
+            fn get(&self, row: usize) -> usize {
+                match self {
+                    $(Self::$name(keys) => keys[row].as_usize(),)*
+                }
+            }
+        }
+    };
+}
+
+keys! {
+    Int8: i8, Int8Type;
+    Int16: i16, Int16Type;
+    Int32: i32, Int32Type;
+    Int64: i64, Int64Type;
+    UInt8: u8, UInt8Type;
+    UInt16: u16, UInt16Type;
+    UInt32: u32, UInt32Type;
+    UInt64: u64, UInt64Type;
+}
+
+impl ByteRows {
+    /// Whether a column of this type can be read as byte strings.
+    pub fn accepts(data_type: &DataType) -> bool {
+        match data_type {
+            DataType::Dictionary(_, values) => Self::accepts(values),
+            DataType::Null => true,
+            other => other.is_binary() || other.is_string(),
+        }
+    }
+
+    pub fn try_new(array: &dyn Array) -> Result<Self> {
+        Ok(match array.data_type() {
+            DataType::Binary => Self::Binary(array.as_binary().clone()),
+            DataType::LargeBinary => Self::LargeBinary(array.as_binary().clone()),
+            DataType::BinaryView => Self::View(array.as_binary_view().clone()),
+            DataType::Utf8 => Self::Binary(array.as_string().clone().into()),
+            DataType::LargeUtf8 => Self::LargeBinary(array.as_string().clone().into()),
+            DataType::Utf8View => Self::View(array.as_string_view().clone().to_binary_view()),
+            DataType::FixedSizeBinary(_) => Self::FixedSize(array.as_fixed_size_binary().clone()),
+            DataType::Dictionary(_, values) if Self::accepts(values) => {
+                let dictionary = array.as_any_dictionary();
+                let keys = Keys::new(dictionary).ok_or_else(|| unreadable(array.data_type()))?;
+                let values = Box::new(Self::try_new(dictionary.values())?);
+                let nulls = array.logical_nulls();
+                Self::Dictionary { keys, values, nulls }
+            }
+            DataType::Null => Self::Null(array.len()),
+            other => return Err(unreadable(other)),
+        })
+    }
+
+    /// Bytes of all rows together; of a dictionary's, at least those of its values.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Binary(array) => span(array.value_offsets()),
+            Self::LargeBinary(array) => span(array.value_offsets()),
+            Self::View(array) => array.views().iter().map(|&view| view as u32 as usize).sum(),
+            Self::FixedSize(array) => array.value_data().len(),
+            Self::Dictionary { values, .. } => values.bytes(),
+            Self::Null(_) => 0,
+        }
+    }
+
+    pub fn nulls(&self) -> Option<NullBuffer> {
+        match self {
+            Self::Binary(array) => array.nulls().cloned(),
+            Self::LargeBinary(array) => array.nulls().cloned(),
+            Self::View(array) => array.nulls().cloned(),
+            Self::FixedSize(array) => array.nulls().cloned(),
+            Self::Dictionary { nulls, .. } => nulls.clone(),
+            Self::Null(rows) => Some(NullBuffer::new_null(*rows)),
+        }
+    }
+}
+
+fn span<O: ArrowNativeType>(offsets: &[O]) -> usize {
+    let end = |offset: Option<&O>| offset.map_or(0, |offset| offset.as_usize());
+    end(offsets.last()) - end(offsets.first())
+}
+
+fn unreadable(data_type: &DataType) -> Error {
+    Error::Type(format!("expected binary or string data, got {}", type_text(data_type)))
+}
+
+impl Rows for ByteRows {
+    fn count(&self) -> usize {
+        match self {
+            Self::Binary(array) => array.len(),
+            Self::LargeBinary(array) => array.len(),
+            Self::View(array) => array.len(),
+            Self::FixedSize(array) => array.len(),
+            Self::Dictionary { keys, .. } => keys.len(),
+            Self::Null(rows) => *rows,
+        }
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> Option<&[u8]> {
+        match self {
+            Self::Binary(array) => array.is_valid(row).then(|| array.value(row)),
+            Self::LargeBinary(array) => array.is_valid(row).then(|| array.value(row)),
+            Self::View(array) => array.is_valid(row).then(|| array.value(row)),
+            Self::FixedSize(array) => array.is_valid(row).then(|| array.value(row)),
+            Self::Dictionary { keys, values, nulls } => {
+                let valid = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+                if valid { values.get(keys.get(row)) } else { None }
+            }
+            Self::Null(_) => None,
+        }
+    }
+}
+
+/// One chunk of a compressed column.
+pub struct PayloadRows {
+    payload: ByteRows,
+    manifests: Option<Manifests>,
+    nulls: Option<NullBuffer>,
+}
+
+/// Sizes and checksums as they came, and as they are used: null where they do not fit.
+struct Manifests {
+    original_size: UInt64Array,
+    crc32c: UInt32Array,
+    given_size: ArrayRef,
+    given_crc: ArrayRef,
+}
+
+impl PayloadRows {
+    /// Checks that a column of this type can be decompressed, where payloads may be of the
+    /// types that `accepts` says.
+    pub fn check(data_type: &DataType, accepts: impl Fn(&DataType) -> bool) -> Result<()> {
+        let DataType::Struct(fields) = data_type else {
+            return if accepts(data_type) {
+                Ok(())
+            } else {
+                Err(Error::Type(format!(
+                    "expected the struct that compress makes ({PAYLOAD}, {ORIGINAL_SIZE}, {CRC32C}), \
+                     or Binary for bare payloads; got {}",
+                    type_text(data_type)
+                )))
+            };
+        };
+        let missing: Vec<_> = [PAYLOAD, ORIGINAL_SIZE, CRC32C]
+            .into_iter()
+            .filter(|name| fields.find(name).is_none())
+            .collect();
+        if !missing.is_empty() {
+            let found: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+            return Err(Error::Type(format!(
+                "the struct lacks {}; it has {}",
+                missing.join(" and "),
+                found.join(", ")
+            )));
+        }
+        for field in fields {
+            let (accepted, expected) = match field.name().as_str() {
+                PAYLOAD => (accepts(field.data_type()), "Binary"),
+                ORIGINAL_SIZE | CRC32C => {
+                    (is_whole(field.data_type()), "an integer type or decimal(p, 0)")
+                }
+                _ => continue,
+            };
+            if !accepted {
+                return Err(Error::Type(format!(
+                    "struct field {} must be {expected}, it is {}",
+                    field.name(),
+                    type_text(field.data_type())
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn try_new(array: &dyn Array) -> Result<Self> {
+        Self::check(array.data_type(), ByteRows::accepts)?;
+        let Some(columns) = array.as_struct_opt() else {
+            let payload = ByteRows::try_new(array)?;
+            let nulls = payload.nulls();
+            return Ok(Self { payload, manifests: None, nulls });
+        };
+        let field = |name| columns.column_by_name(name).map(Arc::clone).ok_or_else(|| lacks(name));
+        let payload = ByteRows::try_new(&field(PAYLOAD)?)?;
+        let nulls = NullBuffer::union(columns.nulls(), payload.nulls().as_ref());
+        let (given_size, given_crc) = (field(ORIGINAL_SIZE)?, field(CRC32C)?);
+        let manifests = Manifests {
+            original_size: whole::<UInt64Type>(&given_size)?,
+            crc32c: whole::<UInt32Type>(&given_crc)?,
+            given_size,
+            given_crc,
+        };
+        Ok(Self { payload, manifests: Some(manifests), nulls })
+    }
+
+    /// Bytes of all payloads together.
+    pub fn bytes(&self) -> usize {
+        self.payload.bytes()
+    }
+
+    pub fn nulls(&self) -> Option<NullBuffer> {
+        self.nulls.clone()
+    }
+}
+
+fn lacks(name: &str) -> Error {
+    Error::Type(format!("the struct lacks {name}"))
+}
+
+/// Integers of any width, and what Spark makes of ours: decimal(20, 0).
+fn is_whole(data_type: &DataType) -> bool {
+    data_type.is_integer() || matches!(data_type, DataType::Null | DataType::Decimal128(_, 0))
+}
+
+/// Whole numbers as `T`, null where they do not fit.
+fn whole<T>(array: &ArrayRef) -> Result<PrimitiveArray<T>>
+where
+    T: ArrowPrimitiveType<Native: TryFrom<i128>>,
+{
+    macro_rules! narrow {
+        ($from:ty) => {
+            Ok(array.as_primitive::<$from>().unary_opt(|n| T::Native::try_from(i128::from(n)).ok()))
+        };
+    }
+    match array.data_type() {
+        same if *same == T::DATA_TYPE => Ok(array.as_primitive::<T>().clone()),
+        DataType::Null => Ok(PrimitiveArray::new_null(array.len())),
+        DataType::Int8 => narrow!(Int8Type),
+        DataType::Int16 => narrow!(Int16Type),
+        DataType::Int32 => narrow!(Int32Type),
+        DataType::Int64 => narrow!(Int64Type),
+        DataType::UInt8 => narrow!(UInt8Type),
+        DataType::UInt16 => narrow!(UInt16Type),
+        DataType::UInt32 => narrow!(UInt32Type),
+        DataType::UInt64 => narrow!(UInt64Type),
+        DataType::Decimal128(_, 0) => narrow!(Decimal128Type),
+        other => Err(Error::Type(format!("expected an integer type, got {other}"))),
+    }
+}
+
+impl Manifests {
+    fn get(&self, row: usize) -> Result<Manifest> {
+        if self.original_size.is_null(row) {
+            return Err(misfit(ORIGINAL_SIZE, &self.given_size, row, "2^64"));
+        }
+        if self.crc32c.is_null(row) {
+            return Err(misfit(CRC32C, &self.given_crc, row, "2^32"));
+        }
+        let (original_size, crc32c) = (self.original_size.value(row), self.crc32c.value(row));
+        Ok(Manifest { original_size, crc32c })
+    }
+}
+
+fn misfit(name: &str, given: &ArrayRef, row: usize, end: &str) -> Error {
+    Error::BadManifest(if given.is_null(row) || given.data_type() == &DataType::Null {
+        format!("the row has a payload but its {name} is null")
+    } else {
+        format!("{name} must be from 0 to below {end}, it is {}", value_text(given, row))
+    })
+}
+
+impl Payloads for PayloadRows {
+    fn count(&self) -> usize {
+        self.payload.count()
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> Payload<'_> {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return Payload::Null;
+        }
+        match (self.payload.get(row), &self.manifests) {
+            (None, _) => Payload::Null,
+            (Some(payload), None) => Payload::Bare(payload),
+            (Some(payload), Some(manifests)) => match manifests.get(row) {
+                Ok(manifest) => Payload::Sealed(payload, manifest),
+                Err(error) => Payload::Unsealed(payload, error),
+            },
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The verbs over exported Arrow data: arrays or streams in, arrays out, chunk for chunk.
+//!
+//! A stream is worked off in windows of chunks, so that of a producer that makes its chunks
+//! as it goes, only a window's worth is held at a time.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, make_array};
+use arrow_buffer::{NullBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Fields};
+
+use super::c_data::{CArray, CSchema, CStream};
+use super::import::{Source, data_type, import};
+use super::{
+    ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, large_binary, manifest_array, type_text,
+    validity,
+};
+use crate::codec::Codec;
+use crate::column::{Decompress, Interrupted, Payloads, Rows, compress_flat, decompress_flat};
+use crate::error::{Error, Result};
+
+/// Chunks of at least so many bytes together are worked off at once.
+const WINDOW_BYTES: usize = 256 << 20;
+
+/// What a producer exports.
+pub enum Exported {
+    Array(CSchema, CArray),
+    Stream(CStream),
+}
+
+impl Exported {
+    fn schema(&mut self) -> Result<DataType> {
+        match self {
+            Self::Array(schema, _) => data_type(schema),
+            Self::Stream(stream) => data_type(&stream.schema()?),
+        }
+    }
+
+    /// The chunks, in order.
+    fn chunks(self) -> Box<dyn Iterator<Item = Result<CArray>>> {
+        match self {
+            Self::Array(_, array) => Box::new(std::iter::once(Ok(array))),
+            Self::Stream(mut stream) => {
+                Box::new(std::iter::from_fn(move || stream.next().transpose()))
+            }
+        }
+    }
+}
+
+/// Compresses binary or string data to structs of a large binary payload, its
+/// `original_size` and `crc32c`.
+pub fn compress(
+    codec: &Codec,
+    mut input: Exported,
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    let whole = input.schema()?;
+    let column = single_column(&whole).unwrap_or(&whole);
+    if !ByteRows::accepts(column) {
+        return Err(Error::Type(format!(
+            "compress takes binary or string data, got {}{}",
+            type_text(column),
+            hint(column)
+        )));
+    }
+    let read = |array: &ArrayRef| ByteRows::try_new(array);
+    each_window(input, &whole, column != &whole, read, ByteRows::bytes, |chunks| {
+        let column = compress_flat(codec, chunks, interrupted)?;
+        let sizes = ScalarBuffer::from(column.original_size);
+        let crcs = ScalarBuffer::from(column.crc32c);
+        let mut first = 0;
+        let arrays = chunks.iter().zip(column.payload).map(|(chunk, payload)| {
+            let rows = chunk.count();
+            let nulls = validity([(rows, chunk.nulls())].into_iter(), &[]);
+            let payload = large_binary(payload, nulls.clone(), false);
+            let (sizes, crcs) = (sizes.slice(first, rows), crcs.slice(first, rows));
+            first += rows;
+            manifest_array(payload, sizes, crcs, nulls)
+        });
+        arrays.collect()
+    })
+}
+
+/// Decompresses what [`compress`] makes, or bare payloads, to large binary or large string.
+pub fn decompress(
+    how: &Decompress,
+    mut input: Exported,
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    let whole = input.schema()?;
+    let column = match &whole {
+        DataType::Struct(fields) if is_manifest(fields) => &whole,
+        _ => single_column(&whole).unwrap_or(&whole),
+    };
+    PayloadRows::check(column, ByteRows::accepts).map_err(|error| match error {
+        Error::Type(text) => Error::Type(format!("{text}{}", hint(column))),
+        other => other,
+    })?;
+    let read = |array: &ArrayRef| PayloadRows::try_new(array);
+    each_window(input, &whole, column != &whole, read, PayloadRows::bytes, |chunks| {
+        let column = decompress_flat(how, chunks, interrupted)?;
+        let mut first = 0;
+        let arrays = chunks.iter().zip(column.values).map(|(chunk, values)| {
+            let rows = chunk.count();
+            let start = column.bad_rows.partition_point(|&row| row < first);
+            let end = column.bad_rows.partition_point(|&row| row < first + rows);
+            let bad: Vec<_> = column.bad_rows[start..end].iter().map(|row| row - first).collect();
+            first += rows;
+            let nulls = validity([(rows, chunk.nulls())].into_iter(), &bad);
+            large_binary(values, nulls, how.utf8)
+        });
+        Ok(arrays.collect())
+    })
+}
+
+/// The only column of a table; tables come as structs.
+fn single_column(data_type: &DataType) -> Option<&DataType> {
+    match data_type {
+        DataType::Struct(fields) if fields.len() == 1 => Some(fields[0].data_type()),
+        _ => None,
+    }
+}
+
+/// Whether a struct is, or was meant to be, what compress makes. A lone payload that lost
+/// its size and checksum must not pass for a table of bare payloads.
+fn is_manifest(fields: &Fields) -> bool {
+    let named = |name: &str| fields.iter().find(|field| field.name() == name);
+    match &fields[..] {
+        [only] => {
+            [PAYLOAD, ORIGINAL_SIZE, CRC32C].contains(&only.name().as_str())
+                && !matches!(only.data_type(), DataType::Struct(_))
+        }
+        _ => named(PAYLOAD).is_some(),
+    }
+}
+
+fn hint(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Struct(fields) if fields.len() > 1 => "; of a table, pass one column",
+        _ => "",
+    }
+}
+
+/// Reads all chunks and runs `work` on one window of them after another.
+fn each_window<R>(
+    input: Exported,
+    data_type: &DataType,
+    is_table: bool,
+    read: impl Fn(&ArrayRef) -> Result<R>,
+    bytes: impl Fn(&R) -> usize,
+    work: impl Fn(&[R]) -> Result<Vec<ArrayRef>>,
+) -> Result<Vec<ArrayRef>> {
+    let (mut done, mut rows_done, mut rows) = (Vec::new(), 0, 0);
+    let (mut window, mut held) = (Vec::new(), 0usize);
+    let mut chunks = input.chunks();
+    loop {
+        let chunk = chunks.next().transpose()?;
+        let end = chunk.is_none();
+        if let Some(chunk) = chunk {
+            let array = import(&Source::new(&Arc::new(chunk)), data_type)?;
+            rows += array.len();
+            let chunk = read(&if is_table { only_column(&array)? } else { array })?;
+            held = held.saturating_add(bytes(&chunk));
+            window.push(chunk);
+        }
+        if end || held >= WINDOW_BYTES {
+            done.extend(work(&window).map_err(|error| moved(error, rows_done))?);
+            window.clear();
+            (held, rows_done) = (0, rows);
+        }
+        if end {
+            return Ok(done);
+        }
+    }
+}
+
+/// The column of a table of one; null where the table's row is.
+fn only_column(table: &ArrayRef) -> Result<ArrayRef> {
+    let table = table.as_struct();
+    let column = table.column(0);
+    let nulls = NullBuffer::union(table.nulls(), column.nulls());
+    if table.nulls().is_none() || column.data_type() == &DataType::Null {
+        return Ok(Arc::clone(column));
+    }
+    let data = column.to_data().into_builder().nulls(nulls);
+    // SAFETY: an array as it was, with more nulls.
+    Ok(make_array(unsafe { data.build_unchecked() }))
+}
+
+/// A row's error, by its place in the whole input.
+fn moved(mut error: Error, rows: usize) -> Error {
+    if let Error::Row(bad) = &mut error {
+        bad.row += rows;
+    }
+    error
+}

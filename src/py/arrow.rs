@@ -1,0 +1,166 @@
+//! Arrow's PyCapsule interface: any producer's data in, chunks that any consumer reads out.
+
+use std::ffi::CStr;
+use std::sync::Mutex;
+
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+use arrow_array::{Array, ArrayRef};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyTuple};
+
+use super::codec::CodecArgument;
+use super::errors::{raise, raise_row};
+use crate::arrow::verbs::{self, Exported};
+use crate::arrow::{CArray, CSchema, CStream, from_arrow};
+use crate::column::{Decompress, Interrupted};
+use crate::error::{Error, Result, catch_panic};
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<ArrowChunk>()?;
+    module.add_function(wrap_pyfunction!(_arrow_compress, module)?)?;
+    module.add_function(wrap_pyfunction!(_arrow_decompress, module)?)
+}
+
+const SCHEMA: &CStr = c"arrow_schema";
+const ARRAY: &CStr = c"arrow_array";
+const STREAM: &CStr = c"arrow_array_stream";
+
+/// One chunk of a result, for PyArrow to import.
+#[pyclass(name = "_ArrowChunk", module = "s4_codec", frozen)]
+struct ArrowChunk(ArrayRef);
+
+#[pymethods]
+impl ArrowChunk {
+    #[pyo3(signature = (requested_schema = None))]
+    fn __arrow_c_array__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+        // A producer may pass over what is requested.
+        drop(requested_schema);
+        let schema = FFI_ArrowSchema::try_from(self.0.data_type()).map_err(from_arrow);
+        let schema = schema.map_err(raise)?;
+        let array = FFI_ArrowArray::new(&self.0.to_data());
+        Ok((
+            PyCapsule::new_with_value(py, schema, SCHEMA)?,
+            PyCapsule::new_with_value(py, array, ARRAY)?,
+        ))
+    }
+}
+
+/// Arrow data of any producer, and whether it comes in chunks.
+struct ArrowData {
+    exported: Exported,
+    chunked: bool,
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ArrowData {
+    type Error = PyErr;
+
+    fn extract(data: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let has_stream = data.hasattr("__arrow_c_stream__")?;
+        if data.hasattr("__arrow_c_array__")? {
+            match data.call_method0("__arrow_c_array__") {
+                Ok(pair) => {
+                    let pair = pair.cast_into::<PyTuple>()?;
+                    let (schema, array) = (pair.get_item(0)?, pair.get_item(1)?);
+                    // SAFETY: capsules of these names hold structures of the interface.
+                    let exported = unsafe {
+                        let array = moved_out(&array, ARRAY, |array| CArray::take(array))?;
+                        Exported::Array(
+                            moved_out(&schema, SCHEMA, |schema| CSchema::take(schema))?,
+                            array,
+                        )
+                    };
+                    return Ok(Self { exported, chunked: false });
+                }
+                // Some have it and can do it only of a single chunk.
+                Err(_) if has_stream => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !has_stream {
+            let found = data.get_type().name()?;
+            return Err(PyTypeError::new_err(format!(
+                "Arrow data is required (of PyArrow, Polars, DuckDB or any object with \
+                 __arrow_c_array__ or __arrow_c_stream__), not {found}; \
+                 pyarrow.array(...) makes it of a sequence"
+            )));
+        }
+        let stream = data.call_method0("__arrow_c_stream__")?;
+        // SAFETY: as above.
+        let stream = unsafe { moved_out(&stream, STREAM, |stream| CStream::take(stream))? };
+        Ok(Self { exported: Exported::Stream(stream), chunked: true })
+    }
+}
+
+/// What a capsule of that name holds.
+fn moved_out<T>(
+    capsule: &Bound<'_, PyAny>,
+    name: &CStr,
+    take: impl FnOnce(*mut T) -> Result<T>,
+) -> PyResult<T> {
+    let pointer = capsule.cast::<PyCapsule>()?.pointer_checked(Some(name))?;
+    take(pointer.as_ptr().cast()).map_err(raise)
+}
+
+/// Runs `work` with the GIL released, and looks for signals meanwhile.
+fn interruptible<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(Interrupted) -> Result<T> + Send,
+) -> PyResult<T> {
+    let signal: Mutex<Option<PyErr>> = Mutex::new(None);
+    let interrupted = || {
+        let error = Python::try_attach(|py| py.check_signals().err()).flatten();
+        let found = error.is_some();
+        if let Ok(mut signal) = signal.lock()
+            && found
+        {
+            *signal = error;
+        }
+        found
+    };
+    let done = py.detach(|| catch_panic(|| work(&interrupted)));
+    done.map_err(|error| match error {
+        Error::Interrupted => signal
+            .into_inner()
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| PyKeyboardInterrupt::new_err("interrupted")),
+        other => raise_row(py, other),
+    })
+}
+
+fn chunks(arrays: Vec<ArrayRef>) -> Vec<ArrowChunk> {
+    arrays.into_iter().map(ArrowChunk).collect()
+}
+
+/// The compressed chunks, and whether the input came in chunks.
+#[pyfunction]
+fn _arrow_compress(
+    py: Python<'_>,
+    data: ArrowData,
+    codec: CodecArgument,
+) -> PyResult<(Vec<ArrowChunk>, bool)> {
+    let ArrowData { exported, chunked } = data;
+    let arrays = interruptible(py, |interrupted| verbs::compress(&codec.0, exported, interrupted))?;
+    Ok((chunks(arrays), chunked))
+}
+
+/// The decompressed chunks, and whether the input came in chunks.
+#[pyfunction]
+fn _arrow_decompress(
+    py: Python<'_>,
+    data: ArrowData,
+    codec: CodecArgument,
+    utf8: bool,
+    null_on_error: bool,
+    max_size: Option<u64>,
+) -> PyResult<(Vec<ArrowChunk>, bool)> {
+    let ArrowData { exported, chunked } = data;
+    let how = Decompress { codec: codec.0, max_size, utf8, null_on_error };
+    let arrays = interruptible(py, |interrupted| verbs::decompress(&how, exported, interrupted))?;
+    Ok((chunks(arrays), chunked))
+}
