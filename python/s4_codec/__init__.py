@@ -1,6 +1,7 @@
 """Compression codecs for values and columns, in the bytes of the S4 gateway.
 
-Values: the codec classes. Polars columns: ``s4_codec.polars``.
+Values: the codec classes. Polars columns: ``s4_codec.polars``. Arrow data:
+``s4_codec.arrow``.
 """
 
 from .s4_codec import (

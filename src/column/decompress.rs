@@ -36,6 +36,18 @@ impl Decompress {
     pub(super) fn limit(&self) -> u64 {
         self.max_size.unwrap_or(MAX_ORIGINAL_SIZE)
     }
+
+    /// The largest size that a bare payload may decode to.
+    fn bare_limit(&self) -> u64 {
+        self.max_size.unwrap_or(MAX_BARE_SIZE)
+    }
+
+    fn bare_error(&self, fault: Fault, limit: u64) -> Error {
+        match fault {
+            Fault::TooLong => Error::OutputExceedsLimit { limit },
+            other => self.codec.error(other, limit),
+        }
+    }
 }
 
 /// Decompresses every row of `chunks`.
@@ -151,6 +163,36 @@ fn decompress_sealed<O: Output>(
     })
 }
 
+/// The room that a row takes, by what it or its payload states: what decompressing it will
+/// ask for, unless it is a bare payload that says the wrong thing. 0 where it is bad.
+pub(super) fn stated_len(how: &Decompress, kernel: &mut dyn Kernel, payload: Payload) -> u64 {
+    match payload {
+        Payload::Null | Payload::Unsealed(..) => 0,
+        Payload::Sealed(_, manifest) if manifest.original_size > how.limit() => 0,
+        Payload::Sealed(_, manifest) => manifest.original_size,
+        Payload::Bare(payload) => {
+            let limit = how.bare_limit();
+            bare_lens(how, kernel, payload, limit).map_or(0, |(_, guess)| guess)
+        }
+    }
+}
+
+/// What a bare payload can decode to at most, and what it will likely, within `limit`.
+fn bare_lens(
+    how: &Decompress,
+    kernel: &mut dyn Kernel,
+    payload: &[u8],
+    limit: u64,
+) -> Result<(u64, u64)> {
+    if payload.starts_with(b"S4F2") && how.codec != Codec::Passthrough {
+        return Err(Error::BadManifest(
+            "this is an S4F2 frame, not a bare payload; decode reads frames".into(),
+        ));
+    }
+    let bound = kernel.decoded_bound(payload).map_err(|fault| how.bare_error(fault, limit))?;
+    Ok((bound, kernel.decoded_guess(payload, bound).min(limit)))
+}
+
 /// Decodes a payload whose original size nobody states and whose content nothing vouches
 /// for but the format's own checks.
 fn decompress_bare<O: Output>(
@@ -159,18 +201,8 @@ fn decompress_bare<O: Output>(
     worker: &mut Worker<O>,
     payload: &[u8],
 ) -> Result<O::Row> {
-    if payload.starts_with(b"S4F2") && how.codec != Codec::Passthrough {
-        return Err(Error::BadManifest(
-            "this is an S4F2 frame, not a bare payload; decode reads frames".into(),
-        ));
-    }
-    let limit = how.max_size.unwrap_or(MAX_BARE_SIZE).min(O::LONGEST);
-    let fault = |fault| match fault {
-        Fault::TooLong => Error::OutputExceedsLimit { limit },
-        other => how.codec.error(other, limit),
-    };
-    let bound = kernel.decoded_bound(payload).map_err(fault)?;
-    let guess = kernel.decoded_guess(payload, bound).min(limit);
+    let limit = how.bare_limit().min(O::LONGEST);
+    let (bound, guess) = bare_lens(how, kernel, payload, limit)?;
     let mut too_long = false;
     let decoded = worker.out.write(to_usize(guess)?, |room| {
         let written = kernel.decompress(payload, room).map_err(|fault| match fault {
@@ -194,7 +226,9 @@ fn decompress_bare<O: Output>(
     }
     let mut grown = std::mem::take(&mut worker.grown);
     grown.clear();
-    kernel.decompress_growing(payload, to_usize(limit)?, &mut grown).map_err(fault)?;
+    kernel
+        .decompress_growing(payload, to_usize(limit)?, &mut grown)
+        .map_err(|fault| how.bare_error(fault, limit))?;
     check_utf8(how, &grown)?;
     let value = worker.out.write(grown.len(), |room| {
         crate::kernel::copy_to(&grown, room);

@@ -1,27 +1,32 @@
-//! Decompression of rows that all state their size: each has its place in the finished
-//! column before it is decoded, and is decoded there.
+//! Decompression of rows that all state their size, or whose payloads do: each has its place
+//! in the finished column before it is decoded, and is decoded there.
 
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::decompress::{Decompress, Decompressed, decompress_row};
+use super::decompress::{Decompress, Decompressed, decompress_row, stated_len};
 use super::flat::{self, FlatColumn};
-use super::job::{Job, Spans};
+use super::job::{Job, Spans, zeroed};
 use super::memory::Block;
 use super::output::Output;
 use super::pool::{self, Interrupted};
 use super::{Payload, Payloads};
 use crate::error::{Error, Result};
+use crate::kernel::Kernel;
 
 /// Sizes are believed, for planning, up to so many times the payloads, plus [`ALWAYS`].
 const CREDIBLE: u64 = 256;
 const ALWAYS: u64 = 1 << 20;
 
 /// The place of one row.
-#[derive(Default)]
-struct Slot<'column>(&'column mut [MaybeUninit<u8>]);
+struct Slot<'column> {
+    room: &'column mut [MaybeUninit<u8>],
+    /// Set by a row of another length than its place: a bare payload that said so.
+    misplaced: &'column AtomicBool,
+}
 
 impl Output for Slot<'_> {
-    type Row = i64;
+    type Row = u64;
 
     const LONGEST: u64 = i64::MAX as u64;
 
@@ -29,36 +34,68 @@ impl Output for Slot<'_> {
         &mut self,
         bytes: usize,
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
-    ) -> Result<i64> {
-        let room = self.0.get_mut(..bytes).ok_or(Error::OutOfMemory { bytes: bytes as u64 })?;
-        Ok(fill(room)?.len() as i64)
+    ) -> Result<u64> {
+        let place = self.room.len();
+        if let Some(room) = self.room.get_mut(..bytes) {
+            let row = fill(room)?;
+            if row.len() == place {
+                return Ok(place as u64);
+            }
+        }
+        self.misplaced.store(true, Ordering::Relaxed);
+        Err(Error::SizeMismatch { expected: place as u64, actual: bytes as u64 })
     }
 }
 
-/// The offsets of every chunk's rows, if all rows state sizes that can be believed.
-fn plan<C: Payloads>(how: &Decompress, chunks: &[C]) -> Option<Vec<Vec<i64>>> {
-    let (mut stated, mut held) = (0u64, 0u64);
-    let mut bare = false;
-    let mut plans = Vec::with_capacity(chunks.len());
-    for chunk in chunks {
-        let sizes = (0..chunk.count()).map(|row| match chunk.get(row) {
-            Payload::Sealed(payload, manifest) => {
-                held += payload.len() as u64;
-                // A size above the limit is an error once its turn comes.
-                let size = Some(manifest.original_size).filter(|&size| size <= how.limit());
-                stated = stated.saturating_add(size.unwrap_or(0));
-                size.unwrap_or(0)
-            }
-            Payload::Bare(_) => {
-                bare = true;
-                0
-            }
-            Payload::Null | Payload::Unsealed(..) => 0,
-        });
-        plans.push(flat::offsets(sizes).ok()?);
+/// What a row states, and the length of its payload.
+fn stated_and_held(how: &Decompress, kernel: &mut dyn Kernel, payload: Payload) -> (u64, u64) {
+    let held = match payload {
+        Payload::Sealed(payload, _) | Payload::Bare(payload) => payload.len() as u64,
+        Payload::Null | Payload::Unsealed(..) => 0,
+    };
+    (stated_len(how, kernel, payload), held)
+}
+
+/// The offsets of every chunk's rows, if the sizes that they state can be believed.
+fn plan<C: Payloads>(
+    how: &Decompress,
+    chunks: &[C],
+    interrupted: Interrupted,
+) -> Result<Option<Vec<Vec<i64>>>> {
+    let mut lens: Vec<u64> = zeroed(chunks.iter().map(C::count).sum())?;
+    let mut rest = &mut lens[..];
+    let work = Spans::new(chunks.iter().map(C::count), |_, _| 0).map(|span| {
+        let lens = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
+        (span, lens)
+    });
+    let sums = pool::work_off(
+        work,
+        || (0u64, 0u64),
+        |(stated, held), (span, lens)| {
+            how.codec.with_kernel(|kernel| {
+                for (row, len) in span.rows.zip(lens) {
+                    let (states, holds) =
+                        stated_and_held(how, kernel, chunks[span.chunk].get(row));
+                    *len = states;
+                    *stated = stated.saturating_add(states);
+                    *held += holds;
+                }
+            });
+        },
+        interrupted,
+    )?;
+    let stated = sums.iter().fold(0u64, |sum, (stated, _)| sum.saturating_add(*stated));
+    let held = sums.iter().map(|(_, held)| held).sum::<u64>();
+    if stated > held.saturating_mul(CREDIBLE).saturating_add(ALWAYS) {
+        return Ok(None);
     }
-    let credible = held.saturating_mul(CREDIBLE).saturating_add(ALWAYS);
-    (!bare && stated <= credible).then_some(plans)
+    let mut rest = &lens[..];
+    let plans = chunks.iter().map(|chunk| {
+        let (lens, later) = rest.split_at(chunk.count());
+        rest = later;
+        flat::offsets(lens.iter().copied())
+    });
+    plans.collect::<Result<_>>().map(Some)
 }
 
 /// Decompresses every row of `chunks` in place; `None` where rows have to be decoded first
@@ -68,10 +105,11 @@ pub fn decompress<C: Payloads>(
     chunks: &[C],
     interrupted: Interrupted,
 ) -> Result<Option<Decompressed<Vec<FlatColumn>>>> {
-    let Some(plans) = plan(how, chunks) else { return Ok(None) };
+    let Some(plans) = plan(how, chunks, interrupted)? else { return Ok(None) };
     let blocks = plans.iter().map(|offsets| Block::new(flat::last(offsets)));
     let Ok(mut blocks) = blocks.collect::<Result<Vec<_>>>() else { return Ok(None) };
 
+    let misplaced = AtomicBool::new(false);
     let job = Job::new(chunks.iter().map(C::count).sum());
     let mut rooms: Vec<_> = blocks.iter_mut().map(Block::spare).collect();
     let spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
@@ -85,19 +123,25 @@ pub fn decompress<C: Payloads>(
     });
     let workers = pool::work_off(
         work,
-        || job.worker(Slot::default()),
+        || job.worker(Slot { room: &mut [], misplaced: &misplaced }),
         |worker, (span, offsets, mut room)| {
+            if misplaced.load(Ordering::Relaxed) {
+                return;
+            }
             let chunk = &chunks[span.chunk];
             how.codec.with_kernel(|kernel| {
                 job.each_row(worker, &span, |worker, i, row| {
                     let len = flat::row_len(offsets, i) as usize;
-                    worker.out = Slot(room.split_off_mut(..len).unwrap_or_default());
+                    worker.out.room = room.split_off_mut(..len).unwrap_or_default();
                     decompress_row(how, kernel, worker, || chunk.get(row), span.first + i).map(drop)
                 });
             });
         },
         interrupted,
     )?;
+    if misplaced.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     let (_, bad_rows) = job.finish(workers)?;
 
     let mut first = 0;

@@ -166,6 +166,49 @@ def test_the_example_explains(
     assert "Traceback" not in done.stderr
 
 
+def test_the_dataset_example_runs_without_arguments(root: Path) -> None:
+    done = run(root / "examples/arrow_dataset.py")
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^written  \d+ files, [\d,]+ bytes, with CpuZstd\(level=3\)$", done.stdout, re.M
+    )
+    assert re.search(r"^scanned  [\d,]+ rows, every value as it was$", done.stdout, re.M)
+    assert re.search(r"^duckdb   found the largest value, [\d,]+ bytes", done.stdout, re.M)
+
+
+def test_the_dataset_example_reads_and_partitions(
+    root: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "dataset"
+    options = ["--column", "body", "--partition", "id", "--codec", "cpu-gzip", "--output", out]
+    done = run(root / "examples/arrow_dataset.py", files["parquet"], *options)
+    assert done.returncode == 0, done.stderr
+    assert "written  50 files" in done.stdout
+    assert len(list(out.glob("id=*/*.parquet"))) == 50
+    again = run(root / "examples/arrow_dataset.py", files["parquet"], *options)
+    assert "cannot write" in again.stderr, "nothing is overwritten"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["no-such-file.parquet"], "cannot read no-such-file.parquet"),
+        (["{parquet}", "--column", "id"], "a binary or string column is needed"),
+        (["{parquet}", "--partition", "no"], "no column 'no' to partition by"),
+        (["{csv}"], "cannot read"),
+        (["--codec", "passthrough", "--level", "1"], "passthrough has no level"),
+    ],
+)
+def test_the_dataset_example_explains(
+    root: Path, files: dict[str, Path], args: list[str], words: str
+) -> None:
+    args = [arg.format(csv=files["csv"], parquet=files["parquet"]) for arg in args]
+    done = run(root / "examples/arrow_dataset.py", *args)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_frozen_vectors_are_listed(root: Path) -> None:
     folder = root / "tests/vectors"
     listed = {entry["file"] for entry in json.loads((folder / "manifest.json").read_text())}

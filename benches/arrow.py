@@ -1,0 +1,133 @@
+"""Arrow data: our functions over PyArrow arrays against our Polars expressions.
+
+    python benches/arrow.py
+    python benches/arrow.py --quick
+    python benches/arrow.py --memory
+
+One engine serves both, so the rates should be alike. Both get the same rows, Polars as its own
+series and Arrow as large_binary arrays. Before each sample the same call runs once, untimed, and
+its output is dropped, as in a loop over batches: each writes memory that it has had before.
+
+``--memory`` measures instead what is held after converting a column of a million rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Callable
+
+import polars as pl
+import pyarrow as pa
+from harness import CODECS, Contender, CpuCodec, describe, load, measure, progress, ratio, speed
+from harness import table as print_table
+from memory import resident
+
+import s4_codec.arrow
+import s4_codec.polars
+from s4_codec import num_threads
+
+LINES, DOCUMENTS = 200_000, 10_000
+MILLION = 1_000_000
+BODY = "body"
+
+
+def contenders(rows: pl.Series, codec: CpuCodec) -> dict[str, list[Contender]]:
+    """Both ways, by direction."""
+    total = int(rows.bin.size().sum())
+    frame = rows.to_frame(BODY)
+    structs = frame.select(s4_codec.polars.compress(BODY, codec))
+    bare = structs.select(pl.col(BODY).struct.field("payload").alias(BODY))
+    array = pa.array(rows.to_list(), pa.large_binary())
+    packed = s4_codec.arrow.compress(array, codec)
+    payloads = packed.field("payload")
+    assert s4_codec.arrow.decompress(packed, codec).equals(array)
+
+    def both(polars: Callable[[], object], arrow: Callable[[], object]) -> list[Contender]:
+        def once(run: Callable[[], object]) -> Callable[[], object]:
+            def run_and_drop() -> None:
+                run()
+
+            return run_and_drop
+
+        return [
+            Contender("Polars", total, polars, prepare=once(polars)),
+            Contender("Arrow", total, arrow, prepare=once(arrow)),
+        ]
+
+    return {
+        "compress": both(
+            lambda: frame.select(s4_codec.polars.compress(BODY, codec)),
+            lambda: s4_codec.arrow.compress(array, codec),
+        ),
+        "decompress": both(
+            lambda: structs.select(s4_codec.polars.decompress(BODY, codec)),
+            lambda: s4_codec.arrow.decompress(packed, codec),
+        ),
+        "decompress bare payloads": both(
+            lambda: bare.select(s4_codec.polars.decompress(BODY, codec)),
+            lambda: s4_codec.arrow.decompress(payloads, codec),
+        ),
+    }
+
+
+def bench(rounds: int, shrink: int) -> None:
+    corpus = load()
+    describe(corpus, rounds, num_threads(), ["pyarrow"])
+    columns = {
+        "log lines": (corpus.lines, LINES // shrink),
+        "JSON documents": (corpus.documents, DOCUMENTS // shrink),
+    }
+    for codec in CODECS.values():
+        for what, (values, count) in columns.items():
+            rows = pl.Series(BODY, (values * -(-count // len(values)))[:count], pl.Binary)
+            lines = []
+            for direction, pair in contenders(rows, codec).items():
+                progress(f"{codec}, {direction}, {what}")
+                rates = measure(pair, rounds)
+                progress("")
+                numbers = [speed(rates, name) * count / pair[0].size for name in rates]
+                cells = [f"{number:.3f}" for number in numbers]
+                lines.append([direction, *cells, f"{ratio(rates, 'Arrow', 'Polars'):.2f}"])
+            header = ["Mrow/s", "Polars", "Arrow", "Arrow/Polars"]
+            print_table(f"{codec}, {count:,} {what}", header, lines)
+
+
+def memory() -> None:
+    """What a million log lines hold: as Arrow data, compressed, and restored."""
+    values = load().lines
+    lines = []
+    for name, codec in CODECS.items():
+        array = pa.array((values * -(-MILLION // len(values)))[:MILLION], pa.large_binary())
+        for step, convert in (
+            ("compress", s4_codec.arrow.compress),
+            ("decompress", s4_codec.arrow.decompress),
+        ):
+            gc.collect()
+            before, allocated = resident(), pa.total_allocated_bytes()
+            result = convert(array, codec)
+            held, source = resident() - before, array.nbytes
+            array = result
+            del result
+            gc.collect()
+            freed = allocated - pa.total_allocated_bytes()
+            numbers = (source, array.nbytes, held, freed)
+            lines.append([f"{name} {step}", *(f"{number / 2**20:,.0f}" for number in numbers)])
+    header = ["MiB", "input", "result", "resident growth", "PyArrow memory freed with input"]
+    print_table(f"{MILLION:,} log lines", header, lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--quick", action="store_true", help="7 rounds, a quarter of the rows")
+    parser.add_argument("--memory", action="store_true", help="memory held instead of speed")
+    args = parser.parse_args()
+    if args.memory:
+        memory()
+    else:
+        bench(7 if args.quick else args.rounds, 4 if args.quick else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Write a partitioned Parquet dataset with a compressed column, scan it back and check it.
+
+    python examples/arrow_dataset.py                        # Python's own library files
+    python examples/arrow_dataset.py logs.parquet --column body --partition day
+    python examples/arrow_dataset.py --codec cpu-gzip --output some-folder
+
+PyArrow decompresses in the scan itself, with a function from its registry; DuckDB, where it is
+installed, queries the same files and hands what it finds over as Arrow data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+import s4_codec.arrow as s4
+from s4_codec import Codec
+
+CODECS = ("cpu-zstd", "cpu-gzip", "passthrough")
+
+
+def library_files() -> pa.Table:
+    """The .py files of the running interpreter's standard library, by top folder."""
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = [p for p in sorted(root.rglob("*.py")) if "site-packages" not in p.parts]
+    names = [p.relative_to(root) for p in paths]
+    return pa.table(
+        {
+            "folder": [name.parts[0] if len(name.parts) > 1 else "." for name in names],
+            "path": list(map(str, names)),
+            "body": [p.read_bytes() for p in paths],
+        }
+    )
+
+
+def is_compressible(dtype: pa.DataType) -> bool:
+    """Whether the example treats a column as values to compress."""
+    return any(
+        is_kind(dtype)
+        for is_kind in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_string,
+            pa.types.is_large_string,
+        )
+    )
+
+
+def size_on_disk(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+
+
+def write(table: pa.Table, folder: Path, column: str, codec: Codec, partition: str | None) -> None:
+    """Writes ``table`` with ``column`` compressed, a folder for each value of ``partition``."""
+    packed = s4.compress(table[column], codec)
+    table = table.set_column(table.column_names.index(column), column, packed)
+    # The payloads are compressed already.
+    options = ds.ParquetFileFormat().make_write_options(compression="none")
+    parts = [partition] if partition else None
+    ds.write_dataset(
+        table,
+        folder,
+        format="parquet",
+        file_options=options,
+        partitioning=parts,
+        partitioning_flavor="hive" if parts else None,
+        max_partitions=100_000,
+    )
+
+
+def scan(folder: Path, column: str, codec: Codec) -> pa.Table:
+    """Reads the dataset; the scan decompresses ``column``, batch by batch."""
+    dataset = ds.dataset(folder, format="parquet", partitioning="hive")
+    _, decompress = s4.register_compute_functions(codec, "large_binary")
+    projection = {name: ds.field(name) for name in dataset.schema.names}
+    projection[column] = ds.field("")._call(decompress, [ds.field(column)])
+    return dataset.to_table(projection)
+
+
+def largest_with_duckdb(folder: Path, column: str, codec: Codec) -> bytes | None:
+    """DuckDB finds the largest value without decompressing any; only that one is."""
+    import duckdb
+
+    # Text for DuckDB's SQL: a quote in it is doubled.
+    files = str(folder / "**" / "*.parquet").replace("'", "''")
+    name = '"' + column.replace('"', '""') + '"'
+    query = f"SELECT {name} FROM '{files}' ORDER BY {name}.original_size DESC LIMIT 1"
+    with duckdb.connect() as connection:
+        value: bytes | None = s4.decompress(connection.sql(query), codec)[0].as_py()
+    return value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", nargs="?", type=Path, help="Parquet; default: Python's library")
+    parser.add_argument("--column", help="default: the binary or string column with most bytes")
+    parser.add_argument("--partition", help="column to partition by")
+    parser.add_argument("--codec", choices=CODECS, default="cpu-zstd")
+    parser.add_argument("--level", type=int)
+    parser.add_argument("--output", type=Path, help="folder to write; default: none kept")
+    args = parser.parse_args()
+    try:
+        codec = Codec.from_name(args.codec, args.level)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        table = library_files() if args.file is None else pq.read_table(args.file)
+    except (OSError, pa.ArrowException) as error:
+        sys.exit(f"cannot read {args.file}: {error}")
+    partition = args.partition or ("folder" if args.file is None else None)
+    usable = {
+        name: table[name].nbytes
+        for name in table.column_names
+        if name != partition and is_compressible(table.schema.field(name).type)
+    }
+    column: str = args.column or max(usable, key=lambda name: usable[name], default="")
+    if column not in usable:
+        sys.exit(f"a binary or string column is needed; columns: {table.schema.names}")
+    if partition is not None and partition not in table.column_names:
+        sys.exit(f"no column {partition!r} to partition by; columns: {table.schema.names}")
+
+    # A row number tells which row of the scan is which, in whatever order files come.
+    row = "__row__"
+    table = table.append_column(row, pa.array(range(len(table)), pa.int64()))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = args.output or Path(scratch) / "dataset"
+        try:
+            write(table, folder, column, codec, partition)
+        except (OSError, pa.ArrowException) as error:
+            sys.exit(f"cannot write {folder}: {error}")
+        files = len(list(folder.rglob("*.parquet")))
+        original = table[column].nbytes
+        print(f"column   {column!r}: {len(table):,} rows, {original:,} bytes")
+        print(f"written  {files} files, {size_on_disk(folder):,} bytes, with {codec!r}")
+        restored = scan(folder, column, codec).sort_by(row)
+        expected = table[column].cast(pa.large_binary())
+        if not restored[column].equals(expected):
+            sys.exit("the scan restored something else")
+        print(f"scanned  {len(restored):,} rows, every value as it was")
+        if importlib.util.find_spec("duckdb") is not None:
+            largest = largest_with_duckdb(folder, column, codec)
+            most = pc.max(pc.binary_length(expected)).as_py()
+            if largest is not None and len(largest) != most:
+                sys.exit("DuckDB found another row")
+            print(f"duckdb   found the largest value, {most or 0:,} bytes, by its original_size")
+
+
+if __name__ == "__main__":
+    main()
