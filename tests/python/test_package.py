@@ -86,7 +86,7 @@ def test_readme_python_runs(root: Path, tmp_path: Path) -> None:
     script.write_text("\n".join(blocks))
     done = run(script)
     assert done.returncode == 0, done.stderr
-    shown = re.findall(r"^print\(.*\)  # (.*)$", "\n".join(blocks), re.M)
+    shown = re.findall(r"^ *print\(.*\)  # (.*)$", "\n".join(blocks), re.M)
     assert done.stdout.splitlines() == shown
 
 
