@@ -42,17 +42,21 @@ def library_files() -> pa.Table:
     )
 
 
-def is_compressible(dtype: pa.DataType) -> bool:
-    """Whether the example treats a column as values to compress."""
-    return any(
-        is_kind(dtype)
-        for is_kind in (
-            pa.types.is_binary,
-            pa.types.is_large_binary,
-            pa.types.is_string,
-            pa.types.is_large_string,
-        )
-    )
+def is_compressible(column: pa.ChunkedArray) -> bool:
+    """Whether a column has values to compress: an empty part of it tells."""
+    try:
+        s4.compress(column[:0])
+    except TypeError:
+        return False
+    return not pa.types.is_null(column.type)
+
+
+def free_name(table: pa.Table) -> str:
+    """A column name that the table does not have."""
+    name = "row"
+    while name in table.column_names:
+        name += "_"
+    return name
 
 
 def size_on_disk(folder: Path) -> int:
@@ -82,7 +86,8 @@ def scan(folder: Path, column: str, codec: Codec) -> pa.Table:
     dataset = ds.dataset(folder, format="parquet", partitioning="hive")
     _, decompress = s4.register_compute_functions(codec, "large_binary")
     projection = {name: ds.field(name) for name in dataset.schema.names}
-    projection[column] = ds.field("")._call(decompress, [ds.field(column)])
+    # PyArrow has no other way to call a registered function in a projection.
+    projection[column] = ds.field(column)._call(decompress, [ds.field(column)])
     return dataset.to_table(projection)
 
 
@@ -93,20 +98,22 @@ def largest_with_duckdb(folder: Path, column: str, codec: Codec) -> bytes | None
     # Text for DuckDB's SQL: a quote in it is doubled.
     files = str(folder / "**" / "*.parquet").replace("'", "''")
     name = '"' + column.replace('"', '""') + '"'
-    query = f"SELECT {name} FROM '{files}' ORDER BY {name}.original_size DESC LIMIT 1"
+    query = f"SELECT {name} FROM '{files}' ORDER BY {name}.original_size DESC NULLS LAST LIMIT 1"
     with duckdb.connect() as connection:
         value: bytes | None = s4.decompress(connection.sql(query), codec)[0].as_py()
     return value
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("file", nargs="?", type=Path, help="Parquet; default: Python's library")
     parser.add_argument("--column", help="default: the binary or string column with most bytes")
     parser.add_argument("--partition", help="column to partition by")
-    parser.add_argument("--codec", choices=CODECS, default="cpu-zstd")
-    parser.add_argument("--level", type=int)
-    parser.add_argument("--output", type=Path, help="folder to write; default: none kept")
+    parser.add_argument("--codec", choices=CODECS, default="cpu-zstd", help="default: cpu-zstd")
+    parser.add_argument("--level", type=int, help="zstd: 1 to 22, gzip: 0 to 9")
+    parser.add_argument("--output", type=Path, help="new folder to write; default: none kept")
     args = parser.parse_args()
     try:
         codec = Codec.from_name(args.codec, args.level)
@@ -114,22 +121,30 @@ def main() -> None:
         parser.error(str(error))
     try:
         table = library_files() if args.file is None else pq.read_table(args.file)
+    except FileNotFoundError:
+        sys.exit(f"cannot read {args.file}: there is no such file")
     except (OSError, pa.ArrowException) as error:
         sys.exit(f"cannot read {args.file}: {error}")
+    if not len(table):
+        sys.exit(f"{args.file} has no rows")
+    if args.output is not None and args.output.exists() and any(args.output.iterdir()):
+        sys.exit(f"cannot write {args.output}: the folder is not empty")
     partition = args.partition or ("folder" if args.file is None else None)
     usable = {
         name: table[name].nbytes
         for name in table.column_names
-        if name != partition and is_compressible(table.schema.field(name).type)
+        if name != partition and is_compressible(table[name])
     }
     column: str = args.column or max(usable, key=lambda name: usable[name], default="")
     if column not in usable:
-        sys.exit(f"a binary or string column is needed; columns: {table.schema.names}")
+        what = f"{column!r} is not one of them" if column else "there is none"
+        sys.exit(f"a binary or string column is needed, {what}; columns: {table.schema.names}")
     if partition is not None and partition not in table.column_names:
         sys.exit(f"no column {partition!r} to partition by; columns: {table.schema.names}")
 
-    # A row number tells which row of the scan is which, in whatever order files come.
-    row = "__row__"
+    # A row number, written with the rest, tells which row of the scan is which: files come in
+    # any order.
+    row = free_name(table)
     table = table.append_column(row, pa.array(range(len(table)), pa.int64()))
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.output or Path(scratch) / "dataset"
@@ -142,16 +157,17 @@ def main() -> None:
         print(f"column   {column!r}: {len(table):,} rows, {original:,} bytes")
         print(f"written  {files} files, {size_on_disk(folder):,} bytes, with {codec!r}")
         restored = scan(folder, column, codec).sort_by(row)
-        expected = table[column].cast(pa.large_binary())
+        expected = s4.decompress(table[column], "passthrough")
         if not restored[column].equals(expected):
             sys.exit("the scan restored something else")
         print(f"scanned  {len(restored):,} rows, every value as it was")
-        if importlib.util.find_spec("duckdb") is not None:
+        if expected.null_count < len(expected) and importlib.util.find_spec("duckdb"):
             largest = largest_with_duckdb(folder, column, codec)
-            most = pc.max(pc.binary_length(expected)).as_py()
-            if largest is not None and len(largest) != most:
+            if largest is None:
+                sys.exit("DuckDB found no value")
+            if len(largest) != pc.max(pc.binary_length(expected)).as_py():
                 sys.exit("DuckDB found another row")
-            print(f"duckdb   found the largest value, {most or 0:,} bytes, by its original_size")
+            print(f"duckdb   found the largest value, {len(largest):,} bytes, by original_size")
 
 
 if __name__ == "__main__":

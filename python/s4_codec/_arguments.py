@@ -21,7 +21,11 @@ def size_limit(max_size: SupportsIndex | None) -> int | None:
     """``max_size`` as a number of bytes."""
     if max_size is None:
         return None
-    size = index(max_size)
+    try:
+        size = index(max_size)
+    except TypeError:
+        msg = f"max_size must be a whole number of bytes, not {max_size!r}"
+        raise TypeError(msg) from None
     if not 0 <= size < 2**64:
         msg = f"max_size must be a number of bytes from 0 to below 2^64, not {size}"
         raise ValueError(msg)

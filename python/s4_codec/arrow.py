@@ -20,7 +20,7 @@ try:
     import pyarrow as pa
     import pyarrow.compute as pc
 except ImportError as error:
-    msg = "s4_codec.arrow needs PyArrow: pip install 's4-codec[arrow]'"
+    msg = "s4_codec.arrow needs PyArrow: pip install pyarrow"
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
@@ -85,7 +85,8 @@ def compress(
     S4ManifestSizeExceedsLimitError
         A value is longer than 5 GiB; ``.row`` is its position.
     ValueError
-        ``data`` is malformed, or a stream that has been read already.
+        ``data`` is malformed, or its capsule has been consumed already. (A reader that has
+        been read to its end is not an error: it has no rows.)
     S4BackendError
         The producer of the stream failed.
     """
@@ -154,18 +155,26 @@ def decompress(
     S4UnregisteredCodecError
         The codec's name is unknown.
     ValueError
-        ``data`` is malformed, or a stream that has been read already.
+        ``data`` is malformed, or its capsule has been consumed already. (A reader that has
+        been read to its end is not an error: it has no rows.)
     S4BackendError
         The producer of the stream failed.
     """
-    dtype = pa.large_binary() if dtype is None else pa.lib.ensure_type(dtype)
-    if dtype not in (pa.large_binary(), pa.large_string()):
-        msg = f"dtype must be large_binary or large_string, not {dtype}; cast the result to it"
-        raise TypeError(msg)
+    dtype = _result_type(dtype)
     is_text = dtype == pa.large_string()
     options = (is_text, is_null_on_error(on_error), size_limit(max_size))
     chunks, is_chunked = _native._arrow_decompress(data, codec, *options)
     return _assembled(chunks, is_chunked, dtype)
+
+
+def _result_type(dtype: pa.DataType | str | None) -> pa.DataType:
+    """What ``dtype`` says."""
+    results = {"large_binary": pa.large_binary(), "large_string": pa.large_string()}
+    found = "large_binary" if dtype is None else str(dtype)
+    if found in results and isinstance(dtype, (str, pa.DataType, type(None))):
+        return results[found]
+    msg = f"dtype must be large_binary or large_string, not {dtype!r}; cast the result to others"
+    raise TypeError(msg)
 
 
 def _assembled(
@@ -190,10 +199,15 @@ def register_compute_functions(
 
     - ``s4_compress_cpu_zstd_3__T`` from ``T`` to :data:`COMPRESSED_TYPE`;
     - ``s4_decompress_cpu_zstd_3__T`` back from :data:`COMPRESSED_TYPE`: to large_string
-      where ``T`` is a string type or a dictionary of one, else to large_binary.
+      where ``T`` is a string type or a dictionary of one, else to large_binary. Its level
+      plays no part: it decompresses what any level made.
 
     For a struct type with the fields ``payload``, ``original_size`` and ``crc32c``, such as
-    other engines make of ours, there is a function that decompresses it to large_binary.
+    other engines make of ours (of binary instead of large_binary, say), there is one function,
+    ``s4_decompress_cpu_zstd_3__struct<...>``, that decompresses it to large_binary.
+
+    PyArrow calls a function once for each chunk or batch, so the ``.row`` of an error counts
+    within that, and a bad row always raises; :func:`decompress` can do better.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def test_max_size(codec: Codec) -> None:
         with pytest.raises(error("S4ManifestSizeExceedsLimitError"), match="row 1"):
             s4.decompress(payloads, codec, max_size=999)
     for wrong, kind in ((-1, ValueError), (2**64, ValueError), (1.5, TypeError)):
-        with pytest.raises(kind):
+        with pytest.raises(kind, match="max_size must be"):
             s4.decompress(data, codec, max_size=wrong)
 
 
@@ -117,7 +117,7 @@ def test_wrong_arguments() -> None:
         for wrong in (None, 3, CpuZstd):
             with pytest.raises(TypeError, match="codec must be a codec object"):
                 verb(data, wrong)
-    for dtype in (pa.binary(), "string", pa.int64()):
+    for dtype in (pa.binary(), "string", pa.int64(), str, 3, "no type"):
         with pytest.raises(TypeError, match="large_binary or large_string"):
             s4.decompress(data, dtype=dtype)
     with pytest.raises(ValueError, match="on_error must be"):
@@ -141,9 +141,14 @@ def test_wrong_arguments() -> None:
 def test_wrong_types(data: Any, words: str) -> None:
     for verb in (s4.compress, s4.decompress):
         if verb is s4.decompress and isinstance(data, pa.Table):
-            words = "the struct lacks payload and original_size and crc32c; it has a, b"
+            words = "the struct lacks payload, original_size and crc32c; it has a, b; of a table"
         with pytest.raises(TypeError, match=words):
             verb(data)
+
+
+def test_compressing_twice_is_told() -> None:
+    with pytest.raises(TypeError, match=r"compress takes binary or string data, .*compressed data"):
+        s4.compress(PACKED)
 
 
 @pytest.mark.parametrize(
