@@ -1,10 +1,13 @@
 //! Codecs as users choose them: settings without state, and the table of their names.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
+use crate::kernel::dictionary::Dictionary;
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
 use crate::kernel::zstd::Zstd;
-use crate::kernel::{Fault, Kernel, with_scratch};
+use crate::kernel::{Fault, Kernel, Scratch, with_scratch};
 
 /// Names by codec id, the S4 wire format's own and permanent. Ids 4 and 5 are reserved.
 pub const NAMES: [&str; 9] = [
@@ -18,6 +21,31 @@ pub const NAMES: [&str; 9] = [
     "cpu-gzip",
     "cpu-zstd-dict",
 ];
+
+/// The number that names a codec on the wire; one of [`NAMES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CodecId(u32);
+
+impl CodecId {
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    pub const fn name(self) -> &'static str {
+        NAMES[self.0 as usize]
+    }
+}
+
+impl TryFrom<u32> for CodecId {
+    type Error = Error;
+
+    fn try_from(id: u32) -> Result<Self> {
+        if (id as usize) < NAMES.len() {
+            return Ok(Self(id));
+        }
+        Err(Error::Frame(format!("codec id {id} is unknown")))
+    }
+}
 
 /// A compression level, refused outside `MIN..=MAX`, never clamped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,9 +73,24 @@ pub enum Codec {
     Passthrough,
     CpuZstd { level: ZstdLevel },
     CpuGzip { level: GzipLevel },
+    CpuZstdDict { dictionary: Arc<Dictionary>, level: ZstdLevel },
 }
 
 impl Codec {
+    /// The codec that decodes what `id` names, with `dictionary` where it needs one.
+    pub fn for_decoding(id: CodecId, dictionary: Option<&Arc<Dictionary>>) -> Result<Self> {
+        match (id.name(), dictionary) {
+            ("cpu-zstd-dict", Some(dictionary)) => {
+                let (dictionary, level) = (Arc::clone(dictionary), ZstdLevel::try_new(3)?);
+                Ok(Self::CpuZstdDict { dictionary, level })
+            }
+            ("cpu-zstd-dict", None) => Err(Error::UnregisteredCodec(
+                "a frame of cpu-zstd-dict needs its dictionary; pass dictionary=".into(),
+            )),
+            (name, _) => Self::from_name(name, None),
+        }
+    }
+
     /// A codec by its wire name, with its default level where none is given.
     pub fn from_name(name: &str, level: Option<i64>) -> Result<Self> {
         Ok(match name {
@@ -57,6 +100,11 @@ impl Codec {
             "passthrough" => Self::Passthrough,
             "cpu-zstd" => Self::CpuZstd { level: ZstdLevel::try_new(level.unwrap_or(3))? },
             "cpu-gzip" => Self::CpuGzip { level: GzipLevel::try_new(level.unwrap_or(6))? },
+            "cpu-zstd-dict" => {
+                return Err(Error::UnregisteredCodec(
+                    "cpu-zstd-dict needs its dictionary: CpuZstdDict(dict_bytes)".into(),
+                ));
+            }
             _ if NAMES.contains(&name) => {
                 return Err(Error::UnregisteredCodec(format!(
                     "codec {name:?} is not available in this version"
@@ -76,39 +124,61 @@ impl Codec {
             Self::Passthrough => None,
             Self::CpuZstd { level } => Some(level.get()),
             Self::CpuGzip { level } => Some(level.get()),
+            Self::CpuZstdDict { level, .. } => Some(level.get()),
+        }
+    }
+
+    /// The dictionary, of the codec that has one.
+    pub fn dictionary(&self) -> Option<&Arc<Dictionary>> {
+        match self {
+            Self::CpuZstdDict { dictionary, .. } => Some(dictionary),
+            _ => None,
         }
     }
 
     /// The codec's id in the S4 wire format.
-    pub const fn id(&self) -> u32 {
-        match self {
+    pub const fn id(&self) -> CodecId {
+        CodecId(match self {
             Self::Passthrough => 0,
             Self::CpuZstd { .. } => 1,
             Self::CpuGzip { .. } => 7,
-        }
+            Self::CpuZstdDict { .. } => 8,
+        })
     }
 
     /// The codec's name in the S4 wire format.
     pub const fn name(&self) -> &'static str {
-        NAMES[self.id() as usize]
+        self.id().name()
     }
 
     /// Whether compressing stays within its buffer when another thread changes the input
     /// meanwhile. libdeflate does not: it counts symbols, then reads them again to write.
     pub const fn tolerates_changing_input(&self) -> bool {
         match self {
-            Self::Passthrough | Self::CpuZstd { .. } => true,
+            Self::Passthrough | Self::CpuZstd { .. } | Self::CpuZstdDict { .. } => true,
             Self::CpuGzip { .. } => false,
         }
     }
 
     /// Runs `work` with this codec's kernel on this thread's scratch state.
     pub(crate) fn with_kernel<R>(&self, work: impl FnOnce(&mut dyn Kernel) -> R) -> R {
-        with_scratch(|scratch| match self {
+        with_scratch(|scratch| self.with_kernel_on(scratch, work))
+    }
+
+    /// Runs `work` with this codec's kernel.
+    pub(crate) fn with_kernel_on<R>(
+        &self,
+        scratch: &mut Scratch,
+        work: impl FnOnce(&mut dyn Kernel) -> R,
+    ) -> R {
+        match self {
             Self::Passthrough => work(&mut Passthrough),
-            Self::CpuZstd { level } => work(&mut Zstd::new(level.get(), scratch)),
+            Self::CpuZstd { level } => work(&mut Zstd::new(level.get(), None, scratch)),
             Self::CpuGzip { level } => work(&mut Gzip::new(level.get(), scratch)),
-        })
+            Self::CpuZstdDict { dictionary, level } => {
+                work(&mut Zstd::new(level.get(), Some(dictionary), scratch))
+            }
+        }
     }
 
     /// The typed error that a kernel's fault is.

@@ -11,6 +11,10 @@ pub enum ErrorClass {
     SizeMismatch,
     UnregisteredCodec,
     ManifestSizeExceedsLimit,
+    ManifestSizeMismatch,
+    CodecMismatch,
+    Frame,
+    Index,
     Backend,
     Io,
     Value,
@@ -28,6 +32,10 @@ impl ErrorClass {
             Self::SizeMismatch => "S4SizeMismatchError",
             Self::UnregisteredCodec => "S4UnregisteredCodecError",
             Self::ManifestSizeExceedsLimit => "S4ManifestSizeExceedsLimitError",
+            Self::ManifestSizeMismatch => "S4ManifestSizeMismatchError",
+            Self::CodecMismatch => "S4CodecMismatchError",
+            Self::Frame => "S4FrameError",
+            Self::Index => "S4IndexError",
             Self::Backend => "S4BackendError",
             Self::Io => "S4IoError",
             Self::Value => "ValueError",
@@ -68,7 +76,7 @@ pub enum Error {
     CrcMismatch { expected: u32, actual: u32 },
 
     #[error(
-        "invalid UTF-8 at byte {position} of the value; use dtype=pl.Binary for bytes that are not text"
+        "invalid UTF-8 at byte {position} of the value; bytes that are not text decompress to binary"
     )]
     InvalidUtf8 { position: usize },
 
@@ -77,6 +85,18 @@ pub enum Error {
 
     #[error("{0}")]
     UnregisteredCodec(String),
+
+    #[error("{0}")]
+    Frame(String),
+
+    #[error("{0}")]
+    Index(String),
+
+    #[error("the payload was made by {actual}, not by {expected}")]
+    CodecMismatch { expected: &'static str, actual: &'static str },
+
+    #[error("the stored length is {actual} bytes, the metadata says {expected}")]
+    StoredSizeMismatch { expected: u64, actual: u64 },
 
     #[error("{0}")]
     Backend(String),
@@ -92,6 +112,9 @@ pub enum Error {
 
     #[error("could not allocate {bytes} bytes")]
     OutOfMemory { bytes: u64 },
+
+    #[error("frame {number} ({codec}, at byte {at}): {source}")]
+    InFrame { number: usize, codec: &'static str, at: usize, source: Box<Error> },
 
     #[error(transparent)]
     Row(Box<RowError>),
@@ -139,11 +162,16 @@ impl Error {
             Self::CrcMismatch { .. } => ErrorClass::CrcMismatch,
             Self::InvalidUtf8 { .. } | Self::BadManifest(_) => ErrorClass::S4Error,
             Self::UnregisteredCodec(_) => ErrorClass::UnregisteredCodec,
+            Self::Frame(_) => ErrorClass::Frame,
+            Self::Index(_) => ErrorClass::Index,
+            Self::CodecMismatch { .. } => ErrorClass::CodecMismatch,
+            Self::StoredSizeMismatch { .. } => ErrorClass::ManifestSizeMismatch,
             Self::Backend(_) => ErrorClass::Backend,
             Self::Argument(_) => ErrorClass::Value,
             Self::Type(_) => ErrorClass::Type,
             Self::OutOfMemory { .. } => ErrorClass::Memory,
             Self::Interrupted => ErrorClass::Interrupted,
+            Self::InFrame { source, .. } => source.class(),
             Self::Row(row) => row.source.class(),
         }
     }

@@ -9,6 +9,9 @@ pub mod column;
 pub mod error;
 pub mod kernel;
 pub mod manifest;
+pub mod object;
+mod process;
+pub mod wire;
 
 #[cfg(feature = "python")]
 mod arrow;

@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
+use crate::wire::frame;
 
 /// The S4 format's limit of one value, compressed or decoded, unless the caller raises it.
 pub const MAX_ORIGINAL_SIZE: u64 = 5 << 30;
@@ -96,6 +97,12 @@ pub fn crc32c(data: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(data)
 }
 
+/// The CRC-32C of two stretches of data in a row, from that of each and the second's length.
+pub fn combine_crc32c(first: u32, second: u32, second_len: u64) -> u32 {
+    let algorithm = crc_fast::CrcAlgorithm::Crc32Iscsi;
+    crc_fast::checksum_combine(algorithm, first.into(), second.into(), second_len) as u32
+}
+
 /// One value.
 impl Codec {
     /// Compresses `data` into `payload`, whose content is replaced and whose memory is
@@ -119,6 +126,27 @@ impl Codec {
             // which is all of it: the vector was cleared.
             unsafe { payload.set_len(written) };
             Ok(Manifest::seal(data))
+        })
+    }
+
+    /// Compresses `data` to a frame in `frame`, whose content is replaced and whose memory is
+    /// reused.
+    pub fn encode(&self, data: &[u8], frame: &mut Vec<u8>) -> Result<()> {
+        let size = data.len() as u64;
+        if size > MAX_ORIGINAL_SIZE {
+            return Err(Error::ValueTooLong { size, limit: MAX_ORIGINAL_SIZE });
+        }
+        frame.clear();
+        self.with_kernel(|kernel| {
+            let bound = frame::bound(self, kernel, data)?;
+            frame
+                .try_reserve_exact(bound)
+                .map_err(|_| Error::OutOfMemory { bytes: bound as u64 })?;
+            let (_, written) = frame::write(self, kernel, data, frame.spare_capacity_mut())?;
+            let len = written.len();
+            // SAFETY: `write` returned the first `len` bytes of the spare capacity, initialised.
+            unsafe { frame.set_len(len) };
+            Ok(())
         })
     }
 

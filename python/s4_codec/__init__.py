@@ -1,13 +1,19 @@
 """Compression codecs for values and columns, in the bytes of the S4 gateway.
 
-Values: the codec classes. Polars columns: ``s4_codec.polars``. Arrow data:
-``s4_codec.arrow``.
+Values: the codec classes, and :func:`decode` for frames. Stored objects:
+:func:`encode_s4_object` and :func:`decode_s4_object`. Polars columns: ``s4_codec.polars``.
+Arrow data: ``s4_codec.arrow``.
 """
 
 from .s4_codec import (
+    FRAME_HEADER_BYTES,
+    FRAME_MAGIC,
+    PADDING_MAGIC,
+    SIDECAR_SUFFIX,
     Codec,
     CpuGzip,
     CpuZstd,
+    CpuZstdDict,
     Passthrough,
     S4BackendError,
     S4CodecMismatchError,
@@ -21,17 +27,34 @@ from .s4_codec import (
     S4SizeMismatchError,
     S4UnregisteredCodecError,
     __version__,
+    bind_index,
+    build_index,
     crc32c,
+    decode,
+    decode_index,
+    decode_s4_object,
+    dict_id,
+    encode_s4_object,
+    frame_iter,
     gpu_available,
     gpu_status,
+    lookup_range,
     num_threads,
+    pick_chunk_size,
+    read_frame,
     set_num_threads,
+    train_dictionary,
 )
 
 __all__ = [
+    "FRAME_HEADER_BYTES",
+    "FRAME_MAGIC",
+    "PADDING_MAGIC",
+    "SIDECAR_SUFFIX",
     "Codec",
     "CpuGzip",
     "CpuZstd",
+    "CpuZstdDict",
     "Passthrough",
     "S4BackendError",
     "S4CodecMismatchError",
@@ -45,9 +68,21 @@ __all__ = [
     "S4SizeMismatchError",
     "S4UnregisteredCodecError",
     "__version__",
+    "bind_index",
+    "build_index",
     "crc32c",
+    "decode",
+    "decode_index",
+    "decode_s4_object",
+    "dict_id",
+    "encode_s4_object",
+    "frame_iter",
     "gpu_available",
     "gpu_status",
+    "lookup_range",
     "num_threads",
+    "pick_chunk_size",
+    "read_frame",
     "set_num_threads",
+    "train_dictionary",
 ]

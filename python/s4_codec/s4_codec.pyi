@@ -1,10 +1,20 @@
 """The native module. Import from ``s4_codec``, which holds the same names."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, SupportsIndex, final
 
 from typing_extensions import Buffer
 
 __version__: str
+
+#: What a frame begins with.
+FRAME_MAGIC: bytes
+#: What a padding between frames begins with.
+PADDING_MAGIC: bytes
+#: Bytes of a frame before its payload.
+FRAME_HEADER_BYTES: int
+#: What the names of sidecars end with.
+SIDECAR_SUFFIX: str
 
 class _ArrayInterface(Protocol):
     """NumPy arrays, which type checkers know as buffers only from Python 3.12 on."""
@@ -109,6 +119,25 @@ class Codec:
             ``data`` is longer than 5 GiB.
         """
 
+    def encode(self, data: _Data) -> bytes:
+        """Compress one value to a frame, which says by itself how to decode it.
+
+        Parameters
+        ----------
+        data
+            As for :meth:`compress`.
+
+        Returns
+        -------
+        bytes
+            One S4F2 frame, for :func:`s4_codec.decode`: 28 bytes of header, and the payload.
+
+        Raises
+        ------
+        TypeError, BufferError, S4ManifestSizeExceedsLimitError
+            As for :meth:`compress`.
+        """
+
     def decompress(
         self,
         data: _Data,
@@ -155,7 +184,7 @@ class Codec:
 
     def __eq__(self, other: object) -> bool: ...
     def __hash__(self) -> int: ...
-    def __reduce__(self) -> tuple[type[Codec], tuple[int, ...]]: ...
+    def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]: ...
     def __copy__(self) -> Codec: ...
     def __deepcopy__(self, memo: Any) -> Codec: ...
 
@@ -204,6 +233,262 @@ class Passthrough(Codec):
     """No compression: the payload is the value, and is verified like any other."""
 
     def __new__(cls) -> Passthrough: ...
+
+@final
+class CpuZstdDict(Codec):
+    """zstd with a dictionary, trained or of raw content. Writes one frame that states its
+    content size and, with a trained dictionary, the dictionary's id.
+
+    Parameters
+    ----------
+    dict_bytes
+        The dictionary, such as :func:`train_dictionary` makes. It is prepared once in a
+        process, however many codecs have it.
+    level
+        1 (fastest) to 22 (smallest).
+
+    Raises
+    ------
+    S4BackendError
+        The dictionary is empty or damaged.
+    ValueError
+        The level is out of range.
+    """
+
+    def __new__(cls, dict_bytes: _Data, level: SupportsIndex = 3) -> CpuZstdDict: ...
+    @property
+    def level(self) -> int:
+        """The compression level."""
+    @property
+    def dict_bytes(self) -> bytes:
+        """The dictionary's bytes."""
+    @property
+    def dict_id(self) -> str:
+        """The dictionary's id in S4: the first 16 hex digits of its SHA-256."""
+
+def read_frame(data: _Data) -> tuple[dict[str, Any], bytes, bytes]:
+    """Parse the frame at the front of a body. Nothing is decoded.
+
+    Returns
+    -------
+    tuple of (header, payload, rest)
+        ``header`` has the keys ``codec`` (its name), ``original_size``, ``compressed_size``
+        and ``crc32c``; ``rest`` is what follows the frame.
+
+    Raises
+    ------
+    S4FrameError
+        No whole frame of a known codec is there.
+    """
+
+def frame_iter(data: _Data) -> list[tuple[dict[str, Any], bytes]]:
+    """Parse all frames of a body, passing over paddings. Nothing is decoded.
+
+    Returns
+    -------
+    list of tuple of (header, payload)
+        As :func:`read_frame` has them.
+
+    Raises
+    ------
+    S4FrameError
+        The body is not frames and paddings from its first byte to its last.
+    """
+
+def decode(
+    data: _Data,
+    dictionary: _Data | CpuZstdDict | None = None,
+    max_size: SupportsIndex | None = None,
+    device: SupportsIndex | None = None,
+) -> bytes:
+    """Decode a body: frames of any codecs, in parallel, and verify each.
+
+    Parameters
+    ----------
+    data
+        Frames and paddings. Zero bytes are the empty object.
+    dictionary
+        For frames of cpu-zstd-dict: its bytes, or a :class:`CpuZstdDict`.
+    max_size
+        The most bytes to decode to; default 5 GiB.
+    device
+        The GPU for frames of the nvcomp codecs, which decode on the CPU without.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    S4FrameError
+        The body is not frames, or paddings only, or encrypted.
+    S4UnregisteredCodecError
+        A frame's codec cannot be decoded here, or needs a dictionary.
+    S4ManifestSizeExceedsLimitError, S4IoError, S4SizeMismatchError, S4CrcMismatchError
+        A frame is bad, as :meth:`Codec.decompress` has it.
+    """
+
+def decode_index(data: _Data) -> dict[str, Any]:
+    """Parse a sidecar, of version 1, 2 or 3.
+
+    Returns
+    -------
+    dict
+        ``total_padded_size`` (of the stored body), ``total_original_size``, ``source_etag``
+        and ``source_compressed_size`` (None where not bound), ``entries`` (dicts of
+        ``original_offset``, ``original_size``, ``compressed_offset``, ``compressed_size``),
+        and ``sse`` (None, or how the body is encrypted).
+
+    Raises
+    ------
+    S4IndexError
+        The bytes are no sidecar, or one whose entries overlap.
+    """
+
+def bind_index(
+    sidecar: _Data, source_compressed_size: SupportsIndex, source_etag: str | None = None
+) -> bytes:
+    """Bind a sidecar to a stored body: its length, and the ETag that the store gave it.
+
+    Returns
+    -------
+    bytes
+        The sidecar with both values replaced; 0, None and ``""`` mean not bound.
+
+    Raises
+    ------
+    S4IndexError
+        ``sidecar`` is none, or the ETag is longer than 4096 bytes.
+    """
+
+def build_index(body: _Data) -> bytes:
+    """The sidecar of a body, version 2, not bound.
+
+    Raises
+    ------
+    S4FrameError
+        The body is not frames and paddings from its first byte to its last.
+    """
+
+def lookup_range(sidecar: _Data, start: SupportsIndex, end: SupportsIndex) -> dict[str, int] | None:
+    """What to fetch of a stored body for the original bytes ``start`` to before ``end``.
+
+    Returns
+    -------
+    dict or None
+        ``first_frame`` and ``last_frame``; ``byte_start`` and ``byte_end`` in the stored
+        body, themselves a body; ``slice_start`` and ``slice_end`` in what that decodes to.
+        None where there is nothing of that range, or an end is in a gap.
+
+    Raises
+    ------
+    S4IndexError
+        ``sidecar`` is none.
+    """
+
+def pick_chunk_size(content_length: SupportsIndex) -> int:
+    """Bytes of the original per frame that objects of this length are written with.
+
+    Up to 1 MiB it is 1 MiB, up to 100 MiB 4 MiB, above 16 MiB.
+    """
+
+def dict_id(dict_bytes: _Data) -> str:
+    """The S4 id of a dictionary: the first 16 hex digits of its SHA-256."""
+
+def encode_s4_object(
+    data: _Data, codec: str = "cpu-zstd", level: SupportsIndex = 3
+) -> dict[str, Any]:
+    """Encode a whole object as the S4 gateway stores it; frames are coded in parallel.
+
+    Parameters
+    ----------
+    data
+        The original: any contiguous buffer.
+    codec
+        ``"cpu-zstd"`` or ``"passthrough"``.
+    level
+        The zstd level; out of range, the nearest one.
+
+    Returns
+    -------
+    dict
+        ``body``; ``sidecar``, for a body of more than one frame, not yet bound, else None;
+        ``metadata``, a dict of strings.
+
+    Raises
+    ------
+    NotImplementedError
+        Objects of that codec are written through the S4 gateway.
+    """
+
+def decode_s4_object(
+    body: _Data,
+    metadata: Mapping[str, str],
+    sidecar: _Data | None = None,
+    byte_range: tuple[SupportsIndex, SupportsIndex] | None = None,
+    dictionary: _Data | CpuZstdDict | None = None,
+    max_size: SupportsIndex | None = None,
+) -> bytes:
+    """Decode an object as the S4 gateway stores it, and verify it.
+
+    Parameters
+    ----------
+    body
+        The stored bytes, all of them.
+    metadata
+        The object's user metadata: keys such as ``s4-codec``, in any case, with the prefix
+        ``x-amz-meta-`` or without.
+    sidecar
+        The object's sidecar, if there is one. It only has to be one: the frames of ``body``
+        say where they are.
+    byte_range
+        ``(start, end)``, half-open, of the original. Only frames that hold some of it are
+        decoded, and the checksum of the whole cannot be verified.
+    dictionary
+        For objects with an ``s4-dict-id``: its bytes, or a :class:`CpuZstdDict`.
+    max_size
+        The longest original to decode, in bytes; default 5 GiB.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    S4FrameError
+        The metadata is unusable, the object encrypted, or the body no frames.
+    S4ManifestSizeMismatchError
+        The body is not as long as the metadata says.
+    S4SizeMismatchError, S4CrcMismatchError
+        The original is not what the metadata says.
+    ValueError
+        The range is outside of the object.
+    S4IndexError
+        ``sidecar`` is none.
+    S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError
+        As :func:`decode`.
+    """
+
+def train_dictionary(samples: Sequence[_Data], size: SupportsIndex = 112_640) -> bytes:
+    """Train a dictionary on samples of what it is to compress.
+
+    Parameters
+    ----------
+    samples
+        A list of buffers: some thousands, about a hundred times ``size`` together.
+    size
+        The dictionary's length in bytes, at most.
+
+    Returns
+    -------
+    bytes
+        A stock zstd dictionary, for :class:`CpuZstdDict` or any other user of zstd.
+
+    Raises
+    ------
+    S4BackendError
+        There are too few samples, or they are too short.
+    """
 
 def crc32c(data: _Data) -> int:
     """CRC-32C (Castagnoli) of a buffer.

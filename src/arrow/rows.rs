@@ -208,7 +208,7 @@ impl PayloadRows {
             let found: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
             return Err(Error::Type(format!(
                 "the struct lacks {}; it has {}",
-                missing.join(" and "),
+                enumerated(&missing),
                 found.join(", ")
             )));
         }
@@ -258,6 +258,14 @@ impl PayloadRows {
 
     pub fn nulls(&self) -> Option<NullBuffer> {
         self.nulls.clone()
+    }
+}
+
+/// "a", "a and b", "a, b and c".
+fn enumerated(names: &[&str]) -> String {
+    match names {
+        [most @ .., last] if !most.is_empty() => format!("{} and {last}", most.join(", ")),
+        _ => names.concat(),
     }
 }
 

@@ -93,9 +93,9 @@ pub fn decompress(
         DataType::Struct(fields) if is_manifest(fields) => &whole,
         _ => single_column(&whole).unwrap_or(&whole),
     };
-    PayloadRows::check(column, ByteRows::accepts).map_err(|error| match error {
-        Error::Type(text) => Error::Type(format!("{text}{}", hint(column))),
-        other => other,
+    PayloadRows::check(column, ByteRows::accepts).map_err(|error| match (error, hint(column)) {
+        (Error::Type(text), hint) if hint.starts_with("; of") => Error::Type(text + hint),
+        (other, _) => other,
     })?;
     let read = |array: &ArrayRef| PayloadRows::try_new(array);
     each_window(input, &whole, column != &whole, read, PayloadRows::bytes, |chunks| {
@@ -135,9 +135,13 @@ fn is_manifest(fields: &Fields) -> bool {
     }
 }
 
+/// What to do about a struct that will not do.
 fn hint(data_type: &DataType) -> &'static str {
-    match data_type {
-        DataType::Struct(fields) if fields.len() > 1 => "; of a table, pass one column",
+    let DataType::Struct(fields) = data_type else { return "" };
+    let found = [PAYLOAD, ORIGINAL_SIZE, CRC32C].map(|name| fields.find(name).is_some());
+    match found {
+        [true, true, true] => "; this is compressed data",
+        [false, false, false] if fields.len() > 1 => "; of a table, pass one column",
         _ => "",
     }
 }

@@ -1,7 +1,7 @@
 //! Columns of values -> columns of payloads with their manifests.
 
 use super::Rows;
-use super::flat::{Cuts, FlatColumn, flatten};
+use super::flat::{Cuts, FlatColumn, Gathered, flatten};
 use super::job::{Job, Spans, zeroed};
 use super::output::{Output, Written};
 use super::pool::{self, Interrupted};
@@ -10,6 +10,7 @@ use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
+use crate::wire::frame;
 
 /// A compressed column. Null rows are zero in all three.
 pub struct Compressed<P> {
@@ -32,7 +33,7 @@ pub fn compress<C: Rows>(
     interrupted: Interrupted,
 ) -> Result<Compressed<ViewColumn>> {
     let job = Job::new(chunks.iter().map(C::count).sum());
-    compress_rows(codec, chunks, &job, || Views(job.arena()), interrupted)?
+    compress_rows(codec, Form::Payload, chunks, &job, || Views(job.arena()), interrupted)?
         .with_payload(ViewColumn::try_from)
 }
 
@@ -44,12 +45,67 @@ pub fn compress_flat<C: Rows>(
 ) -> Result<Compressed<Vec<FlatColumn>>> {
     let counts: Vec<usize> = chunks.iter().map(C::count).collect();
     let job = Job::new(counts.iter().sum());
-    compress_rows(codec, chunks, &job, || Cuts(job.arena()), interrupted)?
+    compress_rows(codec, Form::Payload, chunks, &job, || Cuts(job.arena()), interrupted)?
         .with_payload(|written| flatten(written, &counts, interrupted))
+}
+
+/// Encodes every row of `chunks` as a frame.
+pub fn encode<C: Rows>(
+    codec: &Codec,
+    chunks: &[C],
+    interrupted: Interrupted,
+) -> Result<ViewColumn> {
+    let job = Job::new(chunks.iter().map(C::count).sum());
+    compress_rows(codec, Form::Frame, chunks, &job, || Views(job.arena()), interrupted)?
+        .payload
+        .try_into()
+}
+
+/// Encodes every row of `chunks` as a frame, each chunk's to a column of their own.
+pub fn encode_flat<C: Rows>(
+    codec: &Codec,
+    chunks: &[C],
+    interrupted: Interrupted,
+) -> Result<Vec<FlatColumn>> {
+    let counts: Vec<usize> = chunks.iter().map(C::count).collect();
+    flatten(
+        encode_rows(codec, chunks, &Job::new(counts.iter().sum()), interrupted)?,
+        &counts,
+        interrupted,
+    )
+}
+
+/// Encodes every row as a frame, to be moved back to back.
+pub fn encode_gathered<C: Rows>(
+    codec: &Codec,
+    rows: &C,
+    interrupted: Interrupted,
+) -> Result<Gathered> {
+    let job = Job::new(rows.count());
+    encode_rows(codec, std::slice::from_ref(rows), &job, interrupted)?.try_into()
+}
+
+fn encode_rows<'job, C: Rows>(
+    codec: &Codec,
+    chunks: &[C],
+    job: &'job Job,
+    interrupted: Interrupted,
+) -> Result<Written<Cuts<'job>>> {
+    let column = compress_rows(codec, Form::Frame, chunks, job, || Cuts(job.arena()), interrupted)?;
+    Ok(column.payload)
+}
+
+/// What becomes of a value.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Payload,
+    /// Header and payload.
+    Frame,
 }
 
 fn compress_rows<C: Rows, O: Output>(
     codec: &Codec,
+    form: Form,
     chunks: &[C],
     job: &Job,
     out: impl Fn() -> O + Sync,
@@ -81,7 +137,7 @@ fn compress_rows<C: Rows, O: Output>(
                 job.each_row(worker, &span, |worker, i, row| {
                     let Some(value) = chunk.get(row) else { return Ok(()) };
                     let (payload, manifest) =
-                        compress_row(codec, kernel, &mut worker.out, value)
+                        compress_row(codec, form, kernel, &mut worker.out, value)
                             .map_err(|e| (e, format!("value of {} bytes", value.len())))?;
                     payloads[i] = payload;
                     (sizes[i], crcs[i]) = (manifest.original_size, manifest.crc32c);
@@ -97,15 +153,26 @@ fn compress_rows<C: Rows, O: Output>(
 
 fn compress_row<O: Output>(
     codec: &Codec,
+    form: Form,
     kernel: &mut dyn Kernel,
     out: &mut O,
     value: &[u8],
 ) -> Result<(O::Row, Manifest)> {
     let (size, limit) = (value.len() as u64, O::LONGEST.min(MAX_ORIGINAL_SIZE));
-    let fault = |fault| codec.error(fault, size);
     if size > limit {
         return Err(Error::ValueTooLong { size, limit });
     }
+    if form == Form::Frame {
+        let bound = frame::bound(codec, kernel, value)?;
+        let mut manifest = None;
+        let row = out.write(bound, |room| {
+            let (header, frame) = frame::write(codec, kernel, value, room)?;
+            manifest = Some(header.manifest);
+            Ok(frame)
+        })?;
+        return Ok((row, manifest.unwrap_or_else(|| Manifest::seal(value))));
+    }
+    let fault = |fault| codec.error(fault, size);
     let bound = kernel.compress_bound(value.len()).map_err(fault)?;
     let payload = out.write(bound, |room| {
         let written = kernel.compress(value, room).map_err(fault)?;

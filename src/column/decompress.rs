@@ -9,8 +9,10 @@ use super::view::{ViewColumn, Views};
 use super::{Payload, Payloads, slots};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorClass, Result};
-use crate::kernel::{Fault, Kernel};
+use crate::kernel::{Fault, Kernel, Scratch, with_scratch};
 use crate::manifest::{MAX_BARE_SIZE, MAX_ORIGINAL_SIZE, Manifest};
+use crate::wire::body::Body;
+use crate::wire::frame::{Frame, Frames};
 
 /// A decompressed column.
 pub struct Decompressed<V> {
@@ -22,6 +24,8 @@ pub struct Decompressed<V> {
 /// How a column is decompressed.
 #[derive(Clone, Debug)]
 pub struct Decompress {
+    /// The codec of payloads. Frames name their own; what they take from here is a
+    /// dictionary.
     pub codec: Codec,
     /// Largest decoded row; `None` is 5 GiB with a manifest and 1 GiB without.
     pub max_size: Option<u64>,
@@ -98,11 +102,11 @@ fn decompress_rows<C: Payloads, O: Output>(
         || job.worker(out()),
         |worker, (span, values)| {
             let chunk = &chunks[span.chunk];
-            how.codec.with_kernel(|kernel| {
+            with_scratch(|scratch| {
                 job.each_row(worker, &span, |worker, i, row| {
                     let payload = || chunk.get(row);
                     if let Some(value) =
-                        decompress_row(how, kernel, worker, payload, span.first + i)?
+                        decompress_row(how, scratch, worker, payload, span.first + i)?
                     {
                         values[i] = value;
                     }
@@ -120,7 +124,7 @@ fn decompress_rows<C: Payloads, O: Output>(
 /// an error and what it is about, or null where that is wanted.
 pub(super) fn decompress_row<'a, O: Output>(
     how: &Decompress,
-    kernel: &mut dyn Kernel,
+    scratch: &mut Scratch,
     worker: &mut Worker<O>,
     payload: impl Fn() -> Payload<'a>,
     position: usize,
@@ -129,9 +133,12 @@ pub(super) fn decompress_row<'a, O: Output>(
         Payload::Null => return Ok(None),
         Payload::Unsealed(_, error) => Err(error),
         Payload::Sealed(payload, manifest) => {
-            decompress_sealed(how, kernel, &mut worker.out, payload, &manifest)
+            decompress_sealed(how, &how.codec, scratch, &mut worker.out, payload, &manifest)
         }
-        Payload::Bare(payload) => decompress_bare(how, kernel, worker, payload),
+        Payload::Bare(payload) => how
+            .codec
+            .with_kernel_on(scratch, |kernel| decompress_bare(how, kernel, worker, payload)),
+        Payload::Frames(body) => decode_frames(how, scratch, &mut worker.out, body),
     };
     match value {
         Ok(value) => Ok(Some(value)),
@@ -146,7 +153,8 @@ pub(super) fn decompress_row<'a, O: Output>(
 
 fn decompress_sealed<O: Output>(
     how: &Decompress,
-    kernel: &mut dyn Kernel,
+    codec: &Codec,
+    scratch: &mut Scratch,
     out: &mut O,
     payload: &[u8],
     manifest: &Manifest,
@@ -155,24 +163,64 @@ fn decompress_sealed<O: Output>(
     if size > O::LONGEST && size <= limit {
         return Err(Error::ValueTooLong { size, limit: O::LONGEST });
     }
-    let room = manifest.admit(&how.codec, kernel, payload, limit)?;
-    out.write(room, |room| {
-        let value = manifest.decode(&how.codec, kernel, payload, room)?;
+    codec.with_kernel_on(scratch, |kernel| {
+        let room = manifest.admit(codec, kernel, payload, limit)?;
+        out.write(room, |room| {
+            let value = manifest.decode(codec, kernel, payload, room)?;
+            check_utf8(how, value)?;
+            Ok(value)
+        })
+    })
+}
+
+/// Decodes a row of frames; mostly it is one.
+fn decode_frames<O: Output>(
+    how: &Decompress,
+    scratch: &mut Scratch,
+    out: &mut O,
+    body: &[u8],
+) -> Result<O::Row> {
+    let dictionary = how.codec.dictionary();
+    if let Ok((Frame { header, payload }, [])) = Frame::parse(body) {
+        let codec = Codec::for_decoding(header.codec, dictionary)?;
+        return decompress_sealed(how, &codec, scratch, out, payload, &header.manifest);
+    }
+    let frames = Body::plan(body, dictionary, how.limit())?;
+    let size = frames.len();
+    if size > O::LONGEST {
+        return Err(Error::ValueTooLong { size, limit: O::LONGEST });
+    }
+    out.write(to_usize(size)?, |room| {
+        frames.places(room).try_for_each(|place| place.decode(scratch))?;
+        // SAFETY: the frames' places are all of the room, and each was decoded.
+        let value = unsafe { room.assume_init_ref() };
         check_utf8(how, value)?;
         Ok(value)
     })
 }
 
+/// What a row of frames says it decodes to.
+fn stated_by_frames(body: &[u8]) -> u64 {
+    let sizes =
+        Frames::new(body).map_while(|step| Some(step.ok()?.1.header.manifest.original_size));
+    sizes.fold(0, u64::saturating_add)
+}
+
 /// The room that a row takes, by what it or its payload states: what decompressing it will
 /// ask for, unless it is a bare payload that says the wrong thing. 0 where it is bad.
-pub(super) fn stated_len(how: &Decompress, kernel: &mut dyn Kernel, payload: Payload) -> u64 {
+pub(super) fn stated_len(how: &Decompress, scratch: &mut Scratch, payload: Payload) -> u64 {
     match payload {
         Payload::Null | Payload::Unsealed(..) => 0,
         Payload::Sealed(_, manifest) if manifest.original_size > how.limit() => 0,
         Payload::Sealed(_, manifest) => manifest.original_size,
         Payload::Bare(payload) => {
             let limit = how.bare_limit();
-            bare_lens(how, kernel, payload, limit).map_or(0, |(_, guess)| guess)
+            how.codec.with_kernel_on(scratch, |kernel| {
+                bare_lens(how, kernel, payload, limit).map_or(0, |(_, guess)| guess)
+            })
+        }
+        Payload::Frames(body) => {
+            Some(stated_by_frames(body)).filter(|&size| size <= how.limit()).unwrap_or(0)
         }
     }
 }
@@ -258,6 +306,10 @@ fn likely_len(payload: Payload) -> usize {
     match payload {
         Payload::Null | Payload::Unsealed(..) => 0,
         Payload::Bare(payload) => payload.len().saturating_mul(4),
+        Payload::Frames(body) => {
+            let most = body.len().saturating_mul(64).saturating_add(SPAN_COST);
+            usize::try_from(stated_by_frames(body)).unwrap_or(usize::MAX).min(most)
+        }
         Payload::Sealed(payload, manifest) => {
             let most = payload.len().saturating_mul(64).saturating_add(SPAN_COST);
             usize::try_from(manifest.original_size).unwrap_or(usize::MAX).min(most)
@@ -268,6 +320,7 @@ fn likely_len(payload: Payload) -> usize {
 fn describe(how: &Decompress, payload: Payload) -> String {
     let codec = how.codec.name();
     match payload {
+        Payload::Frames(body) => describe_frames(body),
         Payload::Null => format!("codec {codec}"),
         Payload::Bare(payload) | Payload::Unsealed(payload, _) => {
             format!("codec {codec}, payload {} bytes", payload.len())
@@ -278,5 +331,18 @@ fn describe(how: &Decompress, payload: Payload) -> String {
             manifest.original_size,
             manifest.crc32c
         ),
+    }
+}
+
+fn describe_frames(body: &[u8]) -> String {
+    match Frame::parse(body) {
+        Ok((Frame { header, .. }, [])) => format!(
+            "codec {}, payload {} bytes, original_size {}, crc32c {:#010x}",
+            header.codec.name(),
+            header.compressed_size,
+            header.manifest.original_size,
+            header.manifest.crc32c
+        ),
+        _ => format!("frames of {} bytes", body.len()),
     }
 }

@@ -91,8 +91,7 @@ pub fn flatten(
     chunks: &[usize],
     interrupted: Interrupted,
 ) -> Result<Vec<FlatColumn>> {
-    let cuts = written.rows;
-    let mut blocks = blocks(written.outs.into_iter().map(|Cuts(arena)| arena))?;
+    let Gathered { cuts, mut blocks } = written.try_into()?;
     let mut rest = &cuts[..];
     let mut columns = Vec::with_capacity(chunks.len());
     for &rows in chunks {
@@ -111,12 +110,56 @@ pub fn flatten(
     if blocks.is_empty() {
         return Ok(columns);
     }
+    let places: Vec<_> =
+        columns.iter_mut().map(|column| (&column.offsets[..], column.bytes.spare())).collect();
+    move_out(&cuts, blocks, places, interrupted)?;
+    for column in &mut columns {
+        let len = last(&column.offsets);
+        // SAFETY: every row was copied to its place.
+        unsafe { column.bytes.set_len(len) };
+    }
+    Ok(columns)
+}
 
+/// Rows that wait in blocks to be moved.
+pub struct Gathered {
+    cuts: Vec<Cut>,
+    blocks: Vec<Block>,
+}
+
+impl TryFrom<Written<Cuts<'_>>> for Gathered {
+    type Error = Error;
+
+    fn try_from(written: Written<Cuts>) -> Result<Self> {
+        let blocks = blocks(written.outs.into_iter().map(|Cuts(arena)| arena))?;
+        Ok(Self { cuts: written.rows, blocks })
+    }
+}
+
+impl Gathered {
+    /// The bytes of all rows.
+    pub fn len(&self) -> usize {
+        self.cuts.iter().map(|cut| cut.len as usize).sum()
+    }
+
+    /// Moves all rows to `room`, which is that long, and initialises it.
+    pub fn move_to(self, room: &mut [MaybeUninit<u8>], interrupted: Interrupted) -> Result<()> {
+        let offsets = offsets(self.cuts.iter().map(|cut| cut.len))?;
+        move_out(&self.cuts, self.blocks, vec![(&offsets, room)], interrupted)
+    }
+}
+
+/// Moves rows to chunks of known offsets, on all cores.
+fn move_out(
+    cuts: &[Cut],
+    blocks: Vec<Block>,
+    places: Vec<(&[i64], &mut [MaybeUninit<u8>])>,
+    interrupted: Interrupted,
+) -> Result<()> {
     let sources: Vec<Source> = blocks.into_iter().map(Source::new).collect();
-    let (offsets, mut rooms): (Vec<_>, Vec<_>) =
-        columns.iter_mut().map(|column| (&column.offsets, column.bytes.spare())).unzip();
-    let spans =
-        Spans::new(chunks.iter().copied(), |chunk, row| row_len(offsets[chunk], row) as usize);
+    let (offsets, mut rooms): (Vec<_>, Vec<_>) = places.into_iter().unzip();
+    let counts = offsets.iter().map(|offsets| offsets.len() - 1);
+    let spans = Spans::new(counts, |chunk, row| row_len(offsets[chunk], row) as usize);
     let work = spans.map(|span| {
         let offsets = offsets[span.chunk];
         let len = (offsets[span.rows.end] - offsets[span.rows.start]) as usize;
@@ -124,12 +167,7 @@ pub fn flatten(
         (&cuts[span.first..][..span.rows.len()], room)
     });
     pool::work_off(work, || (), |(), (cuts, room)| move_rows(cuts, &sources, room), interrupted)?;
-    for column in &mut columns {
-        let len = last(&column.offsets);
-        // SAFETY: the spans cover all rows, and each row was copied to its place.
-        unsafe { column.bytes.set_len(len) };
-    }
-    Ok(columns)
+    Ok(())
 }
 
 /// Moves consecutive rows to `room`, which is as long as they are.

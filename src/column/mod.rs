@@ -23,9 +23,9 @@ pub mod pool;
 mod slots;
 mod view;
 
-pub use compress::{Compressed, compress, compress_flat};
+pub use compress::{Compressed, compress, compress_flat, encode, encode_flat, encode_gathered};
 pub use decompress::{Decompress, Decompressed, decompress, decompress_flat};
-pub use flat::FlatColumn;
+pub use flat::{FlatColumn, Gathered};
 pub use memory::{Block, advise_huge_pages};
 pub use pool::{Interrupted, NEVER};
 pub use view::{VIEW_MAX_BYTES, View, ViewColumn};
@@ -55,6 +55,8 @@ pub enum Payload<'a> {
     Bare(&'a [u8]),
     /// A payload and its manifest.
     Sealed(&'a [u8], Manifest),
+    /// Frames, which carry their manifests and name their codecs.
+    Frames(&'a [u8]),
     /// A payload whose manifest is unusable, and why.
     Unsealed(&'a [u8], Error),
 }

@@ -1,14 +1,7 @@
-//! The one thread pool, and what else lives once per process.
-//!
-//! A forked child has none of its parent's threads, and any lock may have been held by
-//! one of them. So everything hangs off one atomic pointer that a fork clears in the child:
-//! it leaks its parent's state untouched and makes its own.
+//! The one thread pool, and the memory that columns reuse: one of each per process.
 
 use std::num::NonZero;
-use std::ptr::null_mut;
-#[cfg(unix)]
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,8 +9,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::memory::KeptRegions;
 use crate::error::{Error, Result};
+use crate::process::PerProcess;
 
-static RUNTIME: AtomicPtr<Runtime> = AtomicPtr::new(null_mut());
+static RUNTIME: PerProcess<Runtime> = PerProcess::new();
 
 /// What `set_num_threads` asked for; 0 while nobody asked. Outlives a fork.
 static REQUESTED: AtomicUsize = AtomicUsize::new(0);
@@ -31,41 +25,10 @@ pub struct Runtime {
     pub(super) kept: KeptRegions,
 }
 
-#[cfg(unix)]
-extern "C" fn forget_in_child() {
-    RUNTIME.store(null_mut(), Ordering::Release);
-}
-
 impl Runtime {
     /// This process's state, made at first use.
     pub fn get() -> &'static Self {
-        let seen = RUNTIME.load(Ordering::Acquire);
-        // SAFETY: what the pointer holds was leaked and so lives for ever; it is shared only.
-        unsafe { seen.as_ref() }.unwrap_or_else(Self::make)
-    }
-
-    #[cold]
-    fn make() -> &'static Self {
-        #[cfg(unix)]
-        {
-            static AT_FORK: AtomicBool = AtomicBool::new(false);
-            if !AT_FORK.swap(true, Ordering::Relaxed) {
-                // SAFETY: the handler stores one atomic, which is all a child may do.
-                unsafe { libc::pthread_atfork(None, None, Some(forget_in_child)) };
-            }
-        }
-        let fresh = Box::into_raw(Box::<Self>::default());
-        let exchanged =
-            RUNTIME.compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire);
-        match exchanged {
-            // SAFETY: leaked just above, shared only from here on.
-            Ok(_) => unsafe { &*fresh },
-            // SAFETY: nobody else has seen `fresh`; `theirs` was leaked like it.
-            Err(theirs) => unsafe {
-                drop(Box::from_raw(fresh));
-                &*theirs
-            },
-        }
+        RUNTIME.get()
     }
 
     fn pool(&self, threads: usize) -> Result<Arc<ThreadPool>> {

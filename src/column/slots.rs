@@ -12,7 +12,7 @@ use super::output::Output;
 use super::pool::{self, Interrupted};
 use super::{Payload, Payloads};
 use crate::error::{Error, Result};
-use crate::kernel::Kernel;
+use crate::kernel::{Scratch, with_scratch};
 
 /// Sizes are believed, for planning, up to so many times the payloads, plus [`ALWAYS`].
 const CREDIBLE: u64 = 256;
@@ -48,12 +48,14 @@ impl Output for Slot<'_> {
 }
 
 /// What a row states, and the length of its payload.
-fn stated_and_held(how: &Decompress, kernel: &mut dyn Kernel, payload: Payload) -> (u64, u64) {
+fn stated_and_held(how: &Decompress, scratch: &mut Scratch, payload: Payload) -> (u64, u64) {
     let held = match payload {
-        Payload::Sealed(payload, _) | Payload::Bare(payload) => payload.len() as u64,
+        Payload::Sealed(bytes, _) | Payload::Bare(bytes) | Payload::Frames(bytes) => {
+            bytes.len() as u64
+        }
         Payload::Null | Payload::Unsealed(..) => 0,
     };
-    (stated_len(how, kernel, payload), held)
+    (stated_len(how, scratch, payload), held)
 }
 
 /// The offsets of every chunk's rows, if the sizes that they state can be believed.
@@ -72,10 +74,10 @@ fn plan<C: Payloads>(
         work,
         || (0u64, 0u64),
         |(stated, held), (span, lens)| {
-            how.codec.with_kernel(|kernel| {
+            with_scratch(|scratch| {
                 for (row, len) in span.rows.zip(lens) {
                     let (states, holds) =
-                        stated_and_held(how, kernel, chunks[span.chunk].get(row));
+                        stated_and_held(how, scratch, chunks[span.chunk].get(row));
                     *len = states;
                     *stated = stated.saturating_add(states);
                     *held += holds;
@@ -129,11 +131,12 @@ pub fn decompress<C: Payloads>(
                 return;
             }
             let chunk = &chunks[span.chunk];
-            how.codec.with_kernel(|kernel| {
+            with_scratch(|scratch| {
                 job.each_row(worker, &span, |worker, i, row| {
                     let len = flat::row_len(offsets, i) as usize;
                     worker.out.room = room.split_off_mut(..len).unwrap_or_default();
-                    decompress_row(how, kernel, worker, || chunk.get(row), span.first + i).map(drop)
+                    decompress_row(how, scratch, worker, || chunk.get(row), span.first + i)
+                        .map(drop)
                 });
             });
         },

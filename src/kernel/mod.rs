@@ -9,6 +9,7 @@
 //! A new codec is a module here, a variant of [`Codec`](crate::codec::Codec) and its
 //! arm in `Codec::with_kernel`.
 
+pub mod dictionary;
 pub mod gzip;
 pub mod passthrough;
 pub mod zstd;

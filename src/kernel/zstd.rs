@@ -1,6 +1,7 @@
-//! Codec `cpu-zstd`: zstd frames (RFC 8878) by libzstd.
+//! Codecs `cpu-zstd` and `cpu-zstd-dict`: zstd frames (RFC 8878) by libzstd.
 //!
-//! Written: one frame that states its content size, without checksum or dictionary id.
+//! Written: one frame that states its content size, without checksum,
+//! and with a dictionary's id where there is a trained one.
 //! Read: any sequence of frames, with or without content size and checksum, with
 //! skippable frames anywhere, and nothing else.
 
@@ -9,6 +10,7 @@ use std::mem::MaybeUninit;
 use zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
 use zstd_safe::{CCtx, DCtx, WriteBuf, get_error_name};
 
+use super::dictionary::Dictionary;
 use super::{Fault, Kernel, Scratch, resembles};
 
 /// A context larger than this is not kept: level 22 on a large value takes over 700 MB.
@@ -29,12 +31,27 @@ pub struct Contexts {
 
 pub struct Zstd<'a> {
     level: i32,
+    dictionary: Option<&'a Dictionary>,
     contexts: &'a mut Contexts,
 }
 
 impl<'a> Zstd<'a> {
-    pub fn new(level: i32, scratch: &'a mut Scratch) -> Self {
-        Self { level, contexts: &mut scratch.zstd }
+    pub fn new(level: i32, dictionary: Option<&'a Dictionary>, scratch: &'a mut Scratch) -> Self {
+        Self { level, dictionary, contexts: &mut scratch.zstd }
+    }
+
+    /// What a frame that libzstd refuses the dictionary for asked for.
+    fn dictionary_fault(&self, payload: &[u8]) -> Fault {
+        let wanted = zstd_safe::get_dict_id_from_frame(payload).map_or_else(
+            || "a dictionary".into(),
+            |id| format!("the dictionary with zstd id {id}"),
+        );
+        let given = match self.dictionary.map(Dictionary::zstd_id) {
+            None => "this codec has none".into(),
+            Some(None) => "this codec's is raw content without an id".into(),
+            Some(Some(id)) => format!("this codec's has id {id}"),
+        };
+        Fault::corrupt(format!("a frame was made with {wanted}; {given}"))
     }
 }
 
@@ -48,16 +65,23 @@ impl Kernel for Zstd<'_> {
             Some(context) => context,
             slot => slot.insert(CCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?),
         };
-        // The one-shot call takes the level and ignores sticky parameters.
-        let written =
-            context.compress(&mut Destination(dst), src, self.level).map_err(
-                |code| match error_code(code) {
-                    ZSTD_ErrorCode::ZSTD_error_memory_allocation => {
-                        Fault::OutOfMemory { bytes: src.len() as u64 }
-                    }
-                    _ => Fault::Library(get_error_name(code).to_string()),
-                },
-            );
+        let dst = &mut Destination(dst);
+        // The one-shot calls take the level and ignore sticky parameters.
+        let written = match self.dictionary {
+            None => context.compress(dst, src, self.level),
+            Some(dictionary) => {
+                let prepared = dictionary
+                    .for_compression(self.level)
+                    .ok_or(Fault::OutOfMemory { bytes: dictionary.bytes().len() as u64 })?;
+                context.compress_using_cdict(dst, src, prepared)
+            }
+        };
+        let written = written.map_err(|code| match error_code(code) {
+            ZSTD_ErrorCode::ZSTD_error_memory_allocation => {
+                Fault::OutOfMemory { bytes: src.len() as u64 }
+            }
+            _ => Fault::Library(get_error_name(code).to_string()),
+        });
         if self.level > 12 && context.sizeof() > KEPT_CONTEXT_BYTES {
             self.contexts.compress = None;
         }
@@ -77,12 +101,17 @@ impl Kernel for Zstd<'_> {
             Some(context) => context,
             slot => slot.insert(DCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?),
         };
-        context.decompress(&mut Destination(dst), payload).map_err(|code| match error_code(code) {
+        let dst = &mut Destination(dst);
+        let written = match self.dictionary {
+            None => context.decompress(dst, payload),
+            Some(dictionary) => {
+                context.decompress_using_ddict(dst, payload, dictionary.for_decompression())
+            }
+        };
+        written.map_err(|code| match error_code(code) {
             ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall => Fault::TooLong,
             ZSTD_ErrorCode::ZSTD_error_memory_allocation => Fault::OutOfMemory { bytes: 0 },
-            ZSTD_ErrorCode::ZSTD_error_dictionary_wrong => {
-                Fault::corrupt("a frame was made with a dictionary, which this codec has not")
-            }
+            ZSTD_ErrorCode::ZSTD_error_dictionary_wrong => self.dictionary_fault(payload),
             // The walk says better than libzstd where the payload is cut or foreign.
             _ => match decoded_bound(payload) {
                 Err(fault) => fault,
@@ -125,6 +154,10 @@ fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
     let mut rest = Reader(payload);
     let mut total = 0u64;
     while !rest.0.is_empty() {
+        let left = rest.0.len();
+        if left < 4 && left < payload.len() {
+            return Err(Fault::corrupt(format!("{left} bytes follow the last frame")));
+        }
         let magic = rest.le(4)? as u32;
         if magic & !0xF == SKIPPABLE_MAGIC {
             let len = rest.le(4)?;

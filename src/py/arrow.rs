@@ -1,20 +1,20 @@
 //! Arrow's PyCapsule interface: any producer's data in, chunks that any consumer reads out.
 
 use std::ffi::CStr;
-use std::sync::Mutex;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{Array, ArrayRef};
-use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
 use super::codec::CodecArgument;
-use super::errors::{raise, raise_row};
+use super::errors::raise;
+use super::interruptible;
 use crate::arrow::verbs::{self, Exported};
 use crate::arrow::{CArray, CSchema, CStream, from_arrow};
-use crate::column::{Decompress, Interrupted};
-use crate::error::{Error, Result, catch_panic};
+use crate::column::Decompress;
+use crate::error::Result;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ArrowChunk>()?;
@@ -104,33 +104,6 @@ fn moved_out<T>(
 ) -> PyResult<T> {
     let pointer = capsule.cast::<PyCapsule>()?.pointer_checked(Some(name))?;
     take(pointer.as_ptr().cast()).map_err(raise)
-}
-
-/// Runs `work` with the GIL released, and looks for signals meanwhile.
-fn interruptible<T: Send>(
-    py: Python<'_>,
-    work: impl FnOnce(Interrupted) -> Result<T> + Send,
-) -> PyResult<T> {
-    let signal: Mutex<Option<PyErr>> = Mutex::new(None);
-    let interrupted = || {
-        let error = Python::try_attach(|py| py.check_signals().err()).flatten();
-        let found = error.is_some();
-        if let Ok(mut signal) = signal.lock()
-            && found
-        {
-            *signal = error;
-        }
-        found
-    };
-    let done = py.detach(|| catch_panic(|| work(&interrupted)));
-    done.map_err(|error| match error {
-        Error::Interrupted => signal
-            .into_inner()
-            .ok()
-            .flatten()
-            .unwrap_or_else(|| PyKeyboardInterrupt::new_err("interrupted")),
-        other => raise_row(py, other),
-    })
 }
 
 fn chunks(arrays: Vec<ArrayRef>) -> Vec<ArrowChunk> {

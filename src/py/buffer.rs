@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
 use crate::column::advise_huge_pages;
+use crate::kernel::copy_to;
 
 /// An argument: any object with a C-contiguous buffer, of any item type.
 pub enum Bytes<'py> {
@@ -97,12 +98,11 @@ fn untyped(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
 /// that the allocator had before.
 const FRESH_BYTES: usize = 16 << 20;
 
-/// A `bytes` object of `len` bytes that `fill` initialises with the GIL released.
-pub fn new_bytes<'py, E: Send>(
+/// A `bytes` object of `len` bytes that `fill` initialises; it should release the GIL.
+pub fn new_bytes<'py>(
     py: Python<'py>,
     len: usize,
-    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<(), E> + Send,
-    raise: impl FnOnce(E) -> PyErr,
+    fill: impl FnOnce(Python<'py>, &mut [MaybeUninit<u8>]) -> PyResult<()>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let size = ffi::Py_ssize_t::try_from(len)
         .map_err(|_| PyMemoryError::new_err(format!("could not allocate {len} bytes")))?;
@@ -116,7 +116,15 @@ pub fn new_bytes<'py, E: Send>(
         if len >= FRESH_BYTES {
             advise_huge_pages(room);
         }
-        py.detach(|| fill(room)).map_err(raise)?;
+        fill(py, room)?;
         Ok(bytes)
     }
+}
+
+/// A `bytes` object with a copy of `data`.
+pub fn to_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    new_bytes(py, data.len(), |py, room| {
+        py.detach(|| copy_to(data, room));
+        Ok(())
+    })
 }

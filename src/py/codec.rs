@@ -2,16 +2,17 @@
 
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyTuple, PyType};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple, PyType};
 
-use super::buffer::{Bytes, new_bytes};
+use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::errors::raise;
 use crate::codec::{Codec, GzipLevel, ZstdLevel};
-use crate::kernel::copy_to;
+use crate::kernel::dictionary::{self, Dictionary};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -19,6 +20,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CpuZstd>()?;
     module.add_class::<CpuGzip>()?;
     module.add_class::<Passthrough>()?;
+    module.add_class::<CpuZstdDict>()?;
+    module.add_function(wrap_pyfunction!(train_dictionary, module)?)?;
     module.add_function(wrap_pyfunction!(_codec_options, module)?)
 }
 
@@ -27,6 +30,15 @@ const KEPT_PAYLOAD_BYTES: usize = 4 << 20;
 
 thread_local! {
     static PAYLOAD: Cell<Vec<u8>> = Cell::default();
+}
+
+/// A copy of what a call made in the thread's memory, which is kept for the next.
+fn taken(py: Python<'_>, made: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
+    let bytes = to_bytes(py, &made)?;
+    if made.capacity() <= KEPT_PAYLOAD_BYTES {
+        PAYLOAD.set(made);
+    }
+    Ok(bytes)
 }
 
 /// A codec and its settings. The base of the codec classes.
@@ -56,6 +68,7 @@ impl PyCodec {
             Codec::Passthrough => Py::new(py, base.add_subclass(Passthrough))?.into_any(),
             Codec::CpuZstd { .. } => Py::new(py, base.add_subclass(CpuZstd))?.into_any(),
             Codec::CpuGzip { .. } => Py::new(py, base.add_subclass(CpuGzip))?.into_any(),
+            Codec::CpuZstdDict { .. } => Py::new(py, base.add_subclass(CpuZstdDict))?.into_any(),
         })
     }
 
@@ -68,7 +81,7 @@ impl PyCodec {
     /// The codec's id in the S4 wire format.
     #[getter]
     fn id(&self) -> u32 {
-        self.0.id()
+        self.0.id().get()
     }
 
     /// Compress one value.
@@ -107,15 +120,36 @@ impl PyCodec {
         };
         let mut payload = PAYLOAD.take();
         let manifest = py.detach(|| self.0.compress(data, &mut payload)).map_err(raise)?;
-        let copy = |room: &mut [_]| {
-            copy_to(&payload, room);
-            Ok(())
+        Ok((taken(py, payload)?, manifest.original_size, manifest.crc32c))
+    }
+
+    /// Compress one value to a frame, which says by itself how to decode it.
+    ///
+    /// Parameters
+    /// ----------
+    /// data
+    ///     As for :meth:`compress`.
+    ///
+    /// Returns
+    /// -------
+    /// bytes
+    ///     One S4F2 frame, for :func:`s4_codec.decode`: 28 bytes of header, and the payload.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError, BufferError, S4ManifestSizeExceedsLimitError
+    ///     As for :meth:`compress`.
+    fn encode<'py>(&self, py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
+        let copy;
+        let data = if data.may_change() && !self.0.tolerates_changing_input() {
+            copy = data.to_vec()?;
+            &copy
+        } else {
+            data.as_slice()
         };
-        let out = new_bytes(py, payload.len(), copy, raise)?;
-        if payload.capacity() <= KEPT_PAYLOAD_BYTES {
-            PAYLOAD.set(payload);
-        }
-        Ok((out, manifest.original_size, manifest.crc32c))
+        let mut frame = PAYLOAD.take();
+        py.detach(|| self.0.encode(data, &mut frame)).map_err(raise)?;
+        taken(py, frame)
     }
 
     /// Decompress one payload and verify it.
@@ -165,7 +199,9 @@ impl PyCodec {
         let manifest = Manifest { original_size, crc32c };
         let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
         let len = self.0.admit(payload, &manifest, limit).map_err(raise)?;
-        new_bytes(py, len, |room| self.0.decode(payload, &manifest, room).map(drop), raise)
+        new_bytes(py, len, |py, room| {
+            py.detach(|| self.0.decode(payload, &manifest, room).map(drop)).map_err(raise)
+        })
     }
 
     fn __richcmp__<'py>(
@@ -190,15 +226,28 @@ impl PyCodec {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let class = slf.get_type().name()?;
-        let level = slf.get().0.level().map_or(String::new(), |level| format!("level={level}"));
-        Ok(format!("{class}({level})"))
+        let codec = &slf.get().0;
+        let dictionary = codec
+            .dictionary()
+            .map(|dict| format!("<{} bytes, id {}>", dict.bytes().len(), dict.id()));
+        let level = codec.level().map(|level| format!("level={level}"));
+        let settings: Vec<_> = dictionary.into_iter().chain(level).collect();
+        Ok(format!("{class}({})", settings.join(", ")))
     }
 
     /// The class and the arguments that make an equal codec.
     fn __reduce__<'py>(
         slf: &Bound<'py, Self>,
     ) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
-        Ok((slf.get_type(), PyTuple::new(slf.py(), slf.get().0.level())?))
+        let (py, codec) = (slf.py(), &slf.get().0);
+        let arguments = PyList::empty(py);
+        if let Some(dictionary) = codec.dictionary() {
+            arguments.append(PyBytes::new(py, dictionary.bytes()))?;
+        }
+        if let Some(level) = codec.level() {
+            arguments.append(level)?;
+        }
+        Ok((slf.get_type(), arguments.to_tuple()))
     }
 
     fn __copy__(slf: Py<Self>) -> Py<Self> {
@@ -236,6 +285,9 @@ pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_
     let options = PyDict::new(py);
     options.set_item("name", codec.0.name())?;
     options.set_item("level", codec.0.level())?;
+    if let Some(dictionary) = codec.0.dictionary() {
+        options.set_item("dictionary", PyBytes::new(py, dictionary.bytes()))?;
+    }
     Ok(options)
 }
 
@@ -309,4 +361,109 @@ impl Passthrough {
     fn new() -> PyClassInitializer<Self> {
         PyClassInitializer::from(PyCodec(Codec::Passthrough)).add_subclass(Self)
     }
+}
+
+/// zstd with a dictionary, trained or of raw content. Writes one frame that states its
+/// content size and, with a trained dictionary, the dictionary's id.
+///
+/// Parameters
+/// ----------
+/// dict_bytes
+///     The dictionary, such as :func:`train_dictionary` makes. It is prepared once in a
+///     process, however many codecs have it.
+/// level
+///     1 (fastest) to 22 (smallest).
+///
+/// Raises
+/// ------
+/// S4BackendError
+///     The dictionary is empty or damaged.
+/// ValueError
+///     The level is out of range.
+#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
+struct CpuZstdDict;
+
+#[pymethods]
+impl CpuZstdDict {
+    #[new]
+    #[pyo3(signature = (dict_bytes, level = 3))]
+    fn new(
+        py: Python<'_>,
+        dict_bytes: Bytes<'_>,
+        level: i64,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let level = ZstdLevel::try_new(level).map_err(raise)?;
+        let bytes = dict_bytes.as_slice();
+        let dictionary = py.detach(|| Dictionary::try_new(bytes)).map_err(raise)?;
+        let codec = Codec::CpuZstdDict { dictionary, level };
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+    }
+
+    /// The compression level.
+    #[getter]
+    fn level(slf: PyRef<'_, Self>) -> Option<i32> {
+        slf.as_super().0.level()
+    }
+
+    /// The dictionary's bytes.
+    #[getter]
+    fn dict_bytes<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = slf.as_super().0.dictionary().map_or(&[][..], |dict| dict.bytes());
+        to_bytes(slf.py(), bytes)
+    }
+
+    /// The dictionary's id in S4: the first 16 hex digits of its SHA-256.
+    #[getter]
+    fn dict_id(slf: PyRef<'_, Self>) -> Option<String> {
+        slf.as_super().0.dictionary().map(|dict| dict.id())
+    }
+}
+
+/// An argument: a dictionary's bytes, or the codec that has it.
+pub struct DictionaryArgument(pub Arc<Dictionary>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
+    type Error = PyErr;
+
+    fn extract(dictionary: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(codec) = dictionary.cast::<PyCodec>()
+            && let Some(found) = codec.get().0.dictionary()
+        {
+            return Ok(Self(Arc::clone(found)));
+        }
+        let bytes: Bytes = dictionary.extract()?;
+        Dictionary::try_new(bytes.as_slice()).map(Self).map_err(raise)
+    }
+}
+
+/// Train a dictionary on samples of what it is to compress.
+///
+/// Parameters
+/// ----------
+/// samples
+///     A list of buffers: some thousands, about a hundred times ``size`` together.
+/// size
+///     The dictionary's length in bytes, at most.
+///
+/// Returns
+/// -------
+/// bytes
+///     A stock zstd dictionary, for :class:`CpuZstdDict` or any other user of zstd.
+///
+/// Raises
+/// ------
+/// S4BackendError
+///     There are too few samples, or they are too short.
+#[pyfunction]
+#[pyo3(signature = (samples, size = 112_640))]
+fn train_dictionary<'py>(
+    py: Python<'py>,
+    samples: Vec<Bound<'py, PyAny>>,
+    size: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let samples =
+        samples.iter().map(|sample| sample.extract()).collect::<PyResult<Vec<Bytes>>>()?;
+    let samples: Vec<&[u8]> = samples.iter().map(Bytes::as_slice).collect();
+    let trained = py.detach(|| dictionary::train(samples.iter().copied(), size));
+    to_bytes(py, &trained.map_err(raise)?)
 }

@@ -5,11 +5,16 @@ mod arrow;
 mod buffer;
 mod codec;
 mod errors;
+mod wire;
 
+use std::sync::Mutex;
+
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
-use crate::column::pool;
-use errors::raise;
+use crate::column::{Interrupted, pool};
+use crate::error::{Error, Result, catch_panic};
+use errors::{raise, raise_row};
 
 /// Compression codecs for values and columns, in the bytes of the S4 gateway.
 #[pymodule(name = "s4_codec")]
@@ -18,6 +23,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::register(module)?;
     codec::register(module)?;
     arrow::register(module)?;
+    wire::register(module)?;
     module.add_function(wrap_pyfunction!(crc32c, module)?)?;
     module.add_function(wrap_pyfunction!(gpu_available, module)?)?;
     module.add_function(wrap_pyfunction!(gpu_status, module)?)?;
@@ -47,8 +53,10 @@ fn gpu_available() -> bool {
 /// Which GPU and library the GPU codecs would use, or why there is none.
 #[pyfunction]
 fn gpu_status() -> &'static str {
-    "not available: this version of s4-codec has no GPU codecs"
+    GPU_STATUS
 }
+
+const GPU_STATUS: &str = "not available: this version of s4-codec has no GPU codecs";
 
 /// Threads that column functions run on.
 ///
@@ -73,4 +81,31 @@ fn num_threads() -> PyResult<usize> {
 #[pyfunction]
 fn set_num_threads(py: Python<'_>, n: i64) -> PyResult<()> {
     py.detach(|| pool::set_num_threads(n)).map_err(raise)
+}
+
+/// Runs `work` with the GIL released, and looks for signals meanwhile.
+fn interruptible<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(Interrupted) -> Result<T> + Send,
+) -> PyResult<T> {
+    let signal: Mutex<Option<PyErr>> = Mutex::new(None);
+    let interrupted = || {
+        let error = Python::try_attach(|py| py.check_signals().err()).flatten();
+        let found = error.is_some();
+        if let Ok(mut signal) = signal.lock()
+            && found
+        {
+            *signal = error;
+        }
+        found
+    };
+    let done = py.detach(|| catch_panic(|| work(&interrupted)));
+    done.map_err(|error| match error {
+        Error::Interrupted => signal
+            .into_inner()
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| PyKeyboardInterrupt::new_err("interrupted")),
+        other => raise_row(py, other),
+    })
 }

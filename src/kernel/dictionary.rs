@@ -1,0 +1,151 @@
+//! zstd dictionaries, prepared once per process for each direction and level.
+//!
+//! A dictionary is stock: trained (RFC 8878, section 5: magic, id, entropy tables, content)
+//! or any other bytes as raw content.
+
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use sha2::{Digest, Sha256};
+use zstd_safe::{CDict, DDict};
+
+use crate::error::{Error, Result};
+use crate::process::PerProcess;
+
+/// Prepared dictionaries that are kept though nobody holds them, the least used ones not.
+const KEPT: usize = 16;
+
+/// zstd's highest level.
+const MAX_LEVEL: usize = 22;
+
+static PREPARED: PerProcess<Mutex<Vec<Arc<Dictionary>>>> = PerProcess::new();
+
+/// A dictionary and what libzstd makes of it; equal by its bytes.
+pub struct Dictionary {
+    bytes: Vec<u8>,
+    digest: [u8; 32],
+    decompress: DDict<'static>,
+    /// By level, from 1 on.
+    compress: [OnceLock<CDict<'static>>; MAX_LEVEL],
+}
+
+impl Dictionary {
+    /// The process's one copy of the dictionary with these bytes.
+    pub fn try_new(bytes: &[u8]) -> Result<Arc<Self>> {
+        if bytes.is_empty() {
+            return Err(Error::Backend("the dictionary is empty".into()));
+        }
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        let prepared = PREPARED.get();
+        let find = |kept: &mut Vec<Arc<Self>>| {
+            let found = kept.remove(kept.iter().position(|each| each.digest == digest)?);
+            kept.push(Arc::clone(&found));
+            Some(found)
+        };
+        if let Some(found) = find(&mut lock(prepared)) {
+            return Ok(found);
+        }
+        // Prepared outside of the lock: it takes a while.
+        let decompress = DDict::try_create(bytes).ok_or_else(|| {
+            Error::Backend(
+                "the dictionary is damaged: it begins as a trained one, and is none".into(),
+            )
+        })?;
+        let compress = [const { OnceLock::new() }; MAX_LEVEL];
+        let fresh = Arc::new(Self { bytes: bytes.to_vec(), digest, decompress, compress });
+        let mut kept = lock(prepared);
+        let dictionary = find(&mut kept).unwrap_or_else(|| {
+            kept.push(Arc::clone(&fresh));
+            fresh
+        });
+        if kept.len() > KEPT {
+            kept.remove(0);
+        }
+        Ok(dictionary)
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The name of the dictionary's object in S4: the first 16 hex digits of its SHA-256.
+    pub fn id(&self) -> String {
+        id(&self.digest)
+    }
+
+    /// The id that zstd frames refer to it by, if it is a trained one.
+    pub(super) fn zstd_id(&self) -> Option<u32> {
+        self.decompress.get_dict_id().map(std::num::NonZero::get)
+    }
+
+    pub(super) fn for_decompression(&self) -> &DDict<'static> {
+        &self.decompress
+    }
+
+    /// `None` where memory ran out.
+    pub(super) fn for_compression(&self, level: i32) -> Option<&CDict<'static>> {
+        let slot = self.compress.get(usize::try_from(level).ok()?.checked_sub(1)?)?;
+        if slot.get().is_none() {
+            let fresh = CDict::try_create(&self.bytes, level)?;
+            // Another thread may have been faster; both made the same.
+            let _ = slot.set(fresh);
+        }
+        slot.get()
+    }
+}
+
+/// The S4 id of a dictionary with these bytes.
+pub fn dictionary_id(bytes: &[u8]) -> String {
+    id(&Sha256::digest(bytes))
+}
+
+fn id(digest: &[u8]) -> String {
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PartialEq for Dictionary {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Dictionary {}
+
+impl Hash for Dictionary {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl std::fmt::Debug for Dictionary {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "Dictionary({})", self.id())
+    }
+}
+
+/// Trains a dictionary of at most `size` bytes on `samples`, with libzstd's own settings.
+pub fn train<'a>(samples: impl Iterator<Item = &'a [u8]>, size: usize) -> Result<Vec<u8>> {
+    let (mut all, mut lens) = (Vec::new(), Vec::new());
+    for sample in samples {
+        all.try_reserve(sample.len())
+            .map_err(|_| Error::OutOfMemory { bytes: (all.len() + sample.len()) as u64 })?;
+        all.extend_from_slice(sample);
+        lens.push(sample.len());
+    }
+    let mut dictionary: Vec<u8> = Vec::new();
+    dictionary.try_reserve_exact(size).map_err(|_| Error::OutOfMemory { bytes: size as u64 })?;
+    match zstd_safe::train_from_buffer(&mut dictionary, &all, &lens) {
+        Ok(_) => Ok(dictionary),
+        Err(code) => Err(Error::Backend(format!(
+            "no dictionary of {size} bytes can be trained on {} samples of {} bytes in all ({}); \
+             give more samples, or a smaller size",
+            lens.len(),
+            all.len(),
+            zstd_safe::get_error_name(code)
+        ))),
+    }
+}

@@ -1,0 +1,320 @@
+//! S4 objects: a stored body and the metadata that says how to read it.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::codec::{Codec, NAMES};
+use crate::column::{Gathered, Interrupted, Rows, encode_gathered, pool};
+use crate::error::{Error, Result};
+use crate::kernel::dictionary::Dictionary;
+use crate::kernel::{copy_to, with_scratch};
+use crate::manifest::{Manifest, combine_crc32c};
+use crate::wire::body::{Body, refuse_encrypted};
+use crate::wire::frame::Frames;
+use crate::wire::index::Index;
+
+/// Bodies of less are decoded where the caller is.
+const WORTH_SHARING: u64 = 256 << 10;
+
+/// Bytes of the original per frame: by the length of the whole, if it is known.
+pub fn pick_chunk_size(content_length: u64) -> u64 {
+    match content_length {
+        0..=0x10_0000 => 1 << 20,
+        0x10_0001..=0x640_0000 => 4 << 20,
+        _ => 16 << 20,
+    }
+}
+
+/// An original, cut into frames.
+struct Pieces<'a> {
+    original: &'a [u8],
+    size: usize,
+}
+
+impl Rows for Pieces<'_> {
+    fn count(&self) -> usize {
+        self.original.len().div_ceil(self.size)
+    }
+
+    fn get(&self, row: usize) -> Option<&[u8]> {
+        let start = row * self.size;
+        self.original.get(start..self.original.len().min(start + self.size))
+    }
+}
+
+/// The frames of an object's body, coded in parallel.
+pub fn encode(codec: &Codec, original: &[u8], interrupted: Interrupted) -> Result<Gathered> {
+    let size = pick_chunk_size(original.len() as u64);
+    let size = usize::try_from(size).map_err(|_| Error::OutOfMemory { bytes: size })?;
+    encode_gathered(codec, &Pieces { original, size }, interrupted)
+}
+
+/// The number of a body's frames, and the crc32c of what they state to hold.
+pub fn summary(body: &[u8]) -> Result<(usize, u32)> {
+    let (mut frames, mut crc) = (0, 0);
+    for step in Frames::new(body) {
+        let manifest = step?.1.header.manifest;
+        crc = combine_crc32c(crc, manifest.crc32c, manifest.original_size);
+        frames += 1;
+    }
+    Ok((frames, crc))
+}
+
+/// Decodes all frames of `body` to `room`, as long as it says, in parallel.
+pub fn decode_body(
+    body: &Body,
+    room: &mut [MaybeUninit<u8>],
+    interrupted: Interrupted,
+) -> Result<()> {
+    if body.len() < WORTH_SHARING {
+        return with_scratch(|scratch| {
+            body.places(room).try_for_each(|place| place.decode(scratch))
+        });
+    }
+    let first_bad = AtomicUsize::new(usize::MAX);
+    let failures = pool::work_off(
+        body.places(room),
+        || None,
+        |failed, place| {
+            let number = place.number();
+            if number > first_bad.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = with_scratch(|scratch| place.decode(scratch)) {
+                first_bad.fetch_min(number, Ordering::Relaxed);
+                *failed = Some((number, error));
+            }
+        },
+        interrupted,
+    )?;
+    match failures.into_iter().flatten().min_by_key(|(number, _)| *number) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// The metadata of an object that readers go by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    codec: Option<String>,
+    original_size: Option<u64>,
+    compressed_size: Option<u64>,
+    crc32c: Option<u32>,
+    dictionary_id: Option<String>,
+    framed: bool,
+    encrypted: bool,
+    /// Whether any key is one of S4's.
+    is_s4: bool,
+}
+
+impl Metadata {
+    /// Reads `s4-*` keys, in any case, with the prefix of HTTP headers or without.
+    pub fn parse<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self> {
+        let mut metadata = Self::default();
+        for (key, value) in pairs {
+            let key = key.to_ascii_lowercase();
+            let key = key.strip_prefix("x-amz-meta-").unwrap_or(&key);
+            if !key.starts_with("s4-") {
+                continue;
+            }
+            metadata.is_s4 = true;
+            match key {
+                "s4-codec" => metadata.codec = Some(value.to_owned()),
+                "s4-original-size" => metadata.original_size = Some(number(key, value)?),
+                "s4-compressed-size" => metadata.compressed_size = Some(number(key, value)?),
+                "s4-crc32c" => metadata.crc32c = Some(number(key, value)?),
+                "s4-dict-id" => metadata.dictionary_id = Some(value.to_owned()),
+                "s4-framed" | "s4-multipart" => metadata.framed |= value == "true",
+                "s4-encrypted" => metadata.encrypted = true,
+                _ => {}
+            }
+        }
+        Ok(metadata)
+    }
+
+    /// All four values of one unframed payload.
+    fn manifest(&self) -> Option<(&str, Manifest, u64)> {
+        let manifest = Manifest { original_size: self.original_size?, crc32c: self.crc32c? };
+        Some((self.codec.as_deref()?, manifest, self.compressed_size?))
+    }
+
+    fn check_dictionary(&self, dictionary: Option<&Arc<Dictionary>>) -> Result<()> {
+        match (&self.dictionary_id, dictionary) {
+            (Some(wanted), None) => Err(Error::UnregisteredCodec(format!(
+                "the object needs the dictionary {wanted} (.s4dict/{wanted}); pass dictionary="
+            ))),
+            (Some(wanted), Some(given)) if given.id() != *wanted => {
+                Err(Error::BadManifest(format!(
+                    "the object needs the dictionary {wanted}, the one given is {}",
+                    given.id()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
+    value.parse().map_err(|_| unusable(format!("{key} is no number that fits: {value:?}")))
+}
+
+fn unusable(what: String) -> Error {
+    Error::Frame(format!("unusable metadata: {what}"))
+}
+
+/// How an object is read.
+pub struct Reading<'a> {
+    pub dictionary: Option<&'a Arc<Dictionary>>,
+    /// Of the original, half-open; all of it if `None`.
+    pub range: Option<Range<u64>>,
+    /// The longest original to decode.
+    pub limit: u64,
+}
+
+/// An object that can be decoded.
+pub struct Object<'a> {
+    content: Content<'a>,
+    /// What to return of the original.
+    range: Range<u64>,
+    /// The checksum of the original, where all of it is decoded.
+    crc32c: Option<u32>,
+}
+
+enum Content<'a> {
+    Frames(Body<'a>),
+    Payload(Codec, Manifest, &'a [u8]),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Object<'a> {
+    /// Checks all that can be checked before decoding.
+    pub fn plan(
+        body: &'a [u8],
+        metadata: &Metadata,
+        sidecar: Option<Index>,
+        reading: &Reading,
+    ) -> Result<Self> {
+        if metadata.encrypted || sidecar.is_some_and(|index| index.sse.is_some()) {
+            return Err(Error::Frame(
+                "the object is encrypted; read it through the S4 gateway".into(),
+            ));
+        }
+        refuse_encrypted(body)?;
+        if let Some(expected) = metadata.compressed_size.filter(|&n| n != body.len() as u64) {
+            return Err(Error::StoredSizeMismatch { expected, actual: body.len() as u64 });
+        }
+        let (mut content, len) = content(body, metadata, reading)?;
+        if let Some(expected) = metadata.original_size.filter(|&expected| expected != len) {
+            return Err(Error::SizeMismatch { expected, actual: len });
+        }
+        let range = reading.range.clone().unwrap_or(0..len);
+        if range.start > range.end || range.end > len {
+            let Range { start, end } = range;
+            return Err(Error::Argument(format!(
+                "byte_range ({start}, {end}) is outside of the object, which has {len} bytes"
+            )));
+        }
+        let is_whole = range == (0..len);
+        if let Content::Frames(frames) = &mut content
+            && !is_whole
+        {
+            frames.narrow(&range);
+        }
+        Ok(Self { content, range, crc32c: metadata.crc32c.filter(|_| is_whole) })
+    }
+
+    /// Bytes that decoding returns.
+    pub fn len(&self) -> Result<usize> {
+        let len = self.range.end - self.range.start;
+        usize::try_from(len).map_err(|_| Error::OutOfMemory { bytes: len })
+    }
+
+    /// Decodes to `room`, as long as `len` says, and initialises it.
+    pub fn decode(&self, room: &mut [MaybeUninit<u8>], interrupted: Interrupted) -> Result<()> {
+        match &self.content {
+            Content::Bytes(bytes) => {
+                let Range { start, end } = self.range;
+                copy_to(&bytes[start as usize..end as usize], room);
+                Ok(())
+            }
+            Content::Payload(codec, manifest, payload) => {
+                self.decode_part(room, 0, manifest.original_size, |room| {
+                    codec.decode(payload, manifest, room).map(drop)
+                })
+            }
+            Content::Frames(frames) => {
+                self.decode_part(room, frames.start(), frames.len(), |room| {
+                    decode_body(frames, room, interrupted)
+                })?;
+                match (self.crc32c, frames.crc32c()) {
+                    (Some(expected), actual) if actual != expected => {
+                        Err(Error::CrcMismatch { expected, actual })
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Decodes `len` bytes from `start` on, of which the range may be a part.
+    fn decode_part(
+        &self,
+        room: &mut [MaybeUninit<u8>],
+        start: u64,
+        len: u64,
+        decode: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<()>,
+    ) -> Result<()> {
+        if room.len() as u64 == len {
+            return decode(room);
+        }
+        let failed = || Error::OutOfMemory { bytes: len };
+        let len = usize::try_from(len).map_err(|_| failed())?;
+        let mut whole: Vec<u8> = Vec::new();
+        whole.try_reserve_exact(len).map_err(|_| failed())?;
+        decode(&mut whole.spare_capacity_mut()[..len])?;
+        // SAFETY: decoding initialises all of its room.
+        unsafe { whole.set_len(len) };
+        let skip = (self.range.start - start) as usize;
+        copy_to(&whole[skip..][..room.len()], room);
+        Ok(())
+    }
+}
+
+/// What the body holds, and the length of the original.
+fn content<'a>(
+    body: &'a [u8],
+    metadata: &Metadata,
+    reading: &Reading,
+) -> Result<(Content<'a>, u64)> {
+    let limit = reading.limit;
+    if metadata.framed {
+        metadata.check_dictionary(reading.dictionary)?;
+        let frames = Body::plan(body, reading.dictionary, limit)?;
+        let len = frames.len();
+        return Ok((Content::Frames(frames), len));
+    }
+    if let Some((name, manifest, _)) = metadata.manifest() {
+        metadata.check_dictionary(reading.dictionary)?;
+        let id =
+            NAMES.iter().position(|known| *known == name).and_then(|id| u32::try_from(id).ok());
+        let codec = match id {
+            Some(id) => Codec::for_decoding(id.try_into()?, reading.dictionary)?,
+            None => Codec::from_name(name, None)?,
+        };
+        codec.admit(body, &manifest, limit)?;
+        return Ok((Content::Payload(codec, manifest, body), manifest.original_size));
+    }
+    if metadata.is_s4 {
+        return Err(unusable(
+            "the object is not framed, and not all of s4-codec, s4-original-size, \
+             s4-compressed-size and s4-crc32c are there"
+                .into(),
+        ));
+    }
+    if body.len() as u64 > limit {
+        return Err(Error::SizeExceedsLimit { size: body.len() as u64, limit });
+    }
+    Ok((Content::Bytes(body), body.len() as u64))
+}

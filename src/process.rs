@@ -1,0 +1,61 @@
+//! State that lives once per process, forks included.
+//!
+//! A forked child has none of its parent's threads, and any lock may have been held by
+//! one of them. So such state hangs off one atomic pointer that no longer counts after a
+//! fork: the child leaks its parent's state untouched and makes its own.
+
+use std::ptr::null_mut;
+#[cfg(unix)]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+/// Forks between the first process that used this and the present one.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(unix)]
+extern "C" fn count_in_child() {
+    GENERATION.fetch_add(1, Ordering::Release);
+}
+
+/// A static value that every process makes for itself at first use.
+pub struct PerProcess<T>(AtomicPtr<(u64, T)>);
+
+impl<T: Default> PerProcess<T> {
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new(null_mut()))
+    }
+
+    /// This process's value.
+    pub fn get(&'static self) -> &'static T {
+        let seen = self.0.load(Ordering::Acquire);
+        // SAFETY: what the pointer holds was leaked and so lives for ever; it is shared only.
+        match unsafe { seen.as_ref() } {
+            Some((generation, value)) if *generation == GENERATION.load(Ordering::Acquire) => value,
+            _ => self.make(seen),
+        }
+    }
+
+    #[cold]
+    fn make(&'static self, seen: *mut (u64, T)) -> &'static T {
+        #[cfg(unix)]
+        {
+            static AT_FORK: AtomicBool = AtomicBool::new(false);
+            if !AT_FORK.swap(true, Ordering::Relaxed) {
+                // SAFETY: the handler changes one atomic, which is all a child may do.
+                unsafe { libc::pthread_atfork(None, None, Some(count_in_child)) };
+            }
+        }
+        let generation = GENERATION.load(Ordering::Acquire);
+        let fresh = Box::into_raw(Box::new((generation, T::default())));
+        match self.0.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: leaked just above, shared only from here on.
+            Ok(_) => unsafe { &(*fresh).1 },
+            // SAFETY: nobody else has seen `fresh`; `theirs` was leaked like it, by a thread
+            // of this process, since no other runs here.
+            Err(theirs) => unsafe {
+                drop(Box::from_raw(fresh));
+                &(*theirs).1
+            },
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The S4 wire format: frames, sidecars and whole objects.
+
+use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyMapping};
+
+use super::buffer::{Bytes, new_bytes, to_bytes};
+use super::codec::DictionaryArgument;
+use super::errors::raise;
+use super::interruptible;
+use crate::codec::{Codec, ZstdLevel};
+use crate::kernel::dictionary::dictionary_id;
+use crate::manifest::{MAX_ORIGINAL_SIZE, crc32c};
+use crate::object::{self, Metadata, Object, Reading};
+use crate::wire::body::Body;
+use crate::wire::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, Frames, Header, PADDING_MAGIC};
+use crate::wire::index::{self, Index, SIDECAR_SUFFIX, Source};
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("FRAME_MAGIC", PyBytes::new(py, &FRAME_MAGIC))?;
+    module.add("PADDING_MAGIC", PyBytes::new(py, &PADDING_MAGIC))?;
+    module.add("FRAME_HEADER_BYTES", FRAME_HEADER_BYTES)?;
+    module.add("SIDECAR_SUFFIX", SIDECAR_SUFFIX)?;
+    module.add_function(wrap_pyfunction!(read_frame, module)?)?;
+    module.add_function(wrap_pyfunction!(frame_iter, module)?)?;
+    module.add_function(wrap_pyfunction!(decode, module)?)?;
+    module.add_function(wrap_pyfunction!(decode_index, module)?)?;
+    module.add_function(wrap_pyfunction!(bind_index, module)?)?;
+    module.add_function(wrap_pyfunction!(build_index, module)?)?;
+    module.add_function(wrap_pyfunction!(lookup_range, module)?)?;
+    module.add_function(wrap_pyfunction!(pick_chunk_size, module)?)?;
+    module.add_function(wrap_pyfunction!(dict_id, module)?)?;
+    module.add_function(wrap_pyfunction!(encode_s4_object, module)?)?;
+    module.add_function(wrap_pyfunction!(decode_s4_object, module)?)
+}
+
+fn header_dict<'py>(py: Python<'py>, header: &Header) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("codec", header.codec.name())?;
+    dict.set_item("original_size", header.manifest.original_size)?;
+    dict.set_item("compressed_size", header.compressed_size)?;
+    dict.set_item("crc32c", header.manifest.crc32c)?;
+    Ok(dict)
+}
+
+type PyFrame<'py> = (Bound<'py, PyDict>, Bound<'py, PyBytes>);
+
+/// Parse the frame at the front of a body. Nothing is decoded.
+///
+/// Returns
+/// -------
+/// tuple of (header, payload, rest)
+///     ``header`` has the keys ``codec`` (its name), ``original_size``, ``compressed_size``
+///     and ``crc32c``; ``rest`` is what follows the frame.
+///
+/// Raises
+/// ------
+/// S4FrameError
+///     No whole frame of a known codec is there.
+#[pyfunction]
+fn read_frame<'py>(
+    py: Python<'py>,
+    data: Bytes<'_>,
+) -> PyResult<(Bound<'py, PyDict>, Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let (frame, rest) = Frame::parse(data.as_slice()).map_err(raise)?;
+    let header = header_dict(py, &frame.header)?;
+    Ok((header, to_bytes(py, frame.payload)?, to_bytes(py, rest)?))
+}
+
+/// Parse all frames of a body, passing over paddings. Nothing is decoded.
+///
+/// Returns
+/// -------
+/// list of tuple of (header, payload)
+///     As :func:`read_frame` has them.
+///
+/// Raises
+/// ------
+/// S4FrameError
+///     The body is not frames and paddings from its first byte to its last.
+#[pyfunction]
+fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py>>> {
+    // All are parsed before any is copied.
+    let frames = Frames::new(data.as_slice()).collect::<Result<Vec<_>, _>>().map_err(raise)?;
+    let frame = |(_, frame): (usize, Frame<'_>)| {
+        Ok((header_dict(py, &frame.header)?, to_bytes(py, frame.payload)?))
+    };
+    frames.into_iter().map(frame).collect()
+}
+
+/// Decode a body: frames of any codecs, in parallel, and verify each.
+///
+/// Parameters
+/// ----------
+/// data
+///     Frames and paddings. Zero bytes are the empty object.
+/// dictionary
+///     For frames of cpu-zstd-dict: its bytes, or a :class:`CpuZstdDict`.
+/// max_size
+///     The most bytes to decode to; default 5 GiB.
+/// device
+///     The GPU for frames of the nvcomp codecs, which decode on the CPU without.
+///
+/// Returns
+/// -------
+/// bytes
+///
+/// Raises
+/// ------
+/// S4FrameError
+///     The body is not frames, or paddings only, or encrypted.
+/// S4UnregisteredCodecError
+///     A frame's codec cannot be decoded here, or needs a dictionary.
+/// S4ManifestSizeExceedsLimitError, S4IoError, S4SizeMismatchError, S4CrcMismatchError
+///     A frame is bad, as :meth:`Codec.decompress` has it.
+#[pyfunction]
+#[pyo3(signature = (data, dictionary = None, max_size = None, device = None))]
+fn decode<'py>(
+    py: Python<'py>,
+    data: Bytes<'_>,
+    dictionary: Option<DictionaryArgument>,
+    max_size: Option<u64>,
+    device: Option<i64>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    refuse_device(device)?;
+    let data = data.as_slice();
+    let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
+    let dictionary = dictionary.map(|dictionary| dictionary.0);
+    let body = py.detach(|| Body::plan(data, dictionary.as_ref(), limit)).map_err(raise)?;
+    new_bytes(py, usize::try_from(body.len())?, |py, room| {
+        interruptible(py, |interrupted| object::decode_body(&body, room, interrupted))
+    })
+}
+
+fn refuse_device(device: Option<i64>) -> PyResult<()> {
+    match device {
+        None => Ok(()),
+        Some(_) => Err(raise(crate::error::Error::Backend(super::GPU_STATUS.into()))),
+    }
+}
+
+/// Parse a sidecar, of version 1, 2 or 3.
+///
+/// Returns
+/// -------
+/// dict
+///     ``total_padded_size`` (of the stored body), ``total_original_size``, ``source_etag``
+///     and ``source_compressed_size`` (None where not bound), ``entries`` (dicts of
+///     ``original_offset``, ``original_size``, ``compressed_offset``, ``compressed_size``),
+///     and ``sse`` (None, or how the body is encrypted).
+///
+/// Raises
+/// ------
+/// S4IndexError
+///     The bytes are no sidecar, or one whose entries overlap.
+#[pyfunction]
+fn decode_index<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyDict>> {
+    let index = Index::parse(data.as_slice()).map_err(raise)?;
+    let entries = PyList::empty(py);
+    for entry in index.entries() {
+        let item = PyDict::new(py);
+        item.set_item("original_offset", entry.original_offset)?;
+        item.set_item("original_size", entry.original_size)?;
+        item.set_item("compressed_offset", entry.compressed_offset)?;
+        item.set_item("compressed_size", entry.compressed_size)?;
+        entries.append(item)?;
+    }
+    let sse = index.sse.map(|sse| {
+        let item = PyDict::new(py);
+        item.set_item("enc_chunk_size", sse.chunk_size)?;
+        item.set_item("enc_chunk_count", sse.chunk_count)?;
+        item.set_item("enc_key_id", sse.key_id)?;
+        item.set_item("enc_salt", PyBytes::new(py, &sse.salt))?;
+        item.set_item("enc_plaintext_len", sse.plaintext_len)?;
+        item.set_item("enc_header_bytes", sse.header_bytes)?;
+        Ok::<_, PyErr>(item)
+    });
+    let dict = PyDict::new(py);
+    dict.set_item("total_padded_size", index.total_padded_size)?;
+    dict.set_item("total_original_size", index.total_original_size())?;
+    dict.set_item("source_etag", index.source.etag)?;
+    dict.set_item("source_compressed_size", index.source.compressed_size)?;
+    dict.set_item("entries", entries)?;
+    dict.set_item("sse", sse.transpose()?)?;
+    Ok(dict)
+}
+
+/// Bind a sidecar to a stored body: its length, and the ETag that the store gave it.
+///
+/// Returns
+/// -------
+/// bytes
+///     The sidecar with both values replaced; 0, None and ``""`` mean not bound.
+///
+/// Raises
+/// ------
+/// S4IndexError
+///     ``sidecar`` is none, or the ETag is longer than 4096 bytes.
+#[pyfunction]
+#[pyo3(signature = (sidecar, source_compressed_size, source_etag = None))]
+fn bind_index<'py>(
+    py: Python<'py>,
+    sidecar: Bytes<'_>,
+    source_compressed_size: u64,
+    source_etag: Option<&str>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let source = Source { compressed_size: Some(source_compressed_size), etag: source_etag };
+    let bound = Index::parse(sidecar.as_slice()).and_then(|index| index.bind(source));
+    to_bytes(py, &bound.map_err(raise)?)
+}
+
+/// The sidecar of a body, version 2, not bound.
+///
+/// Raises
+/// ------
+/// S4FrameError
+///     The body is not frames and paddings from its first byte to its last.
+#[pyfunction]
+fn build_index<'py>(py: Python<'py>, body: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
+    let sidecar = index::build(body.as_slice()).map_err(raise)?;
+    to_bytes(py, &sidecar)
+}
+
+/// What to fetch of a stored body for the original bytes ``start`` to before ``end``.
+///
+/// Returns
+/// -------
+/// dict or None
+///     ``first_frame`` and ``last_frame``; ``byte_start`` and ``byte_end`` in the stored
+///     body, themselves a body; ``slice_start`` and ``slice_end`` in what that decodes to.
+///     None where there is nothing of that range, or an end is in a gap.
+///
+/// Raises
+/// ------
+/// S4IndexError
+///     ``sidecar`` is none.
+#[pyfunction]
+fn lookup_range<'py>(
+    py: Python<'py>,
+    sidecar: Bytes<'_>,
+    start: u64,
+    end: u64,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let index = Index::parse(sidecar.as_slice()).map_err(raise)?;
+    let Some(found) = index.lookup(start, end) else { return Ok(None) };
+    let dict = PyDict::new(py);
+    dict.set_item("first_frame", found.first)?;
+    dict.set_item("last_frame", found.last)?;
+    dict.set_item("byte_start", found.stored.start)?;
+    dict.set_item("byte_end", found.stored.end)?;
+    dict.set_item("slice_start", found.slice.start)?;
+    dict.set_item("slice_end", found.slice.end)?;
+    Ok(Some(dict))
+}
+
+/// Bytes of the original per frame that objects of this length are written with.
+///
+/// Up to 1 MiB it is 1 MiB, up to 100 MiB 4 MiB, above 16 MiB.
+#[pyfunction]
+fn pick_chunk_size(content_length: u64) -> u64 {
+    object::pick_chunk_size(content_length)
+}
+
+/// The S4 id of a dictionary: the first 16 hex digits of its SHA-256.
+#[pyfunction]
+fn dict_id(dict_bytes: Bytes<'_>) -> String {
+    dictionary_id(dict_bytes.as_slice())
+}
+
+/// Encode a whole object as the S4 gateway stores it; frames are coded in parallel.
+///
+/// Parameters
+/// ----------
+/// data
+///     The original: any contiguous buffer.
+/// codec
+///     ``"cpu-zstd"`` or ``"passthrough"``.
+/// level
+///     The zstd level; out of range, the nearest one.
+///
+/// Returns
+/// -------
+/// dict
+///     ``body``; ``sidecar``, for a body of more than one frame, not yet bound, else None;
+///     ``metadata``, a dict of strings.
+///
+/// Raises
+/// ------
+/// NotImplementedError
+///     Objects of that codec are written through the S4 gateway.
+#[pyfunction]
+#[pyo3(signature = (data, codec = "cpu-zstd", level = 3))]
+fn encode_s4_object<'py>(
+    py: Python<'py>,
+    data: Bytes<'_>,
+    codec: &str,
+    level: i64,
+) -> PyResult<Bound<'py, PyDict>> {
+    let is_framed = match codec {
+        "cpu-zstd" => true,
+        "passthrough" => false,
+        _ => {
+            return Err(PyNotImplementedError::new_err(format!(
+                "objects of codec {codec:?} are written through the S4 gateway; \
+                 here are cpu-zstd and passthrough"
+            )));
+        }
+    };
+    let original = data.as_slice();
+    let body = if is_framed {
+        let level = ZstdLevel::try_new(level.clamp(1, 22)).map_err(raise)?;
+        let codec = Codec::CpuZstd { level };
+        let frames =
+            interruptible(py, |interrupted| object::encode(&codec, original, interrupted))?;
+        new_bytes(py, frames.len(), |py, room| {
+            interruptible(py, |interrupted| frames.move_to(room, interrupted))
+        })?
+    } else {
+        to_bytes(py, original)?
+    };
+    let (sidecar, crc) = if is_framed {
+        let stored = body.as_bytes();
+        let (frames, crc) = object::summary(stored).map_err(raise)?;
+        let sidecar = (frames > 1).then(|| index::build(stored)).transpose().map_err(raise)?;
+        (sidecar, crc)
+    } else {
+        (None, py.detach(|| crc32c(original)))
+    };
+    let metadata = PyDict::new(py);
+    metadata.set_item("s4-codec", codec)?;
+    metadata.set_item("s4-original-size", original.len().to_string())?;
+    metadata.set_item("s4-compressed-size", body.as_bytes().len().to_string())?;
+    metadata.set_item("s4-crc32c", crc.to_string())?;
+    if is_framed {
+        metadata.set_item("s4-framed", "true")?;
+    }
+    let dict = PyDict::new(py);
+    dict.set_item("body", body)?;
+    dict.set_item("sidecar", sidecar.map(|bytes| to_bytes(py, &bytes)).transpose()?)?;
+    dict.set_item("metadata", metadata)?;
+    Ok(dict)
+}
+
+/// Decode an object as the S4 gateway stores it, and verify it.
+///
+/// Parameters
+/// ----------
+/// body
+///     The stored bytes, all of them.
+/// metadata
+///     The object's user metadata: keys such as ``s4-codec``, in any case, with the prefix
+///     ``x-amz-meta-`` or without.
+/// sidecar
+///     The object's sidecar, if there is one. It only has to be one: the frames of ``body``
+///     say where they are.
+/// byte_range
+///     ``(start, end)``, half-open, of the original. Only frames that hold some of it are
+///     decoded, and the checksum of the whole cannot be verified.
+/// dictionary
+///     For objects with an ``s4-dict-id``: its bytes, or a :class:`CpuZstdDict`.
+/// max_size
+///     The longest original to decode, in bytes; default 5 GiB.
+///
+/// Returns
+/// -------
+/// bytes
+///
+/// Raises
+/// ------
+/// S4FrameError
+///     The metadata is unusable, the object encrypted, or the body no frames.
+/// S4ManifestSizeMismatchError
+///     The body is not as long as the metadata says.
+/// S4SizeMismatchError, S4CrcMismatchError
+///     The original is not what the metadata says.
+/// ValueError
+///     The range is outside of the object.
+/// S4IndexError
+///     ``sidecar`` is none.
+/// S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError
+///     As :func:`decode`.
+#[pyfunction]
+#[pyo3(signature = (
+    body, metadata, sidecar = None, byte_range = None, dictionary = None, max_size = None
+))]
+fn decode_s4_object<'py>(
+    py: Python<'py>,
+    body: Bytes<'_>,
+    metadata: &Bound<'py, PyMapping>,
+    sidecar: Option<Bytes<'_>>,
+    byte_range: Option<(u64, u64)>,
+    dictionary: Option<DictionaryArgument>,
+    max_size: Option<u64>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut pairs = Vec::new();
+    for pair in metadata.items()?.iter() {
+        pairs.push(pair.extract::<(String, String)>().map_err(|_| {
+            PyTypeError::new_err("metadata must be a mapping of strings to strings")
+        })?);
+    }
+    let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let metadata = Metadata::parse(pairs).map_err(raise)?;
+    let sidecar = sidecar.as_ref().map(|sidecar| Index::parse(sidecar.as_slice()));
+    let sidecar = sidecar.transpose().map_err(raise)?;
+    let dictionary = dictionary.map(|dictionary| dictionary.0);
+    let reading = Reading {
+        dictionary: dictionary.as_ref(),
+        range: byte_range.map(|(start, end)| start..end),
+        limit: max_size.unwrap_or(MAX_ORIGINAL_SIZE),
+    };
+    let body = body.as_slice();
+    let object = py.detach(|| Object::plan(body, &metadata, sidecar, &reading)).map_err(raise)?;
+    let len = object.len().map_err(raise)?;
+    new_bytes(py, len, |py, room| interruptible(py, |interrupted| object.decode(room, interrupted)))
+}

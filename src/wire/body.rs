@@ -1,0 +1,159 @@
+//! Stored bodies as a whole: frames coded in parallel, straight into one buffer.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::frame::{Frame, Frames};
+use crate::codec::Codec;
+use crate::error::{Error, Result};
+use crate::kernel::Scratch;
+use crate::kernel::dictionary::Dictionary;
+use crate::manifest::{Manifest, combine_crc32c};
+
+/// What bodies that the gateway encrypted begin with.
+const ENCRYPTED: [&[u8]; 6] = [b"S4E1", b"S4E2", b"S4E3", b"S4E4", b"S4E5", b"S4E6"];
+
+/// Refuses an encrypted body.
+pub fn refuse_encrypted(body: &[u8]) -> Result<()> {
+    match ENCRYPTED.iter().find(|magic| body.starts_with(magic)) {
+        Some(magic) => Err(Error::Frame(format!(
+            "the body is SSE-encrypted ({}); read it through the S4 gateway",
+            magic.escape_ascii()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// One frame to decode, and its place in the original.
+struct Planned<'a> {
+    number: usize,
+    at: usize,
+    codec: Codec,
+    frame: Frame<'a>,
+    original: Range<u64>,
+}
+
+impl Planned<'_> {
+    fn manifest(&self) -> &Manifest {
+        &self.frame.header.manifest
+    }
+
+    fn error(&self, source: Error) -> Error {
+        let (number, at, codec) = (self.number, self.at, self.frame.header.codec.name());
+        Error::InFrame { number, codec, at, source: Box::new(source) }
+    }
+}
+
+/// The frames of a body, or those of a range of it, admitted but not decoded.
+pub struct Body<'a> {
+    frames: Vec<Planned<'a>>,
+    /// What they hold of the original.
+    original: Range<u64>,
+}
+
+impl<'a> Body<'a> {
+    /// Walks `body` and admits every frame, all together within `limit` bytes. Zero bytes are
+    /// the empty object; paddings alone are none.
+    pub fn plan(body: &'a [u8], dictionary: Option<&Arc<Dictionary>>, limit: u64) -> Result<Self> {
+        refuse_encrypted(body)?;
+        let mut frames = Vec::new();
+        let mut total = 0u64;
+        for (number, step) in Frames::new(body).enumerate() {
+            let (at, frame) = step?;
+            let id = frame.header.codec;
+            let fail =
+                |source| Error::InFrame { number, codec: id.name(), at, source: Box::new(source) };
+            let codec = Codec::for_decoding(id, dictionary).map_err(fail)?;
+            let size = frame.header.manifest.original_size;
+            let within = limit.saturating_sub(total);
+            codec.admit(frame.payload, &frame.header.manifest, within).map_err(|error| {
+                fail(match error {
+                    Error::SizeExceedsLimit { .. } => {
+                        Error::SizeExceedsLimit { size: total.saturating_add(size), limit }
+                    }
+                    other => other,
+                })
+            })?;
+            frames.push(Planned { number, at, codec, frame, original: total..total + size });
+            total += size;
+        }
+        if frames.is_empty() && !body.is_empty() {
+            return Err(Error::Frame("there are paddings only, and no frame".into()));
+        }
+        Ok(Self { frames, original: 0..total })
+    }
+
+    /// Bytes that the frames decode to.
+    pub fn len(&self) -> u64 {
+        self.original.end - self.original.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of frames.
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Where the first frame begins in the original.
+    pub fn start(&self) -> u64 {
+        self.original.start
+    }
+
+    /// Keeps only the frames that hold some of `range` of the original.
+    pub fn narrow(&mut self, range: &Range<u64>) {
+        self.frames
+            .retain(|frame| frame.original.start < range.end && range.start < frame.original.end);
+        self.original = match (self.frames.first(), self.frames.last()) {
+            (Some(first), Some(last)) => first.original.start..last.original.end,
+            _ => range.start..range.start,
+        };
+    }
+
+    /// The crc32c of all that the frames hold, once they have been verified.
+    pub fn crc32c(&self) -> u32 {
+        self.frames.iter().fold(0, |crc, frame| {
+            let manifest = frame.manifest();
+            combine_crc32c(crc, manifest.crc32c, manifest.original_size)
+        })
+    }
+
+    /// Each frame with the part of `room`, as long as [`len`](Self::len), to decode it to.
+    pub fn places<'room>(
+        &self,
+        room: &'room mut [MaybeUninit<u8>],
+    ) -> impl Iterator<Item = Place<'_, 'a, 'room>> {
+        let mut rest = room;
+        self.frames.iter().map(move |frame| {
+            let len = usize::try_from(frame.manifest().original_size).unwrap_or(usize::MAX);
+            Place { frame, room: rest.split_off_mut(..len).unwrap_or_default() }
+        })
+    }
+}
+
+/// One frame and the room for its original bytes.
+pub struct Place<'plan, 'body, 'room> {
+    frame: &'plan Planned<'body>,
+    room: &'room mut [MaybeUninit<u8>],
+}
+
+impl Place<'_, '_, '_> {
+    /// Decodes and verifies the frame; all of its room is then initialised.
+    pub fn decode(self, scratch: &mut Scratch) -> Result<()> {
+        let Self { frame, room } = self;
+        let codec = &frame.codec;
+        codec
+            .with_kernel_on(scratch, |kernel| {
+                frame.manifest().decode(codec, kernel, frame.frame.payload, room).map(drop)
+            })
+            .map_err(|source| frame.error(source))
+    }
+
+    /// The frame's number in the body.
+    pub fn number(&self) -> usize {
+        self.frame.number
+    }
+}
