@@ -77,18 +77,28 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// cpu-zstd-dict with the dictionary of these bytes.
+    pub fn with_dictionary(bytes: &[u8], level: Option<i64>) -> Result<Self> {
+        let level = ZstdLevel::try_new(level.unwrap_or(3))?;
+        Ok(Self::CpuZstdDict { dictionary: Dictionary::try_new(bytes)?, level })
+    }
+
     /// The codec that decodes what `id` names, with `dictionary` where it needs one.
     pub fn for_decoding(id: CodecId, dictionary: Option<&Arc<Dictionary>>) -> Result<Self> {
-        match (id.name(), dictionary) {
-            ("cpu-zstd-dict", Some(dictionary)) => {
-                let (dictionary, level) = (Arc::clone(dictionary), ZstdLevel::try_new(3)?);
-                Ok(Self::CpuZstdDict { dictionary, level })
+        Ok(match (id.get(), dictionary) {
+            (0, _) => Self::Passthrough,
+            (1, _) => Self::CpuZstd { level: Level(3) },
+            (7, _) => Self::CpuGzip { level: Level(6) },
+            (8, Some(dictionary)) => {
+                Self::CpuZstdDict { dictionary: Arc::clone(dictionary), level: Level(3) }
             }
-            ("cpu-zstd-dict", None) => Err(Error::UnregisteredCodec(
-                "a frame of cpu-zstd-dict needs its dictionary; pass dictionary=".into(),
-            )),
-            (name, _) => Self::from_name(name, None),
-        }
+            (8, None) => {
+                return Err(Error::UnregisteredCodec(
+                    "a frame of cpu-zstd-dict needs its dictionary; pass dictionary=".into(),
+                ));
+            }
+            _ => return Self::from_name(id.name(), None),
+        })
     }
 
     /// A codec by its wire name, with its default level where none is given.

@@ -5,8 +5,12 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING
 
+from .s4_codec import Codec, CpuZstdDict, Passthrough, S4BackendError, gpu_status
+
 if TYPE_CHECKING:
     from typing import SupportsIndex
+
+    from typing_extensions import Buffer
 
 
 def is_null_on_error(on_error: str) -> bool:
@@ -30,3 +34,16 @@ def size_limit(max_size: SupportsIndex | None) -> int | None:
         msg = f"max_size must be a number of bytes from 0 to below 2^64, not {size}"
         raise ValueError(msg)
     return size
+
+
+def dictionary_codec(dictionary: Buffer | CpuZstdDict | None) -> Codec:
+    """The codec that brings the dictionary for frames that need one."""
+    if dictionary is None:
+        return Passthrough()
+    return dictionary if isinstance(dictionary, CpuZstdDict) else CpuZstdDict(dictionary)
+
+
+def refuse_device(device: SupportsIndex | None) -> None:
+    """Frames decode on the CPU unless a GPU is asked for."""
+    if device is not None:
+        raise S4BackendError(gpu_status())

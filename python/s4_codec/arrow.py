@@ -24,18 +24,41 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
-from ._arguments import is_null_on_error, size_limit
-from .s4_codec import Codec, CpuZstd
+from ._arguments import dictionary_codec, is_null_on_error, refuse_device, size_limit
+from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import SupportsIndex
 
-__all__ = ["COMPRESSED_TYPE", "compress", "decompress", "register_compute_functions"]
+    from typing_extensions import Buffer
+
+__all__ = [
+    "COMPRESSED_TYPE",
+    "FRAME_INFO_TYPE",
+    "compress",
+    "decode",
+    "decompress",
+    "encode",
+    "frame_info",
+    "register_compute_functions",
+    "train_dictionary",
+]
 
 #: The type of compressed data.
 COMPRESSED_TYPE = pa.struct(
     [("payload", pa.large_binary()), ("original_size", pa.uint64()), ("crc32c", pa.uint32())]
+)
+
+#: The type of what headers of frames say.
+FRAME_INFO_TYPE = pa.struct(
+    [
+        ("codec", pa.large_string()),
+        ("original_size", pa.uint64()),
+        ("compressed_size", pa.uint64()),
+        ("crc32c", pa.uint32()),
+        ("frames", pa.uint32()),
+    ]
 )
 
 
@@ -167,6 +190,137 @@ def decompress(
     return _assembled(chunks, is_chunked, dtype)
 
 
+@overload
+def encode(data: ArrowArray, codec: Codec | str = ...) -> pa.LargeBinaryArray: ...
+@overload
+def encode(data: ArrowStream, codec: Codec | str = ...) -> pa.ChunkedArray: ...
+def encode(
+    data: ArrowArray | ArrowStream, codec: Codec | str = CpuZstd()
+) -> pa.LargeBinaryArray | pa.ChunkedArray:
+    """Compress every value to a frame, which says by itself how to decode it.
+
+    Parameters
+    ----------
+    data, codec
+        As for :func:`compress`.
+
+    Returns
+    -------
+    LargeBinaryArray or ChunkedArray
+        One S4F2 frame a value (28 bytes of header, then the payload); null where the value is
+        null. An array for an array, and chunk for chunk for a stream.
+
+    Raises
+    ------
+    TypeError, S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, ValueError, S4BackendError
+        As for :func:`compress`.
+    """
+    chunks, is_chunked = _native._arrow_encode(data, codec)
+    return _assembled(chunks, is_chunked, pa.large_binary())
+
+
+@overload
+def decode(
+    data: ArrowArray,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = ...,
+    dtype: pa.DataType | str | None = ...,
+    on_error: Literal["raise", "null"] = ...,
+    max_size: SupportsIndex | None = ...,
+    device: SupportsIndex | None = ...,
+) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
+@overload
+def decode(
+    data: ArrowStream,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = ...,
+    dtype: pa.DataType | str | None = ...,
+    on_error: Literal["raise", "null"] = ...,
+    max_size: SupportsIndex | None = ...,
+    device: SupportsIndex | None = ...,
+) -> pa.ChunkedArray: ...
+def decode(
+    data: ArrowArray | ArrowStream,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = None,
+    dtype: pa.DataType | str | None = None,
+    on_error: Literal["raise", "null"] = "raise",
+    max_size: SupportsIndex | None = None,
+    device: SupportsIndex | None = None,
+) -> pa.LargeBinaryArray | pa.LargeStringArray | pa.ChunkedArray:
+    """Decode every row of frames, of any mix of codecs, and verify it.
+
+    Parameters
+    ----------
+    data
+        Binary data of any layout: one or more S4F2 frames a row.
+    dictionary
+        For frames of cpu-zstd-dict: its bytes, or a ``CpuZstdDict``.
+    dtype, on_error, max_size
+        As for :func:`decompress`; ``max_size`` defaults to 5 GiB.
+    device
+        The GPU for frames of the nvcomp codecs; they decode on the CPU without.
+
+    Returns
+    -------
+    LargeBinaryArray, LargeStringArray or ChunkedArray
+        Null where the row is null. An array for an array, and chunk for chunk for a stream.
+
+    Raises
+    ------
+    S4FrameError, S4UnregisteredCodecError, and those of :func:`decompress`
+        A row is bad; ``.row`` is the position of the first one in all of ``data``.
+    S4BackendError
+        The dictionary is empty or damaged, the device is not there, or the producer failed.
+    """
+    refuse_device(device)
+    result = _result_type(dtype)
+    options = (result == pa.large_string(), is_null_on_error(on_error), size_limit(max_size))
+    chunks, is_chunked = _native._arrow_decode(data, dictionary_codec(dictionary), *options)
+    return _assembled(chunks, is_chunked, result)
+
+
+@overload
+def frame_info(data: ArrowArray, *, on_error: Literal["raise", "null"] = ...) -> pa.StructArray: ...
+@overload
+def frame_info(
+    data: ArrowStream, *, on_error: Literal["raise", "null"] = ...
+) -> pa.ChunkedArray: ...
+def frame_info(
+    data: ArrowArray | ArrowStream, *, on_error: Literal["raise", "null"] = "raise"
+) -> pa.StructArray | pa.ChunkedArray:
+    """Read the headers of every row of frames; nothing is decoded.
+
+    Parameters
+    ----------
+    data
+        Binary data of any layout: S4F2 frames.
+    on_error
+        What a row that is not frames does: ``"raise"`` an error, or become ``"null"``.
+
+    Returns
+    -------
+    StructArray or ChunkedArray
+        Of type :data:`FRAME_INFO_TYPE`: ``codec`` (null if the frames differ),
+        ``original_size`` and ``compressed_size`` (sums over the frames, in bytes), ``crc32c``
+        (null unless it is exactly one frame) and ``frames``; null where the row is null.
+
+    Raises
+    ------
+    S4FrameError
+        A row is not frames; ``.row`` is its position.
+    TypeError, ValueError, S4BackendError
+        As for :func:`compress`.
+    """
+    chunks, is_chunked = _native._arrow_frame_info(data, is_null_on_error(on_error))
+    return _assembled(chunks, is_chunked, FRAME_INFO_TYPE)
+
+
+def train_dictionary(data: ArrowArray | ArrowStream, size: SupportsIndex = 112_640) -> bytes:
+    """``s4_codec.train_dictionary`` on the values of binary or string data."""
+    return _native.train_dictionary(data, size)
+
+
 def _result_type(dtype: pa.DataType | str | None) -> pa.DataType:
     """What ``dtype`` says."""
     results = {"large_binary": pa.large_binary(), "large_string": pa.large_string()}
@@ -261,6 +415,8 @@ def _functions(codec: Codec, dtype: pa.DataType) -> list[_Function]:
     (decompress if pa.types.is_struct(dtype) else compress)(empty, codec)
     level = getattr(codec, "level", None)
     name = codec.name.replace("-", "_") + ("" if level is None else f"_{level}")
+    if isinstance(codec, CpuZstdDict):
+        name += f"_{codec.dict_id[:8]}"
     back = f"s4_decompress_{name}__{dtype}"
     if pa.types.is_struct(dtype):
         return [(back, decompress, dtype, pa.large_binary())]

@@ -18,15 +18,25 @@ import polars as pl
 from polars.plugins import register_plugin_function
 
 from . import s4_codec as _native
-from ._arguments import is_null_on_error, size_limit
-from .s4_codec import Codec, CpuZstd
+from ._arguments import dictionary_codec, is_null_on_error, refuse_device, size_limit
+from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import SupportsIndex
 
     from polars._typing import IntoExpr, PolarsDataType
+    from typing_extensions import Buffer
 
-__all__ = ["COMPRESSED_DTYPE", "compress", "decompress"]
+__all__ = [
+    "COMPRESSED_DTYPE",
+    "compress",
+    "decode",
+    "decompress",
+    "encode",
+    "frame_info",
+    "train_dictionary",
+]
 
 _PLUGIN = _native.__file__
 
@@ -90,7 +100,7 @@ def decompress(
     *,
     dtype: PolarsDataType = pl.Binary,
     on_error: Literal["raise", "null"] = "raise",
-    max_size: int | None = None,
+    max_size: SupportsIndex | None = None,
     row: IntoExpr | None = None,
 ) -> pl.Expr:
     """Decompress every row of a column, and verify its length and crc32c.
@@ -128,18 +138,129 @@ def decompress(
         The column has another type or lacks a field; or a row is bad: the message names
         the exception class, the row, and what is wrong with it.
     """
+    options = _decoding(codec, dtype, on_error, max_size)
+    return _call("decompress", _with_row(expr, row), options)
+
+
+def _decoding(
+    codec: Codec | str,
+    dtype: PolarsDataType,
+    on_error: Literal["raise", "null"],
+    max_size: SupportsIndex | None,
+) -> dict[str, Any]:
+    """The plugin's options of decompress and decode."""
     if dtype not in (pl.Binary, pl.String):
         msg = f"dtype must be pl.Binary or pl.String, not {dtype!r}"
         raise TypeError(msg)
     limit = size_limit(max_size)
-    inputs = [_expr(expr)] if row is None else [_expr(expr), _expr(row)]
-    options = {
+    return {
         "codec": _native._codec_options(codec),
         "utf8": dtype == pl.String,
         "null_on_error": is_null_on_error(on_error),
         "max_size": None if limit is None else min(limit, _LONGEST),
     }
-    return _call("decompress", inputs, options)
+
+
+def _with_row(expr: IntoExpr, row: IntoExpr | None) -> list[pl.Expr]:
+    """The inputs of an expression whose errors may name rows by ``row``."""
+    return [_expr(expr)] if row is None else [_expr(expr), _expr(row)]
+
+
+def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
+    """Compress every value to a frame, which says by itself how to decode it.
+
+    Parameters
+    ----------
+    expr
+        The column: Binary, String or Null.
+    codec
+        A codec object, or the name of a codec with its default settings.
+
+    Returns
+    -------
+    Expr
+        Binary: one S4F2 frame a value (28 bytes of header, then the payload); null where the
+        value is null.
+
+    Raises
+    ------
+    S4UnregisteredCodecError
+        The codec's name is unknown.
+    polars.exceptions.ComputeError
+        The column has another type, or memory ran out.
+    """
+    return _call("encode", [_expr(expr)], {"codec": _native._codec_options(codec)})
+
+
+def decode(
+    expr: IntoExpr,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = None,
+    dtype: PolarsDataType = pl.Binary,
+    on_error: Literal["raise", "null"] = "raise",
+    max_size: SupportsIndex | None = None,
+    row: IntoExpr | None = None,
+    device: SupportsIndex | None = None,
+) -> pl.Expr:
+    """Decode every row of a column of frames, of any mix of codecs, and verify it.
+
+    Parameters
+    ----------
+    expr
+        Binary: one or more S4F2 frames a row.
+    dictionary
+        For frames of cpu-zstd-dict: its bytes, or a ``CpuZstdDict``.
+    dtype, on_error, max_size, row
+        As for :func:`decompress`; ``max_size`` defaults to 5 GiB.
+    device
+        The GPU for frames of the nvcomp codecs; they decode on the CPU without.
+
+    Returns
+    -------
+    Expr
+        Binary or String, null where the row is null.
+
+    Raises
+    ------
+    S4BackendError
+        The dictionary is empty or damaged, or the device is not there.
+    polars.exceptions.ComputeError
+        The column has another type; or a row is bad: the message names the exception class,
+        the row, and what is wrong with it.
+    """
+    refuse_device(device)
+    options = _decoding(dictionary_codec(dictionary), dtype, on_error, max_size)
+    return _call("decode", _with_row(expr, row), options)
+
+
+def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") -> pl.Expr:
+    """Read the headers of every row of a column of frames; nothing is decoded.
+
+    Parameters
+    ----------
+    expr
+        Binary: S4F2 frames.
+    on_error
+        What a row that is not frames does: ``"raise"`` an error, or become ``"null"``.
+
+    Returns
+    -------
+    Expr
+        ``Struct{codec: String (null if the frames differ), original_size: UInt64 and
+        compressed_size: UInt64 (sums over the frames, in bytes), crc32c: UInt32 (null unless
+        it is exactly one frame), frames: UInt32}``; null where the row is null.
+
+    Raises
+    ------
+    polars.exceptions.ComputeError
+        The column has another type, or a row is not frames.
+    """
+    return _call("frame_info", [_expr(expr)], {"null_on_error": is_null_on_error(on_error)})
+
+
+def train_dictionary(series: pl.Series, size: SupportsIndex = 112_640) -> bytes:
+    """``s4_codec.train_dictionary`` on the values of a Binary or String series."""
+    return _native.train_dictionary(series, size)
 
 
 @pl.api.register_expr_namespace("s4")
@@ -159,13 +280,42 @@ class ExprNamespace:
         *,
         dtype: PolarsDataType = pl.Binary,
         on_error: Literal["raise", "null"] = "raise",
-        max_size: int | None = None,
+        max_size: SupportsIndex | None = None,
         row: IntoExpr | None = None,
     ) -> pl.Expr:
         """``s4_codec.polars.decompress`` of this expression, and documented there."""
         return decompress(
             self._expr, codec, dtype=dtype, on_error=on_error, max_size=max_size, row=row
         )
+
+    def encode(self, codec: Codec | str = CpuZstd()) -> pl.Expr:
+        """``s4_codec.polars.encode`` of this expression, and documented there."""
+        return encode(self._expr, codec)
+
+    def decode(
+        self,
+        *,
+        dictionary: Buffer | CpuZstdDict | None = None,
+        dtype: PolarsDataType = pl.Binary,
+        on_error: Literal["raise", "null"] = "raise",
+        max_size: SupportsIndex | None = None,
+        row: IntoExpr | None = None,
+        device: SupportsIndex | None = None,
+    ) -> pl.Expr:
+        """``s4_codec.polars.decode`` of this expression, and documented there."""
+        return decode(
+            self._expr,
+            dictionary=dictionary,
+            dtype=dtype,
+            on_error=on_error,
+            max_size=max_size,
+            row=row,
+            device=device,
+        )
+
+    def frame_info(self, *, on_error: Literal["raise", "null"] = "raise") -> pl.Expr:
+        """``s4_codec.polars.frame_info`` of this expression, and documented there."""
+        return frame_info(self._expr, on_error=on_error)
 
 
 @pl.api.register_series_namespace("s4")
@@ -185,7 +335,7 @@ class SeriesNamespace:
         *,
         dtype: PolarsDataType = pl.Binary,
         on_error: Literal["raise", "null"] = "raise",
-        max_size: int | None = None,
+        max_size: SupportsIndex | None = None,
         row: IntoExpr | None = None,
     ) -> pl.Series:
         """``s4_codec.polars.decompress`` of this series; ``row`` is another series."""
@@ -198,3 +348,37 @@ class SeriesNamespace:
             row=row,
         )
         return pl.select(values).to_series()
+
+    def encode(self, codec: Codec | str = CpuZstd()) -> pl.Series:
+        """``s4_codec.polars.encode`` of this series, and documented there."""
+        return pl.select(encode(pl.lit(self._series), codec)).to_series()
+
+    def decode(
+        self,
+        *,
+        dictionary: Buffer | CpuZstdDict | None = None,
+        dtype: PolarsDataType = pl.Binary,
+        on_error: Literal["raise", "null"] = "raise",
+        max_size: SupportsIndex | None = None,
+        row: IntoExpr | None = None,
+        device: SupportsIndex | None = None,
+    ) -> pl.Series:
+        """``s4_codec.polars.decode`` of this series; ``row`` is another series."""
+        values = decode(
+            pl.lit(self._series),
+            dictionary=dictionary,
+            dtype=dtype,
+            on_error=on_error,
+            max_size=max_size,
+            row=row,
+            device=device,
+        )
+        return pl.select(values).to_series()
+
+    def frame_info(self, *, on_error: Literal["raise", "null"] = "raise") -> pl.Series:
+        """``s4_codec.polars.frame_info`` of this series, and documented there."""
+        return pl.select(frame_info(pl.lit(self._series), on_error=on_error)).to_series()
+
+    def train_dictionary(self, size: SupportsIndex = 112_640) -> bytes:
+        """``s4_codec.polars.train_dictionary`` on this series."""
+        return train_dictionary(self._series, size)

@@ -1,6 +1,6 @@
 """The native module. Import from ``s4_codec``, which holds the same names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, SupportsIndex, final
 
 from typing_extensions import Buffer
@@ -22,6 +22,13 @@ class _ArrayInterface(Protocol):
     @property
     def __array_interface__(self) -> dict[str, Any]: ...
 
+class _ArrowArrayExporter(Protocol):
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]: ...
+
+class _ArrowStreamExporter(Protocol):
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+_ArrowExporter = _ArrowArrayExporter | _ArrowStreamExporter
 _Data = Buffer | _ArrayInterface
 
 class S4Error(ValueError):
@@ -469,13 +476,16 @@ def decode_s4_object(
         As :func:`decode`.
     """
 
-def train_dictionary(samples: Sequence[_Data], size: SupportsIndex = 112_640) -> bytes:
+def train_dictionary(
+    samples: Iterable[_Data] | _ArrowExporter, size: SupportsIndex = 112_640
+) -> bytes:
     """Train a dictionary on samples of what it is to compress.
 
     Parameters
     ----------
     samples
-        A list of buffers: some thousands, about a hundred times ``size`` together.
+        An iterable of buffers, a Polars series or Arrow data of binary or string: some
+        thousands, about a hundred times ``size`` together. Nulls are passed over.
     size
         The dictionary's length in bytes, at most.
 
@@ -536,3 +546,8 @@ def _arrow_compress(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], b
 def _arrow_decompress(
     data: Any, codec: Codec | str, utf8: bool, null_on_error: bool, max_size: int | None
 ) -> tuple[list[_ArrowChunk], bool]: ...
+def _arrow_encode(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
+def _arrow_decode(
+    data: Any, dictionary: Codec, utf8: bool, null_on_error: bool, max_size: int | None
+) -> tuple[list[_ArrowChunk], bool]: ...
+def _arrow_frame_info(data: Any, null_on_error: bool) -> tuple[list[_ArrowChunk], bool]: ...

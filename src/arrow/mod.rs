@@ -10,14 +10,16 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BinaryViewArray, LargeBinaryArray, LargeStringArray, StructArray, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, BinaryViewArray, LargeBinaryArray, LargeStringArray, StringViewArray,
+    StructArray, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields};
 
+use crate::codec::CodecId;
 use crate::column::{Block, Compressed, Decompressed, FlatColumn, ViewColumn};
 use crate::error::{Error, Result};
+use crate::wire::frame::FrameInfo;
 
 pub use c_data::{CArray, CSchema, CStream};
 pub use rows::{ByteRows, PayloadRows};
@@ -114,6 +116,51 @@ pub fn compressed_array(
 ) -> Result<ArrayRef> {
     let payload = Arc::new(binary_view(column.payload, nulls.clone()));
     manifest_array(payload, column.original_size.into(), column.crc32c.into(), nulls)
+}
+
+/// A column of frames.
+pub fn frames_array(column: ViewColumn, nulls: Option<NullBuffer>) -> ArrayRef {
+    Arc::new(binary_view(column, nulls))
+}
+
+/// The type of frame headers: `struct<codec, original_size, compressed_size, crc32c, frames>`.
+pub fn info_type(text: DataType) -> DataType {
+    DataType::Struct(info_fields(text))
+}
+
+fn info_fields(text: DataType) -> Fields {
+    Fields::from(vec![
+        Field::new("codec", text, true),
+        Field::new(ORIGINAL_SIZE, DataType::UInt64, true),
+        Field::new("compressed_size", DataType::UInt64, true),
+        Field::new(CRC32C, DataType::UInt32, true),
+        Field::new("frames", DataType::UInt32, true),
+    ])
+}
+
+/// The struct array of [`info_type`].
+pub fn info_array(
+    rows: &[FrameInfo],
+    nulls: Option<NullBuffer>,
+    text: DataType,
+) -> Result<ArrayRef> {
+    let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+    let info = || rows.iter().enumerate().map(|(row, info)| valid(row).then_some(info));
+    let names = || info().map(|info| info?.codec.map(CodecId::name));
+    let codec: ArrayRef = match text {
+        DataType::Utf8View => Arc::new(StringViewArray::from_iter(names())),
+        _ => Arc::new(LargeStringArray::from_iter(names())),
+    };
+    let columns: Vec<ArrayRef> = vec![
+        codec,
+        Arc::new(UInt64Array::from_iter(info().map(|info| Some(info?.original_size)))),
+        Arc::new(UInt64Array::from_iter(info().map(|info| Some(info?.compressed_size)))),
+        Arc::new(UInt32Array::from_iter(info().map(|info| info?.crc32c))),
+        Arc::new(UInt32Array::from_iter(info().map(|info| Some(info?.frames)))),
+    ];
+    StructArray::try_new(info_fields(text), columns, nulls)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(from_arrow)
 }
 
 /// The values of a decompressed column; `utf8` says that the engine checked them as text.

@@ -174,6 +174,7 @@ impl Rows for ByteRows {
 pub struct PayloadRows {
     payload: ByteRows,
     manifests: Option<Manifests>,
+    are_frames: bool,
     nulls: Option<NullBuffer>,
 }
 
@@ -236,7 +237,7 @@ impl PayloadRows {
         let Some(columns) = array.as_struct_opt() else {
             let payload = ByteRows::try_new(array)?;
             let nulls = payload.nulls();
-            return Ok(Self { payload, manifests: None, nulls });
+            return Ok(Self { payload, manifests: None, are_frames: false, nulls });
         };
         let field = |name| columns.column_by_name(name).map(Arc::clone).ok_or_else(|| lacks(name));
         let payload = ByteRows::try_new(&field(PAYLOAD)?)?;
@@ -248,7 +249,14 @@ impl PayloadRows {
             given_size,
             given_crc,
         };
-        Ok(Self { payload, manifests: Some(manifests), nulls })
+        Ok(Self { payload, manifests: Some(manifests), are_frames: false, nulls })
+    }
+
+    /// A chunk of frames.
+    pub fn of_frames(array: &dyn Array) -> Result<Self> {
+        let payload = ByteRows::try_new(array)?;
+        let nulls = payload.nulls();
+        Ok(Self { payload, manifests: None, are_frames: true, nulls })
     }
 
     /// Bytes of all payloads together.
@@ -337,6 +345,7 @@ impl Payloads for PayloadRows {
         }
         match (self.payload.get(row), &self.manifests) {
             (None, _) => Payload::Null,
+            (Some(body), None) if self.are_frames => Payload::Frames(body),
             (Some(payload), None) => Payload::Bare(payload),
             (Some(payload), Some(manifests)) => match manifests.get(row) {
                 Ok(manifest) => Payload::Sealed(payload, manifest),

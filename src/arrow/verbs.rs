@@ -3,6 +3,7 @@
 //! A stream is worked off in windows of chunks, so that of a producer that makes its chunks
 //! as it goes, only a window's worth is held at a time.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -13,11 +14,13 @@ use arrow_schema::{DataType, Fields};
 use super::c_data::{CArray, CSchema, CStream};
 use super::import::{Source, data_type, import};
 use super::{
-    ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, large_binary, manifest_array, type_text,
-    validity,
+    ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, info_array, large_binary,
+    manifest_array, type_text, validity,
 };
 use crate::codec::Codec;
-use crate::column::{Decompress, Interrupted, Payloads, Rows, compress_flat, decompress_flat};
+use crate::column::{
+    self, Decompress, Interrupted, Payloads, Rows, compress_flat, decompress_flat, encode_flat,
+};
 use crate::error::{Error, Result};
 
 /// Chunks of at least so many bytes together are worked off at once.
@@ -50,22 +53,8 @@ impl Exported {
 
 /// Compresses binary or string data to structs of a large binary payload, its
 /// `original_size` and `crc32c`.
-pub fn compress(
-    codec: &Codec,
-    mut input: Exported,
-    interrupted: Interrupted,
-) -> Result<Vec<ArrayRef>> {
-    let whole = input.schema()?;
-    let column = single_column(&whole).unwrap_or(&whole);
-    if !ByteRows::accepts(column) {
-        return Err(Error::Type(format!(
-            "compress takes binary or string data, got {}{}",
-            type_text(column),
-            hint(column)
-        )));
-    }
-    let read = |array: &ArrayRef| ByteRows::try_new(array);
-    each_window(input, &whole, column != &whole, read, ByteRows::bytes, |chunks| {
+pub fn compress(codec: &Codec, input: Exported, interrupted: Interrupted) -> Result<Vec<ArrayRef>> {
+    each_window_of_bytes("compress", input, |chunks| {
         let column = compress_flat(codec, chunks, interrupted)?;
         let sizes = ScalarBuffer::from(column.original_size);
         let crcs = ScalarBuffer::from(column.crc32c);
@@ -80,6 +69,79 @@ pub fn compress(
         });
         arrays.collect()
     })
+}
+
+/// Encodes binary or string data to large binary: a frame a row.
+pub fn encode(codec: &Codec, input: Exported, interrupted: Interrupted) -> Result<Vec<ArrayRef>> {
+    each_window_of_bytes("encode", input, |chunks| {
+        let columns = encode_flat(codec, chunks, interrupted)?;
+        let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
+            let nulls = validity([(chunk.count(), chunk.nulls())].into_iter(), &[]);
+            large_binary(column, nulls, false)
+        });
+        Ok(arrays.collect())
+    })
+}
+
+/// The headers of binary data of frames.
+pub fn frame_info(
+    null_on_error: bool,
+    input: Exported,
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    each_window_of_bytes("frame_info", input, |chunks| {
+        let column = column::frame_info(chunks, null_on_error, interrupted)?;
+        let mut first = 0;
+        let arrays = chunks.iter().map(|chunk| {
+            let rows = first..first + chunk.count();
+            first = rows.end;
+            let nulls = validity(
+                [(rows.len(), chunk.nulls())].into_iter(),
+                &bad_within(&column.bad_rows, &rows),
+            );
+            info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
+        });
+        arrays.collect()
+    })
+}
+
+/// Hands all rows of binary or string data to `take`.
+pub fn each_value(input: Exported, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let take = std::cell::RefCell::new(&mut take);
+    each_window_of_bytes("train_dictionary", input, |chunks| {
+        for chunk in chunks {
+            for row in 0..chunk.count() {
+                chunk.get(row).map_or(Ok(()), |value| take.borrow_mut()(value))?;
+            }
+        }
+        Ok(Vec::new())
+    })
+    .map(drop)
+}
+
+fn each_window_of_bytes(
+    verb: &str,
+    mut input: Exported,
+    work: impl Fn(&[ByteRows]) -> Result<Vec<ArrayRef>>,
+) -> Result<Vec<ArrayRef>> {
+    let whole = input.schema()?;
+    let column = single_column(&whole).unwrap_or(&whole);
+    if !ByteRows::accepts(column) {
+        return Err(Error::Type(format!(
+            "{verb} takes binary or string data, got {}{}",
+            type_text(column),
+            hint(column)
+        )));
+    }
+    let read = |array: &ArrayRef| ByteRows::try_new(array);
+    each_window(input, &whole, column != &whole, read, ByteRows::bytes, work)
+}
+
+/// Those of `bad_rows` that are in `rows`, counted from their start.
+fn bad_within(bad_rows: &[usize], rows: &Range<usize>) -> Vec<usize> {
+    let start = bad_rows.partition_point(|&row| row < rows.start);
+    let end = bad_rows.partition_point(|&row| row < rows.end);
+    bad_rows[start..end].iter().map(|row| row - rows.start).collect()
 }
 
 /// Decompresses what [`compress`] makes, or bare payloads, to large binary or large string.
@@ -99,19 +161,46 @@ pub fn decompress(
     })?;
     let read = |array: &ArrayRef| PayloadRows::try_new(array);
     each_window(input, &whole, column != &whole, read, PayloadRows::bytes, |chunks| {
-        let column = decompress_flat(how, chunks, interrupted)?;
-        let mut first = 0;
-        let arrays = chunks.iter().zip(column.values).map(|(chunk, values)| {
-            let rows = chunk.count();
-            let start = column.bad_rows.partition_point(|&row| row < first);
-            let end = column.bad_rows.partition_point(|&row| row < first + rows);
-            let bad: Vec<_> = column.bad_rows[start..end].iter().map(|row| row - first).collect();
-            first += rows;
-            let nulls = validity([(rows, chunk.nulls())].into_iter(), &bad);
-            large_binary(values, nulls, how.utf8)
-        });
-        Ok(arrays.collect())
+        decompressed(how, chunks, interrupted)
     })
+}
+
+/// Decodes binary data of frames to large binary or large string.
+pub fn decode(
+    how: &Decompress,
+    mut input: Exported,
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    let whole = input.schema()?;
+    let column = single_column(&whole).unwrap_or(&whole);
+    if !ByteRows::accepts(column) {
+        return Err(Error::Type(format!(
+            "decode takes binary data of frames, got {}{}",
+            type_text(column),
+            hint(column)
+        )));
+    }
+    let read = |array: &ArrayRef| PayloadRows::of_frames(array);
+    each_window(input, &whole, column != &whole, read, PayloadRows::bytes, |chunks| {
+        decompressed(how, chunks, interrupted)
+    })
+}
+
+fn decompressed(
+    how: &Decompress,
+    chunks: &[PayloadRows],
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    let column = decompress_flat(how, chunks, interrupted)?;
+    let mut first = 0;
+    let arrays = chunks.iter().zip(column.values).map(|(chunk, values)| {
+        let rows = first..first + chunk.count();
+        first = rows.end;
+        let bad = bad_within(&column.bad_rows, &rows);
+        let nulls = validity([(rows.len(), chunk.nulls())].into_iter(), &bad);
+        large_binary(values, nulls, how.utf8)
+    });
+    Ok(arrays.collect())
 }
 
 /// The only column of a table; tables come as structs.

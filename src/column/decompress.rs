@@ -334,7 +334,7 @@ fn describe(how: &Decompress, payload: Payload) -> String {
     }
 }
 
-fn describe_frames(body: &[u8]) -> String {
+pub(super) fn describe_frames(body: &[u8]) -> String {
     match Frame::parse(body) {
         Ok((Frame { header, .. }, [])) => format!(
             "codec {}, payload {} bytes, original_size {}, crc32c {:#010x}",

@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock};
 
 use super::job::{Spans, zeroed};
 use super::memory::{Arena, Block, Place, blocks};
-use super::output::{Output, Written, Zero};
+use super::output::{Announced, Output, Written, Zero};
 use super::pool::{self, Interrupted};
 use crate::error::{Error, Result};
 use crate::kernel::copy_to;
@@ -54,7 +54,9 @@ impl Output for Cuts<'_> {
         })?;
         Ok(Cut { len: len as u64, block, offset })
     }
+}
 
+impl Announced for Cuts<'_> {
     fn announce(&mut self, bytes: usize) {
         self.0.announce(bytes);
     }

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::memory::Arena;
-use super::output::{Output, Zero};
+use super::output::{Announced, Zero};
 use crate::error::{Error, Result, RowError};
 
 /// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
@@ -108,7 +108,7 @@ impl Job {
     }
 
     /// Runs `work(worker, index in span, row in chunk)` until a row fails.
-    pub fn each_row<O: Output>(
+    pub fn each_row<O: Announced>(
         &self,
         worker: &mut Worker<O>,
         span: &Span,

@@ -16,6 +16,7 @@
 mod compress;
 mod decompress;
 mod flat;
+mod info;
 mod job;
 mod memory;
 mod output;
@@ -26,6 +27,7 @@ mod view;
 pub use compress::{Compressed, compress, compress_flat, encode, encode_flat, encode_gathered};
 pub use decompress::{Decompress, Decompressed, decompress, decompress_flat};
 pub use flat::{FlatColumn, Gathered};
+pub use info::{Inspected, frame_info};
 pub use memory::{Block, advise_huge_pages};
 pub use pool::{Interrupted, NEVER};
 pub use view::{VIEW_MAX_BYTES, View, ViewColumn};

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use crate::error::Result;
 
 /// One worker's part of the output.
-pub trait Output: Send {
+pub trait Output: Announced + Send {
     /// What the column keeps of each row; zero where it is null or empty.
     type Row: Zero + Send;
 
@@ -19,10 +19,16 @@ pub trait Output: Send {
         bytes: usize,
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
     ) -> Result<Self::Row>;
+}
 
+/// What a worker writes to, told what is to come.
+pub trait Announced {
     /// Says how many bytes are to come in all, so that a small column takes little memory.
     fn announce(&mut self, _bytes: usize) {}
 }
+
+/// Workers that write nothing.
+impl Announced for () {}
 
 /// A column whose rows are all written: what is kept of each, and what the workers wrote.
 pub struct Written<O: Output> {

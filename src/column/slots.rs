@@ -8,7 +8,7 @@ use super::decompress::{Decompress, Decompressed, decompress_row, stated_len};
 use super::flat::{self, FlatColumn};
 use super::job::{Job, Spans, zeroed};
 use super::memory::Block;
-use super::output::Output;
+use super::output::{Announced, Output};
 use super::pool::{self, Interrupted};
 use super::{Payload, Payloads};
 use crate::error::{Error, Result};
@@ -46,6 +46,8 @@ impl Output for Slot<'_> {
         Err(Error::SizeMismatch { expected: place as u64, actual: bytes as u64 })
     }
 }
+
+impl Announced for Slot<'_> {}
 
 /// What a row states, and the length of its payload.
 fn stated_and_held(how: &Decompress, scratch: &mut Scratch, payload: Payload) -> (u64, u64) {

@@ -5,7 +5,7 @@
 use std::mem::MaybeUninit;
 
 use super::memory::{Arena, Block, Place, blocks};
-use super::output::{Output, Written};
+use super::output::{Announced, Output, Written};
 use crate::error::{Error, Result};
 
 /// One row, as Arrow lays it out: length, then 12 bytes, or 4 bytes of prefix, block
@@ -70,7 +70,9 @@ impl Output for Views<'_> {
         }
         Ok(view)
     }
+}
 
+impl Announced for Views<'_> {
     fn announce(&mut self, bytes: usize) {
         self.0.announce(bytes);
     }

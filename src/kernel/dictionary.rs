@@ -127,25 +127,39 @@ impl std::fmt::Debug for Dictionary {
     }
 }
 
-/// Trains a dictionary of at most `size` bytes on `samples`, with libzstd's own settings.
-pub fn train<'a>(samples: impl Iterator<Item = &'a [u8]>, size: usize) -> Result<Vec<u8>> {
-    let (mut all, mut lens) = (Vec::new(), Vec::new());
-    for sample in samples {
-        all.try_reserve(sample.len())
-            .map_err(|_| Error::OutOfMemory { bytes: (all.len() + sample.len()) as u64 })?;
-        all.extend_from_slice(sample);
-        lens.push(sample.len());
+/// Samples to train a dictionary on.
+#[derive(Default)]
+pub struct Training {
+    /// All samples, back to back.
+    bytes: Vec<u8>,
+    lens: Vec<usize>,
+}
+
+impl Training {
+    pub fn add(&mut self, sample: &[u8]) -> Result<()> {
+        self.bytes
+            .try_reserve(sample.len())
+            .map_err(|_| Error::OutOfMemory { bytes: sample.len() as u64 })?;
+        self.bytes.extend_from_slice(sample);
+        self.lens.push(sample.len());
+        Ok(())
     }
-    let mut dictionary: Vec<u8> = Vec::new();
-    dictionary.try_reserve_exact(size).map_err(|_| Error::OutOfMemory { bytes: size as u64 })?;
-    match zstd_safe::train_from_buffer(&mut dictionary, &all, &lens) {
-        Ok(_) => Ok(dictionary),
-        Err(code) => Err(Error::Backend(format!(
-            "no dictionary of {size} bytes can be trained on {} samples of {} bytes in all ({}); \
-             give more samples, or a smaller size",
-            lens.len(),
-            all.len(),
-            zstd_safe::get_error_name(code)
-        ))),
+
+    /// A dictionary of at most `size` bytes, with libzstd's own settings.
+    pub fn train(&self, size: usize) -> Result<Vec<u8>> {
+        let mut dictionary: Vec<u8> = Vec::new();
+        dictionary
+            .try_reserve_exact(size)
+            .map_err(|_| Error::OutOfMemory { bytes: size as u64 })?;
+        match zstd_safe::train_from_buffer(&mut dictionary, &self.bytes, &self.lens) {
+            Ok(_) => Ok(dictionary),
+            Err(code) => Err(Error::Backend(format!(
+                "no dictionary of {size} bytes can be trained on {} samples of {} bytes in all \
+                 ({}); give more samples, or a smaller size",
+                self.lens.len(),
+                self.bytes.len(),
+                zstd_safe::get_error_name(code)
+            ))),
+        }
     }
 }

@@ -6,10 +6,11 @@ mod import;
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field};
 use serde::Deserialize;
+use serde_bytes::ByteBuf;
 
 use crate::arrow::{
-    ByteRows, PayloadRows, compressed_array, decompressed_array, manifest_type, type_text,
-    validity, value_text,
+    ByteRows, PayloadRows, compressed_array, decompressed_array, frames_array, info_array,
+    info_type, manifest_type, type_text, validity, value_text,
 };
 use crate::codec::Codec;
 use crate::column::{self, Decompress, NEVER, Payloads, Rows};
@@ -18,17 +19,24 @@ use ffi::{Expression, Series, export_expression};
 
 export_expression!(CompressExpr, _polars_plugin_compress, _polars_plugin_field_compress);
 export_expression!(DecompressExpr, _polars_plugin_decompress, _polars_plugin_field_decompress);
+export_expression!(EncodeExpr, _polars_plugin_encode, _polars_plugin_field_encode);
+export_expression!(DecodeExpr, _polars_plugin_decode, _polars_plugin_field_decode);
+export_expression!(FrameInfoExpr, _polars_plugin_frame_info, _polars_plugin_field_frame_info);
 
 /// A codec as Python passes it: by name and settings.
 #[derive(Deserialize)]
 struct CodecOptions {
     name: String,
     level: Option<i64>,
+    dictionary: Option<ByteBuf>,
 }
 
 impl CodecOptions {
     fn codec(&self) -> Result<Codec> {
-        Codec::from_name(&self.name, self.level)
+        match &self.dictionary {
+            None => Codec::from_name(&self.name, self.level),
+            Some(bytes) => Codec::with_dictionary(bytes, self.level),
+        }
     }
 }
 
@@ -42,6 +50,14 @@ fn is_binary(data_type: &DataType) -> bool {
     ByteRows::accepts(data_type) && !matches!(data_type, DataType::Dictionary(..))
 }
 
+fn check_binary(verb: &str, inputs: &[Field]) -> Result<()> {
+    let input = inputs.first().map_or(&DataType::Null, Field::data_type);
+    if is_binary(input) {
+        return Ok(());
+    }
+    Err(Error::Type(format!("{verb} takes Binary or String, got {}", type_text(input))))
+}
+
 /// Binary or String -> the manifest struct.
 struct CompressExpr;
 
@@ -50,12 +66,8 @@ impl Expression for CompressExpr {
 
     fn output_type(inputs: &[Field], options: &CompressOptions) -> Result<DataType> {
         options.codec.codec()?;
-        let input = inputs.first().map_or(&DataType::Null, Field::data_type);
-        if is_binary(input) {
-            Ok(manifest_type(DataType::BinaryView))
-        } else {
-            Err(Error::Type(format!("compress takes Binary or String, got {}", type_text(input))))
-        }
+        check_binary("compress", inputs)?;
+        Ok(manifest_type(DataType::BinaryView))
     }
 
     fn evaluate(inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
@@ -89,23 +101,94 @@ impl Expression for DecompressExpr {
 
     fn evaluate(inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| PayloadRows::try_new(chunk))?;
-        if let [column, names] = inputs
-            && ![1, column.len()].contains(&names.len())
-        {
-            let (rows, names) = (column.len(), names.len());
-            return Err(Error::Argument(format!("row has {names} values for {rows} rows")));
-        }
-        let how = Decompress {
-            codec: options.codec.codec()?,
-            max_size: options.max_size,
-            utf8: options.utf8,
-            null_on_error: options.null_on_error,
-        };
-        let column = column::decompress(&how, &chunks, NEVER)
-            .map_err(|error| name_row(error, inputs.get(1)))?;
+        decompressed(&chunks, inputs, options)
+    }
+}
+
+/// Binary or String -> Binary of frames.
+struct EncodeExpr;
+
+impl Expression for EncodeExpr {
+    type Options = CompressOptions;
+
+    fn output_type(inputs: &[Field], options: &CompressOptions) -> Result<DataType> {
+        options.codec.codec()?;
+        check_binary("encode", inputs)?;
+        Ok(DataType::BinaryView)
+    }
+
+    fn evaluate(inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
+        let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
+        let column = column::encode(&options.codec.codec()?, &chunks, NEVER)?;
+        let nulls = validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), &[]);
+        Ok(frames_array(column, nulls))
+    }
+}
+
+/// Binary of frames -> Binary or String. A second input names rows in errors.
+struct DecodeExpr;
+
+impl Expression for DecodeExpr {
+    type Options = DecompressOptions;
+
+    fn output_type(inputs: &[Field], options: &DecompressOptions) -> Result<DataType> {
+        options.codec.codec()?;
+        check_binary("decode", inputs)?;
+        Ok(if options.utf8 { DataType::Utf8View } else { DataType::BinaryView })
+    }
+
+    fn evaluate(inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
+        let chunks = chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?;
+        decompressed(&chunks, inputs, options)
+    }
+}
+
+fn decompressed(
+    chunks: &[PayloadRows],
+    inputs: &[Series],
+    options: &DecompressOptions,
+) -> Result<ArrayRef> {
+    if let [column, names] = inputs
+        && ![1, column.len()].contains(&names.len())
+    {
+        let (rows, names) = (column.len(), names.len());
+        return Err(Error::Argument(format!("row has {names} values for {rows} rows")));
+    }
+    let how = Decompress {
+        codec: options.codec.codec()?,
+        max_size: options.max_size,
+        utf8: options.utf8,
+        null_on_error: options.null_on_error,
+    };
+    let column =
+        column::decompress(&how, chunks, NEVER).map_err(|error| name_row(error, inputs.get(1)))?;
+    let nulls =
+        validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), &column.bad_rows);
+    Ok(decompressed_array(column, nulls, options.utf8))
+}
+
+#[derive(Deserialize)]
+struct FrameInfoOptions {
+    null_on_error: bool,
+}
+
+/// Binary of frames -> a struct of what their headers say.
+struct FrameInfoExpr;
+
+impl Expression for FrameInfoExpr {
+    type Options = FrameInfoOptions;
+
+    fn output_type(inputs: &[Field], _: &FrameInfoOptions) -> Result<DataType> {
+        check_binary("frame_info", inputs)?;
+        Ok(info_type(DataType::Utf8View))
+    }
+
+    fn evaluate(inputs: &[Series], options: &FrameInfoOptions) -> Result<ArrayRef> {
+        let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
+        let column = column::frame_info(&chunks, options.null_on_error, NEVER)?;
         let nulls =
             validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), &column.bad_rows);
-        Ok(decompressed_array(column, nulls, options.utf8))
+        info_array(&column.rows, nulls, DataType::Utf8View)
     }
 }
 

@@ -19,7 +19,10 @@ use crate::error::Result;
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ArrowChunk>()?;
     module.add_function(wrap_pyfunction!(_arrow_compress, module)?)?;
-    module.add_function(wrap_pyfunction!(_arrow_decompress, module)?)
+    module.add_function(wrap_pyfunction!(_arrow_decompress, module)?)?;
+    module.add_function(wrap_pyfunction!(_arrow_encode, module)?)?;
+    module.add_function(wrap_pyfunction!(_arrow_decode, module)?)?;
+    module.add_function(wrap_pyfunction!(_arrow_frame_info, module)?)
 }
 
 const SCHEMA: &CStr = c"arrow_schema";
@@ -51,9 +54,14 @@ impl ArrowChunk {
 }
 
 /// Arrow data of any producer, and whether it comes in chunks.
-struct ArrowData {
-    exported: Exported,
+pub struct ArrowData {
+    pub exported: Exported,
     chunked: bool,
+}
+
+/// Whether an object is a producer of Arrow data.
+pub fn is_arrow(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(object.hasattr("__arrow_c_array__")? || object.hasattr("__arrow_c_stream__")?)
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for ArrowData {
@@ -135,5 +143,46 @@ fn _arrow_decompress(
     let ArrowData { exported, chunked } = data;
     let how = Decompress { codec: codec.0, max_size, utf8, null_on_error };
     let arrays = interruptible(py, |interrupted| verbs::decompress(&how, exported, interrupted))?;
+    Ok((chunks(arrays), chunked))
+}
+
+/// The encoded chunks, and whether the input came in chunks.
+#[pyfunction]
+fn _arrow_encode(
+    py: Python<'_>,
+    data: ArrowData,
+    codec: CodecArgument,
+) -> PyResult<(Vec<ArrowChunk>, bool)> {
+    let ArrowData { exported, chunked } = data;
+    let arrays = interruptible(py, |interrupted| verbs::encode(&codec.0, exported, interrupted))?;
+    Ok((chunks(arrays), chunked))
+}
+
+/// The decoded chunks, and whether the input came in chunks.
+#[pyfunction]
+fn _arrow_decode(
+    py: Python<'_>,
+    data: ArrowData,
+    dictionary: CodecArgument,
+    utf8: bool,
+    null_on_error: bool,
+    max_size: Option<u64>,
+) -> PyResult<(Vec<ArrowChunk>, bool)> {
+    let ArrowData { exported, chunked } = data;
+    let how = Decompress { codec: dictionary.0, max_size, utf8, null_on_error };
+    let arrays = interruptible(py, |interrupted| verbs::decode(&how, exported, interrupted))?;
+    Ok((chunks(arrays), chunked))
+}
+
+/// The headers of each chunk's frames, and whether the input came in chunks.
+#[pyfunction]
+fn _arrow_frame_info(
+    py: Python<'_>,
+    data: ArrowData,
+    null_on_error: bool,
+) -> PyResult<(Vec<ArrowChunk>, bool)> {
+    let ArrowData { exported, chunked } = data;
+    let arrays =
+        interruptible(py, |interrupted| verbs::frame_info(null_on_error, exported, interrupted))?;
     Ok((chunks(arrays), chunked))
 }

@@ -9,10 +9,12 @@ use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple, PyType};
 
+use super::arrow::{ArrowData, is_arrow};
 use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::errors::raise;
+use crate::arrow::verbs;
 use crate::codec::{Codec, GzipLevel, ZstdLevel};
-use crate::kernel::dictionary::{self, Dictionary};
+use crate::kernel::dictionary::{Dictionary, Training};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -227,9 +229,9 @@ impl PyCodec {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let class = slf.get_type().name()?;
         let codec = &slf.get().0;
-        let dictionary = codec
-            .dictionary()
-            .map(|dict| format!("<{} bytes, id {}>", dict.bytes().len(), dict.id()));
+        let dictionary = codec.dictionary().map(|dictionary| {
+            format!("dict_id='{}', dict_len={}", dictionary.id(), dictionary.bytes().len())
+        });
         let level = codec.level().map(|level| format!("level={level}"));
         let settings: Vec<_> = dictionary.into_iter().chain(level).collect();
         Ok(format!("{class}({})", settings.join(", ")))
@@ -441,7 +443,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
 /// Parameters
 /// ----------
 /// samples
-///     A list of buffers: some thousands, about a hundred times ``size`` together.
+///     An iterable of buffers, a Polars series or Arrow data of binary or string: some
+///     thousands, about a hundred times ``size`` together. Nulls are passed over.
 /// size
 ///     The dictionary's length in bytes, at most.
 ///
@@ -458,12 +461,19 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
 #[pyo3(signature = (samples, size = 112_640))]
 fn train_dictionary<'py>(
     py: Python<'py>,
-    samples: Vec<Bound<'py, PyAny>>,
+    samples: &Bound<'py, PyAny>,
     size: usize,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let samples =
-        samples.iter().map(|sample| sample.extract()).collect::<PyResult<Vec<Bytes>>>()?;
-    let samples: Vec<&[u8]> = samples.iter().map(Bytes::as_slice).collect();
-    let trained = py.detach(|| dictionary::train(samples.iter().copied(), size));
-    to_bytes(py, &trained.map_err(raise)?)
+    let mut training = Training::default();
+    if is_arrow(samples)? {
+        let ArrowData { exported, .. } = samples.extract()?;
+        py.detach(|| verbs::each_value(exported, |value| training.add(value))).map_err(raise)?;
+    } else {
+        for sample in samples.try_iter()? {
+            let sample = sample?;
+            let bytes: Bytes = sample.extract()?;
+            training.add(bytes.as_slice()).map_err(raise)?;
+        }
+    }
+    to_bytes(py, &py.detach(|| training.train(size)).map_err(raise)?)
 }

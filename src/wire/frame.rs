@@ -181,6 +181,38 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
+/// What the headers of a body say, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameInfo {
+    /// `None` where frames differ, or there are none.
+    pub codec: Option<CodecId>,
+    /// Sums over all frames.
+    pub original_size: u64,
+    pub compressed_size: u64,
+    /// Of the only frame, where it is one.
+    pub crc32c: Option<u32>,
+    pub frames: u32,
+}
+
+impl FrameInfo {
+    /// Walks the headers of `body`; nothing is decoded.
+    pub fn of(body: &[u8]) -> Result<Self> {
+        let mut info = Self::default();
+        let too_much = || malformed("the frames' sizes add up to more than 2^64".into());
+        for step in Frames::new(body) {
+            let Header { codec, manifest, compressed_size } = step?.1.header;
+            let is_first = info.frames == 0;
+            info.codec = Some(codec).filter(|codec| is_first || info.codec == Some(*codec));
+            info.crc32c = Some(manifest.crc32c).filter(|_| is_first);
+            info.original_size =
+                info.original_size.checked_add(manifest.original_size).ok_or_else(too_much)?;
+            info.compressed_size += compressed_size;
+            info.frames += 1;
+        }
+        Ok(info)
+    }
+}
+
 /// A padding that lifts a part of `len` bytes to at least `least`.
 pub fn padding(len: usize, least: usize) -> Vec<u8> {
     let Some(missing) = least.checked_sub(len).filter(|&missing| missing > 0) else {

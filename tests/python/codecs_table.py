@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import s4_codec
-from s4_codec import Codec, CpuGzip, CpuZstd, Passthrough
+from s4_codec import Codec, CpuGzip, CpuZstd, CpuZstdDict, Passthrough
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,10 @@ class Row:
     default_level: int | None
     # 1 KiB or so that decodes to 10 GiB or as near as the format comes, or None.
     bomb: bytes | None
+
+    @property
+    def needs_dictionary(self) -> bool:
+        return isinstance(self.codec, CpuZstdDict)
 
     @property
     def codec(self) -> Codec:
@@ -44,10 +48,20 @@ def gzip_bomb() -> bytes:
     return gzip.compress(bytes(1 << 20), 9)
 
 
+DICTIONARY = s4_codec.train_dictionary(
+    [f"{n} GET /item/{n * 37 % 101} 200 {n * n % 977}\n".encode() * 3 for n in range(2000)], 4096
+)
+
+
+def dict_codec(level: int = 3, **settings: int) -> CpuZstdDict:
+    return CpuZstdDict(DICTIONARY, level, **settings)
+
+
 ROWS = [
     Row(Passthrough, "passthrough", 0, None, None, None),
     Row(CpuZstd, "cpu-zstd", 1, (1, 22), 3, zstd_bomb()),
     Row(CpuGzip, "cpu-gzip", 7, (0, 9), 6, gzip_bomb()),
+    Row(dict_codec, "cpu-zstd-dict", 8, (1, 22), 3, zstd_bomb()),
 ]
 
 

@@ -116,7 +116,10 @@ def test_a_codec_is_a_value(row: Row) -> None:
         again = pickle.loads(pickle.dumps(codec, protocol))
         assert type(again) is type(codec)
         assert again == codec
-    assert eval(repr(codec), vars(s4_codec)) == codec
+    if row.needs_dictionary:
+        assert repr(codec) == f"CpuZstdDict(dict_id={codec.dict_id!r}, dict_len=4096, level=3)"
+    else:
+        assert eval(repr(codec), vars(s4_codec)) == codec
     assert (codec.name, codec.id) == (row.name, row.id)
     assert isinstance(codec, Codec)
     assert codec != row.name
@@ -125,6 +128,10 @@ def test_a_codec_is_a_value(row: Row) -> None:
 
 
 def test_codecs_by_name(row: Row) -> None:
+    if row.needs_dictionary:
+        with pytest.raises(s4_codec.S4UnregisteredCodecError, match="needs its dictionary"):
+            Codec.from_name(row.name)
+        return
     assert Codec.from_name(row.name) == row.codec
     assert type(Codec.from_name(row.name)) is type(row.codec)
     if row.levels is None:
@@ -146,7 +153,7 @@ def test_levels_tell_codecs_apart(row: Row) -> None:
     assert row.make() == row.make(row.default_level) != row.make(high)
     assert row.make(low) != row.make(high)
     assert pickle.loads(pickle.dumps(row.make(high))).level == high
-    assert repr(row.make(high)) == f"{type(row.codec).__name__}(level={high})"
+    assert repr(row.make(high)).endswith(f"level={high})")
     assert row.make(level=np.int8(low)) == row.make(low)
 
 

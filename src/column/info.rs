@@ -1,0 +1,53 @@
+//! Columns of frames -> what their headers say.
+
+use super::Rows;
+use super::decompress::describe_frames;
+use super::job::{Job, Spans};
+use super::pool::{self, Interrupted};
+use crate::error::{Error, Result};
+use crate::wire::frame::FrameInfo;
+
+/// The headers of every row of frames; null rows are default.
+pub struct Inspected {
+    pub rows: Vec<FrameInfo>,
+    /// Rows that are null because they were bad, in ascending order.
+    pub bad_rows: Vec<usize>,
+}
+
+/// Reads the headers of every row of `chunks`. With `null_on_error` bad rows become null.
+pub fn frame_info<C: Rows>(
+    chunks: &[C],
+    null_on_error: bool,
+    interrupted: Interrupted,
+) -> Result<Inspected> {
+    let count = chunks.iter().map(C::count).sum();
+    let mut rows: Vec<FrameInfo> = Vec::new();
+    rows.try_reserve_exact(count)
+        .map_err(|_| Error::OutOfMemory { bytes: (count * size_of::<FrameInfo>()) as u64 })?;
+    rows.resize(count, FrameInfo::default());
+    let mut rest = &mut rows[..];
+    let work = Spans::new(chunks.iter().map(C::count), |_, _| 0).map(|span| {
+        let rows = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
+        (span, rows)
+    });
+    let job = Job::new(count);
+    let workers = pool::work_off(
+        work,
+        || job.worker(()),
+        |worker, (span, rows)| {
+            let chunk = &chunks[span.chunk];
+            job.each_row(worker, &span, |worker, i, row| {
+                let Some(body) = chunk.get(row) else { return Ok(()) };
+                match FrameInfo::of(body) {
+                    Ok(info) => rows[i] = info,
+                    Err(_) if null_on_error => worker.bad_rows.push(span.first + i),
+                    Err(error) => return Err((error, describe_frames(body))),
+                }
+                Ok(())
+            });
+        },
+        interrupted,
+    )?;
+    let (_, bad_rows) = job.finish(workers)?;
+    Ok(Inspected { rows, bad_rows })
+}

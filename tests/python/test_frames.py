@@ -1,0 +1,352 @@
+"""Frames: one value, columns in Polars and Arrow, sidecars and whole objects."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from codecs_table import DICTIONARY, FORGERIES, VALUES, Row, cut_class, error, text
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.exceptions import ComputeError
+
+import s4_codec
+import s4_codec.arrow
+import s4_codec.polars
+from s4_codec import Codec, CpuZstd, CpuZstdDict, Passthrough, S4Error, S4FrameError, crc32c, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PADDING = s4_codec.PADDING_MAGIC + struct.pack("<Q", 5) + b"xxxxx"
+
+
+def frame(codec: Codec, row: tuple[bytes, int, int]) -> bytes:
+    """A frame of any claims."""
+    payload, size, crc = row
+    return s4_codec.FRAME_MAGIC + struct.pack("<IQQI", codec.id, size, len(payload), crc) + payload
+
+
+def test_one_value(codec: Codec) -> None:
+    for value in VALUES:
+        body = codec.encode(value)
+        header, payload, rest = s4_codec.read_frame(body + b"rest")
+        assert header == {
+            "codec": codec.name,
+            "original_size": len(value),
+            "compressed_size": len(payload),
+            "crc32c": crc32c(value),
+        }
+        assert (rest, len(body)) == (b"rest", s4_codec.FRAME_HEADER_BYTES + len(payload))
+        assert codec.decompress(payload, len(value), crc32c(value)) == value
+        assert decode(body, dictionary=DICTIONARY) == value
+
+
+def test_bodies_of_many_frames(codec: Codec) -> None:
+    values = [text(n * 1000) for n in range(60)] + [text(1_000_000), b""]
+    body = PADDING + PADDING.join(codec.encode(value) for value in values) + PADDING
+    assert decode(body, dictionary=CpuZstdDict(DICTIONARY)) == b"".join(values)
+    assert decode(memoryview(body), dictionary=DICTIONARY) == b"".join(values)
+    assert [h["original_size"] for h, _ in s4_codec.frame_iter(body)] == list(map(len, values))
+
+
+def test_empty_bodies() -> None:
+    assert decode(b"") == b""
+    assert s4_codec.frame_iter(PADDING) == []
+    with pytest.raises(S4FrameError, match="paddings only"):
+        decode(PADDING)
+
+
+@pytest.mark.parametrize(("name", "forge", "expected"), FORGERIES, ids=[f[0] for f in FORGERIES])
+def test_forged_frames(codec: Codec, name: str, forge: Callable, expected: str) -> None:
+    good, bad = codec.encode(text(1000)), frame(codec, forge(codec.compress(text(1000))))
+    with pytest.raises(error(expected), match=rf"frame 1 \({codec.name}, at byte {len(good)}\)"):
+        decode(good + bad, dictionary=DICTIONARY)
+    rows = [good, None, bad, good + good]
+    series = pl.Series("body", rows, dtype=pl.Binary)
+    with pytest.raises(ComputeError, match=f"{expected}: row 2 of the 4 .*codec {codec.name}"):
+        series.s4.decode(dictionary=DICTIONARY)
+    with pytest.raises(error(expected), match=rf"^row 2 \(codec {codec.name}") as raised:
+        s4_codec.arrow.decode(pa.array(rows), dictionary=DICTIONARY)
+    assert raised.value.row == 2
+    expected_rows = [text(1000), None, None, text(1000) * 2]
+    assert series.s4.decode(dictionary=DICTIONARY, on_error="null").to_list() == expected_rows
+    lenient = s4_codec.arrow.decode(pa.array(rows), dictionary=DICTIONARY, on_error="null")
+    assert lenient.to_pylist() == expected_rows, name
+
+
+def test_every_cut_of_a_body_is_an_error(codec: Codec) -> None:
+    body = codec.encode(text(100)) + PADDING + codec.encode(text(50))
+    whole = {0, len(codec.encode(text(100))), len(codec.encode(text(100))) + len(PADDING)}
+    for end in range(len(body)):
+        if end in whole:
+            continue
+        for parse in (decode, s4_codec.frame_iter, s4_codec.build_index):
+            with pytest.raises(S4FrameError):
+                parse(body[:end], *([DICTIONARY] if parse is decode else []))
+    cut = codec.compress(text(100))
+    with pytest.raises(error(cut_class(codec))):
+        decode(frame(codec, (cut[0][:-1], *cut[1:])), dictionary=DICTIONARY)
+
+
+def test_max_size_bounds_the_whole() -> None:
+    body = CpuZstd().encode(text(1000)) * 3
+    assert len(decode(body, max_size=3000)) == 3000
+    for limit in (0, 999, 1000, 2999):
+        with pytest.raises(error("S4ManifestSizeExceedsLimitError")):
+            decode(body, max_size=limit)
+        with pytest.raises(ComputeError, match="S4ManifestSizeExceedsLimitError: row 0"):
+            pl.Series([body]).s4.decode(max_size=limit)
+    claims = frame(Passthrough(), (b"", 2**64 - 1, 0)) * 2
+    with pytest.raises(error("S4SizeMismatchError"), match="can hold at most 0 bytes"):
+        decode(claims, max_size=2**64 - 1)
+
+
+def test_encrypted_bodies_are_refused() -> None:
+    for magic in (b"S4E1", b"S4E6"):
+        with pytest.raises(S4FrameError, match=f"encrypted .{magic.decode()}"):
+            decode(magic + bytes(100))
+
+
+def test_dictionaries() -> None:
+    body = CpuZstdDict(DICTIONARY).encode(text(100))
+    with pytest.raises(error("S4UnregisteredCodecError"), match="needs its dictionary"):
+        decode(body)
+    other = s4_codec.train_dictionary([text(n)[-90:] for n in range(100, 3000)], 2048)
+    with pytest.raises(
+        error("S4IoError"), match=r"with the dictionary with zstd id .* has id"
+    ):
+        decode(body, dictionary=other)
+    for wrong in (b"", b"\x37\xa4\x30\xec" + bytes(50)):
+        with pytest.raises(error("S4BackendError"), match=r"empty|damaged"):
+            CpuZstdDict(wrong)
+        with pytest.raises(error("S4BackendError"), match=r"empty|damaged"):
+            pl.Series([body]).s4.decode(dictionary=wrong)
+    assert CpuZstdDict(DICTIONARY).dict_bytes == DICTIONARY
+    assert CpuZstdDict(DICTIONARY).dict_id == s4_codec.dict_id(DICTIONARY)
+    assert CpuZstdDict(DICTIONARY) != CpuZstdDict(other)
+    with pytest.raises(error("S4BackendError"), match="give more samples"):
+        s4_codec.train_dictionary([b"a"] * 3)
+
+
+def test_training_takes_any_samples() -> None:
+    samples = [text(n)[-60:] for n in range(100, 2000)]
+    trained = s4_codec.train_dictionary(samples, size=4096)
+    assert len(trained) <= 4096
+    series = pl.Series([*samples, None])
+    for same in (
+        s4_codec.train_dictionary(series, size=4096),
+        s4_codec.train_dictionary(pa.array(samples), size=4096),
+        s4_codec.train_dictionary(map(memoryview, samples), 4096),
+        s4_codec.polars.train_dictionary(series, 4096),
+        s4_codec.arrow.train_dictionary(pa.chunked_array([samples]), 4096),
+        series.s4.train_dictionary(4096),
+    ):
+        assert same == trained
+    plain = CpuZstd().compress(samples[50])[0]
+    assert len(CpuZstdDict(trained).compress(samples[50])[0]) < len(plain)
+    for wrong in (3, "text", [1]):
+        with pytest.raises(TypeError):
+            s4_codec.train_dictionary(wrong)
+
+
+def test_columns(codec: Codec) -> None:
+    values = [*VALUES, None, *[text(n) for n in range(2000)]]
+    series = pl.Series("body", values, dtype=pl.Binary)
+    frames = series.s4.encode(codec)
+    assert frames.to_list() == [None if v is None else codec.encode(v) for v in values]
+    assert frames.s4.decode(dictionary=DICTIONARY).equals(series)
+    array = pa.chunked_array([pa.array(values[:100]), pa.array(values[100:])])
+    encoded = s4_codec.arrow.encode(array, codec)
+    assert encoded.to_pylist() == frames.to_list()
+    assert s4_codec.arrow.decode(encoded, dictionary=DICTIONARY).to_pylist() == values
+    lazy = series.to_frame().lazy().select(s4_codec.polars.encode("body", codec))
+    lazy = lazy.select(s4_codec.polars.decode("body", dictionary=DICTIONARY))
+    assert lazy.collect_schema() == {"body": pl.Binary}
+    assert lazy.collect(engine="streaming").to_series().equals(series)
+
+
+def test_columns_of_mixed_codecs(row: Row) -> None:
+    codecs = [Passthrough(), row.codec, CpuZstd(9)]
+    rows = [b"".join(codec.encode(text(n)) for codec in codecs[: 1 + n % 3]) for n in range(999)]
+    expected = [text(n) * (1 + n % 3) for n in range(999)]
+    assert pl.Series(rows).s4.decode(dictionary=DICTIONARY).to_list() == expected
+    decoded = s4_codec.arrow.decode(pa.array(rows), dictionary=DICTIONARY, dtype="large_string")
+    assert decoded.to_pylist() == [value.decode() for value in expected]
+
+
+def test_frame_info(codec: Codec) -> None:
+    one, two = codec.encode(text(100)), codec.encode(text(100)) + Passthrough().encode(b"ab")
+    rows = [one, None, two, one + one, b"", PADDING, b"S4F2 but cut"]
+    header = s4_codec.read_frame(one)[0]
+    size = header["compressed_size"]
+
+    def info(name: str | None, original: int, packed: int, crc: int | None, n: int) -> Any:
+        keys = ("codec", "original_size", "compressed_size", "crc32c", "frames")
+        return dict(zip(keys, (name, original, packed, crc, n), strict=True))
+
+    mixed = codec.name if codec == Passthrough() else None
+    expected = [
+        info(codec.name, 100, size, header["crc32c"], 1),
+        None,
+        info(mixed, 102, size + 2, None, 2),
+        info(codec.name, 200, 2 * size, None, 2),
+        info(None, 0, 0, None, 0),
+        info(None, 0, 0, None, 0),
+        None,
+    ]
+    series, array = pl.Series("body", rows), pa.array(rows)
+    assert series.s4.frame_info(on_error="null").to_list() == expected
+    assert s4_codec.arrow.frame_info(array, on_error="null").to_pylist() == expected
+    chunked = s4_codec.arrow.frame_info(pa.chunked_array([array[:2], array[2:6]]))
+    assert (chunked.type, chunked.to_pylist()) == (s4_codec.arrow.FRAME_INFO_TYPE, expected[:6])
+    with pytest.raises(ComputeError, match="S4FrameError: row 6 of the 7"):
+        series.s4.frame_info()
+    with pytest.raises(S4FrameError, match="row 6") as raised:
+        s4_codec.arrow.frame_info(array)
+    assert raised.value.row == 6
+
+
+def test_wrong_columns() -> None:
+    packed = pl.Series(["a"]).s4.compress()
+    for verb in ("encode", "decode", "frame_info"):
+        with pytest.raises(ComputeError, match=f"{verb} takes Binary or String, got Struct"):
+            getattr(packed.s4, verb)()
+        with pytest.raises(TypeError, match=f"{verb} takes binary .*compressed data"):
+            getattr(s4_codec.arrow, verb)(packed)
+    with pytest.raises(error("S4BackendError"), match="not available"):
+        s4_codec.polars.decode("body", device=0)
+    with pytest.raises(error("S4BackendError"), match="not available"):
+        decode(b"", device=0)
+
+
+# --- Objects ------------------------------------------------------------------------------
+
+SIZES = [0, 1, 1 << 20, (1 << 20) + 1, (4 << 20) + 1, 9 << 20]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["cpu-zstd", "passthrough"])
+def test_objects(name: str, size: int) -> None:
+    data = text(size)
+    made = s4_codec.encode_s4_object(data, codec=name)
+    assert list(made) == ["body", "sidecar", "metadata"]
+    metadata = made["metadata"]
+    assert s4_codec.decode_s4_object(made["body"], metadata) == data
+    headers = {f"X-Amz-Meta-{key.title()}": value for key, value in metadata.items()}
+    assert s4_codec.decode_s4_object(made["body"], headers, made["sidecar"]) == data
+    if made["sidecar"] is not None:
+        assert made["sidecar"] == s4_codec.build_index(made["body"])
+    for start, end in [(0, size), (0, 0), (size, size), (size // 2, size), (size // 3, size // 2)]:
+        part = s4_codec.decode_s4_object(made["body"], metadata, byte_range=(start, end))
+        assert part == data[start:end]
+    for wrong in ((0, size + 1), (size + 1, size + 1), (5, 4)):
+        with pytest.raises(ValueError, match="byte_range"):
+            s4_codec.decode_s4_object(made["body"], metadata, byte_range=wrong)
+
+
+def changed(metadata: dict[str, str], **values: str | None) -> dict[str, str]:
+    keys = {key.replace("_", "-"): value for key, value in values.items()}
+    return {k: v for k, v in {**metadata, **keys}.items() if v is not None}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"s4_original_size": "99"}, "S4SizeMismatchError"),
+        ({"s4_compressed_size": "99"}, "S4ManifestSizeMismatchError"),
+        ({"s4_crc32c": "99"}, "S4CrcMismatchError"),
+        ({"s4_original_size": "many"}, "S4FrameError"),
+        ({"s4_crc32c": "-1"}, "S4FrameError"),
+        ({"s4_encrypted": "aes-256-gcm"}, "S4FrameError"),
+        ({"s4_framed": None, "s4_crc32c": None}, "S4FrameError"),
+        ({"s4_framed": None, "s4_codec": "bogus"}, "S4UnregisteredCodecError"),
+        ({"s4_framed": None, "s4_codec": "nvcomp-gans"}, "S4UnregisteredCodecError"),
+        ({"s4_framed": None}, "S4IoError"),
+        ({"s4_dict_id": "0123456789abcdef"}, "S4UnregisteredCodecError"),
+    ],
+)
+def test_objects_that_contradict_their_metadata(
+    change: dict[str, str | None], expected: str
+) -> None:
+    made = s4_codec.encode_s4_object(text(5000))
+    with pytest.raises(error(expected)):
+        s4_codec.decode_s4_object(made["body"], changed(made["metadata"], **change))
+
+
+def test_objects_of_one_unframed_payload(row: Row) -> None:
+    data = text(5000)
+    payload, size, crc = row.codec.compress(data)
+    metadata = {
+        "s4-codec": row.name,
+        "s4-original-size": str(size),
+        "s4-compressed-size": str(len(payload)),
+        "s4-crc32c": str(crc),
+    }
+    read = s4_codec.decode_s4_object
+    assert read(payload, metadata, dictionary=DICTIONARY) == data
+    assert read(payload, metadata, dictionary=DICTIONARY, byte_range=(7, 99)) == data[7:99]
+    with pytest.raises(error("S4CrcMismatchError")):
+        read(payload, changed(metadata, s4_crc32c="1"), dictionary=DICTIONARY)
+    assert read(b"plain bytes", {"content-type": "x"}) == b"plain bytes"
+    with pytest.raises(TypeError, match="metadata must be"):
+        read(payload, {"s4-codec": 3})  # type: ignore[dict-item]
+
+
+def test_objects_with_dictionaries() -> None:
+    codec = CpuZstdDict(DICTIONARY)
+    body = codec.encode(text(300)) + codec.encode(text(200))
+    metadata = {"s4-codec": codec.name, "s4-framed": "true", "s4-dict-id": codec.dict_id}
+    read = s4_codec.decode_s4_object
+    assert read(body, metadata, dictionary=codec) == text(300) + text(200)
+    with pytest.raises(S4Error, match=f"needs the dictionary {codec.dict_id}, the one given is"):
+        read(body, metadata, dictionary=b"another dictionary")
+
+
+def test_sidecars_that_disagree_cannot_mislead() -> None:
+    data = text(9 << 20)
+    made = s4_codec.encode_s4_object(data)
+    other = s4_codec.encode_s4_object(text(5 << 20))["sidecar"]
+    part = s4_codec.decode_s4_object(made["body"], made["metadata"], other, (5 << 20, 6 << 20))
+    assert part == data[5 << 20 : 6 << 20]
+    with pytest.raises(error("S4IndexError")):
+        s4_codec.decode_s4_object(made["body"], made["metadata"], b"S4IX")
+
+
+def test_every_cut_of_a_sidecar_is_an_error() -> None:
+    made = s4_codec.encode_s4_object(text(9 << 20))["sidecar"]
+    bound = s4_codec.bind_index(made, 123, "etag")
+    assert s4_codec.decode_index(bound)["source_etag"] == "etag"
+    for end in range(len(bound)):
+        with pytest.raises(error("S4IndexError")):
+            s4_codec.decode_index(bound[:end])
+
+
+def test_objects_from_many_threads() -> None:
+    data = text(5 << 20)
+    with ThreadPoolExecutor(6) as threads:
+        made = list(threads.map(s4_codec.encode_s4_object, [data] * 12))
+        bodies = [one["body"] for one in made]
+        assert set(threads.map(decode, bodies)) == {data}
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5), st.data())
+def test_any_values_round_trip_and_no_flip_gives_other_bytes(
+    values: list[bytes], data: st.DataObject
+) -> None:
+    codecs = [Passthrough(), CpuZstd(), CpuZstdDict(DICTIONARY)]
+    body = b"".join(codecs[i % 3].encode(value) for i, value in enumerate(values))
+    whole = b"".join(values)
+    assert decode(body, dictionary=DICTIONARY) == whole
+    if not body:
+        return
+    position = data.draw(st.integers(0, len(body) * 8 - 1))
+    flipped = bytearray(body)
+    flipped[position // 8] ^= 1 << position % 8
+    with contextlib.suppress(S4Error, s4_codec.S4IoError):
+        assert decode(flipped, dictionary=DICTIONARY) == whole
