@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::kernel::dictionary::Dictionary;
+use crate::kernel::fcg1::{BitcompContainer, GDeflateContainer, ZstdContainer};
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
 use crate::kernel::zstd::Zstd;
@@ -74,6 +75,36 @@ pub enum Codec {
     CpuZstd { level: ZstdLevel },
     CpuGzip { level: GzipLevel },
     CpuZstdDict { dictionary: Arc<Dictionary>, level: ZstdLevel },
+    NvcompZstd,
+    NvcompBitcomp { data_type: DataType },
+    NvcompGDeflate,
+}
+
+/// What Bitcomp takes its input for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DataType(&'static str);
+
+impl DataType {
+    const NAMES: [&str; 13] =
+        ["char", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f16", "bf16", "f32", "f64"];
+
+    pub fn try_new(name: &str) -> Result<Self> {
+        let known = Self::NAMES.into_iter().find(|known| *known == name);
+        known.map(Self).ok_or_else(|| {
+            let names = Self::NAMES.join(", ");
+            Error::Argument(format!("data_type must be one of {names}, not {name:?}"))
+        })
+    }
+
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+impl Default for DataType {
+    fn default() -> Self {
+        Self("char")
+    }
 }
 
 impl Codec {
@@ -88,6 +119,9 @@ impl Codec {
         Ok(match (id.get(), dictionary) {
             (0, _) => Self::Passthrough,
             (1, _) => Self::CpuZstd { level: Level(3) },
+            (2, _) => Self::NvcompZstd,
+            (3, _) => Self::NvcompBitcomp { data_type: DataType::default() },
+            (6, _) => Self::NvcompGDeflate,
             (7, _) => Self::CpuGzip { level: Level(6) },
             (8, Some(dictionary)) => {
                 Self::CpuZstdDict { dictionary: Arc::clone(dictionary), level: Level(3) }
@@ -104,10 +138,15 @@ impl Codec {
     /// A codec by its wire name, with its default level where none is given.
     pub fn from_name(name: &str, level: Option<i64>) -> Result<Self> {
         Ok(match name {
-            "passthrough" if level.is_some() => {
-                return Err(Error::Argument("passthrough has no level".into()));
+            "passthrough" | "nvcomp-zstd" | "nvcomp-bitcomp" | "nvcomp-gdeflate"
+                if level.is_some() =>
+            {
+                return Err(Error::Argument(format!("{name} has no level")));
             }
             "passthrough" => Self::Passthrough,
+            "nvcomp-zstd" => Self::NvcompZstd,
+            "nvcomp-bitcomp" => Self::NvcompBitcomp { data_type: DataType::default() },
+            "nvcomp-gdeflate" => Self::NvcompGDeflate,
             "cpu-zstd" => Self::CpuZstd { level: ZstdLevel::try_new(level.unwrap_or(3))? },
             "cpu-gzip" => Self::CpuGzip { level: GzipLevel::try_new(level.unwrap_or(6))? },
             "cpu-zstd-dict" => {
@@ -122,7 +161,8 @@ impl Codec {
             }
             _ => {
                 return Err(Error::UnregisteredCodec(format!(
-                    "unknown codec {name:?}; the codecs are passthrough, cpu-zstd and cpu-gzip"
+                    "unknown codec {name:?}; the codecs are passthrough, cpu-zstd, cpu-gzip, \
+                     nvcomp-zstd, nvcomp-bitcomp and nvcomp-gdeflate"
                 )));
             }
         })
@@ -131,7 +171,10 @@ impl Codec {
     /// The compression level, of codecs that have one.
     pub const fn level(&self) -> Option<i32> {
         match self {
-            Self::Passthrough => None,
+            Self::Passthrough
+            | Self::NvcompZstd
+            | Self::NvcompBitcomp { .. }
+            | Self::NvcompGDeflate => None,
             Self::CpuZstd { level } => Some(level.get()),
             Self::CpuGzip { level } => Some(level.get()),
             Self::CpuZstdDict { level, .. } => Some(level.get()),
@@ -146,11 +189,27 @@ impl Codec {
         }
     }
 
+    /// What Bitcomp takes its input for.
+    pub const fn data_type(&self) -> Option<DataType> {
+        match self {
+            Self::NvcompBitcomp { data_type } => Some(*data_type),
+            _ => None,
+        }
+    }
+
+    /// Whether its format is one of GPUs.
+    pub const fn is_nvcomp(&self) -> bool {
+        matches!(self, Self::NvcompZstd | Self::NvcompBitcomp { .. } | Self::NvcompGDeflate)
+    }
+
     /// The codec's id in the S4 wire format.
     pub const fn id(&self) -> CodecId {
         CodecId(match self {
             Self::Passthrough => 0,
             Self::CpuZstd { .. } => 1,
+            Self::NvcompZstd => 2,
+            Self::NvcompBitcomp { .. } => 3,
+            Self::NvcompGDeflate => 6,
             Self::CpuGzip { .. } => 7,
             Self::CpuZstdDict { .. } => 8,
         })
@@ -165,8 +224,8 @@ impl Codec {
     /// meanwhile. libdeflate does not: it counts symbols, then reads them again to write.
     pub const fn tolerates_changing_input(&self) -> bool {
         match self {
-            Self::Passthrough | Self::CpuZstd { .. } | Self::CpuZstdDict { .. } => true,
             Self::CpuGzip { .. } => false,
+            _ => true,
         }
     }
 
@@ -185,6 +244,11 @@ impl Codec {
             Self::Passthrough => work(&mut Passthrough),
             Self::CpuZstd { level } => work(&mut Zstd::new(level.get(), None, scratch)),
             Self::CpuGzip { level } => work(&mut Gzip::new(level.get(), scratch)),
+            Self::NvcompZstd => work(&mut ZstdContainer(Zstd::new(3, None, scratch))),
+            Self::NvcompBitcomp { .. } => work(&mut BitcompContainer),
+            Self::NvcompGDeflate => {
+                work(&mut GDeflateContainer(scratch.gdeflate.get_or_insert_default()))
+            }
             Self::CpuZstdDict { dictionary, level } => {
                 work(&mut Zstd::new(level.get(), Some(dictionary), scratch))
             }
@@ -197,6 +261,13 @@ impl Codec {
         match fault {
             Fault::TooLong => Error::DecodesTooLong { codec, original_size },
             Fault::Corrupt(reason) => Error::Decode { codec, reason },
+            Fault::Container(reason) => {
+                Error::Backend(format!("{codec} container is damaged: {reason}"))
+            }
+            Fault::OtherCodec(actual) => Error::CodecMismatch { expected: codec, actual },
+            Fault::Length { decoded } => {
+                Error::SizeMismatch { expected: original_size, actual: decoded }
+            }
             Fault::OutOfMemory { bytes } => Error::OutOfMemory { bytes },
             Fault::Library(reason) => Error::Backend(format!("{codec}: {reason}")),
         }

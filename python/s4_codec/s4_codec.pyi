@@ -1,7 +1,7 @@
 """The native module. Import from ``s4_codec``, which holds the same names."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, SupportsIndex, final
+from typing import Any, Literal, Protocol, SupportsIndex, final
 
 from typing_extensions import Buffer
 
@@ -90,7 +90,7 @@ class Codec:
         """The codec's id in the S4 wire format."""
 
     @staticmethod
-    def from_name(name: str, level: SupportsIndex | None = None) -> CpuZstd | CpuGzip | Passthrough:
+    def from_name(name: str, level: SupportsIndex | None = None) -> Codec:
         """The codec of a name, with its default level or another.
 
         Raises
@@ -272,6 +272,70 @@ class CpuZstdDict(Codec):
     @property
     def dict_id(self) -> str:
         """The dictionary's id in S4: the first 16 hex digits of its SHA-256."""
+
+@final
+class NvcompZstd(Codec):
+    """zstd in an FCG1 container, as GPUs write it: one frame for each 64 KiB.
+
+    Parameters
+    ----------
+    device
+        The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU, which
+        writes and reads the same format.
+
+    Raises
+    ------
+    S4BackendError
+        That GPU is not there; :func:`gpu_status` says why.
+    """
+
+    def __new__(cls, device: SupportsIndex | Literal["auto"] = 0) -> NvcompZstd: ...
+
+@final
+class NvcompBitcomp(Codec):
+    """Bitcomp in an FCG1 container. Compressing and decompressing take an NVIDIA GPU, for the
+    format is not public.
+
+    Parameters
+    ----------
+    data_type
+        What the bytes are to be taken for: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
+        ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
+    device
+        The number of a GPU, or ``"auto"``, which can be made where there is none.
+
+    Raises
+    ------
+    S4BackendError
+        That GPU is not there; :func:`gpu_status` says why.
+    ValueError
+        The data type is unknown.
+    """
+
+    def __new__(
+        cls, data_type: str = "char", device: SupportsIndex | Literal["auto"] = 0
+    ) -> NvcompBitcomp: ...
+    @property
+    def data_type(self) -> str:
+        """What the bytes are taken for."""
+
+@final
+class NvcompGDeflate(Codec):
+    """GDeflate in an FCG1 container: one page for each 64 KiB. Decompressing works anywhere,
+    compressing takes an NVIDIA GPU.
+
+    Parameters
+    ----------
+    device
+        The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    S4BackendError
+        That GPU is not there; :func:`gpu_status` says why.
+    """
+
+    def __new__(cls, device: SupportsIndex | Literal["auto"] = 0) -> NvcompGDeflate: ...
 
 def read_frame(data: _Data) -> tuple[dict[str, Any], bytes, bytes]:
     """Parse the frame at the front of a body. Nothing is decoded.

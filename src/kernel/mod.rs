@@ -10,6 +10,8 @@
 //! arm in `Codec::with_kernel`.
 
 pub mod dictionary;
+pub mod fcg1;
+pub mod gdeflate;
 pub mod gzip;
 pub mod passthrough;
 pub mod zstd;
@@ -24,6 +26,12 @@ pub enum Fault {
     TooLong,
     /// The payload is not what the codec's format allows; the text says where it departs.
     Corrupt(String),
+    /// A container of chunks is damaged; the text says how.
+    Container(String),
+    /// The payload was made by the codec of this name.
+    OtherCodec(&'static str),
+    /// The payload holds so many bytes, which is not what the destination takes.
+    Length { decoded: u64 },
     /// Scratch memory could not be had.
     OutOfMemory { bytes: u64 },
     /// The library refused for a reason that is not the data's.
@@ -83,6 +91,8 @@ pub trait Kernel {
 pub struct Scratch {
     pub(crate) zstd: zstd::Contexts,
     pub(crate) gzip: gzip::Contexts,
+    /// Made at first use, for it is large.
+    pub(crate) gdeflate: Option<Box<gdeflate::Decoder>>,
 }
 
 thread_local! {

@@ -4,16 +4,18 @@ use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple, PyType};
 
+use super::GPU_STATUS;
 use super::arrow::{ArrowData, is_arrow};
 use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::errors::raise;
 use crate::arrow::verbs;
-use crate::codec::{Codec, GzipLevel, ZstdLevel};
+use crate::codec::{Codec, DataType, GzipLevel, ZstdLevel};
+use crate::error::Error;
 use crate::kernel::dictionary::{Dictionary, Training};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
@@ -23,6 +25,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CpuGzip>()?;
     module.add_class::<Passthrough>()?;
     module.add_class::<CpuZstdDict>()?;
+    module.add_class::<NvcompZstd>()?;
+    module.add_class::<NvcompBitcomp>()?;
+    module.add_class::<NvcompGDeflate>()?;
     module.add_function(wrap_pyfunction!(train_dictionary, module)?)?;
     module.add_function(wrap_pyfunction!(_codec_options, module)?)
 }
@@ -71,6 +76,11 @@ impl PyCodec {
             Codec::CpuZstd { .. } => Py::new(py, base.add_subclass(CpuZstd))?.into_any(),
             Codec::CpuGzip { .. } => Py::new(py, base.add_subclass(CpuGzip))?.into_any(),
             Codec::CpuZstdDict { .. } => Py::new(py, base.add_subclass(CpuZstdDict))?.into_any(),
+            Codec::NvcompZstd => Py::new(py, base.add_subclass(NvcompZstd))?.into_any(),
+            Codec::NvcompBitcomp { .. } => {
+                Py::new(py, base.add_subclass(NvcompBitcomp))?.into_any()
+            }
+            Codec::NvcompGDeflate => Py::new(py, base.add_subclass(NvcompGDeflate))?.into_any(),
         })
     }
 
@@ -233,7 +243,10 @@ impl PyCodec {
             format!("dict_id='{}', dict_len={}", dictionary.id(), dictionary.bytes().len())
         });
         let level = codec.level().map(|level| format!("level={level}"));
-        let settings: Vec<_> = dictionary.into_iter().chain(level).collect();
+        let data_type = codec.data_type().map(|kind| format!("data_type='{}'", kind.name()));
+        let device = codec.is_nvcomp().then(|| format!("device='{AUTO}'"));
+        let settings: Vec<_> =
+            dictionary.into_iter().chain(level).chain(data_type).chain(device).collect();
         Ok(format!("{class}({})", settings.join(", ")))
     }
 
@@ -248,6 +261,12 @@ impl PyCodec {
         }
         if let Some(level) = codec.level() {
             arguments.append(level)?;
+        }
+        if let Some(data_type) = codec.data_type() {
+            arguments.append(data_type.name())?;
+        }
+        if codec.is_nvcomp() {
+            arguments.append(AUTO)?;
         }
         Ok((slf.get_type(), arguments.to_tuple()))
     }
@@ -418,6 +437,135 @@ impl CpuZstdDict {
     #[getter]
     fn dict_id(slf: PyRef<'_, Self>) -> Option<String> {
         slf.as_super().0.dictionary().map(|dict| dict.id())
+    }
+}
+
+/// An argument: the number of a GPU, or the CPU where there is none.
+enum Device {
+    Number(u32),
+    Auto,
+}
+
+const AUTO: &str = "auto";
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Device {
+    type Error = PyErr;
+
+    fn extract(device: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let wanted = "device must be the number of a GPU or 'auto'";
+        match device.extract::<&str>() {
+            Ok(AUTO) => Ok(Self::Auto),
+            Ok(other) => Err(PyValueError::new_err(format!("{wanted}, not '{other}'"))),
+            Err(_) => device.extract().map(Self::Number).map_err(|error| {
+                if error.is_instance_of::<PyTypeError>(device.py()) {
+                    PyTypeError::new_err(wanted)
+                } else {
+                    error
+                }
+            }),
+        }
+    }
+}
+
+impl Device {
+    fn check(&self) -> PyResult<()> {
+        match self {
+            Self::Auto => Ok(()),
+            Self::Number(number) => {
+                Err(raise(Error::Backend(format!("GPU {number}: {GPU_STATUS}"))))
+            }
+        }
+    }
+}
+
+/// zstd in an FCG1 container, as GPUs write it: one frame for each 64 KiB.
+///
+/// Parameters
+/// ----------
+/// device
+///     The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU, which
+///     writes and reads the same format.
+///
+/// Raises
+/// ------
+/// S4BackendError
+///     That GPU is not there; :func:`gpu_status` says why.
+#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
+struct NvcompZstd;
+
+#[pymethods]
+impl NvcompZstd {
+    #[new]
+    #[pyo3(signature = (device = Device::Number(0)), text_signature = "(device=0)")]
+    fn new(device: Device) -> PyResult<PyClassInitializer<Self>> {
+        device.check()?;
+        Ok(PyClassInitializer::from(PyCodec(Codec::NvcompZstd)).add_subclass(Self))
+    }
+}
+
+/// Bitcomp in an FCG1 container. Compressing and decompressing take an NVIDIA GPU, for the
+/// format is not public.
+///
+/// Parameters
+/// ----------
+/// data_type
+///     What the bytes are to be taken for: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
+///     ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
+/// device
+///     The number of a GPU, or ``"auto"``, which can be made where there is none.
+///
+/// Raises
+/// ------
+/// S4BackendError
+///     That GPU is not there; :func:`gpu_status` says why.
+/// ValueError
+///     The data type is unknown.
+#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
+struct NvcompBitcomp;
+
+#[pymethods]
+impl NvcompBitcomp {
+    #[new]
+    #[pyo3(
+        signature = (data_type = "char", device = Device::Number(0)),
+        text_signature = "(data_type='char', device=0)"
+    )]
+    fn new(data_type: &str, device: Device) -> PyResult<PyClassInitializer<Self>> {
+        let data_type = DataType::try_new(data_type).map_err(raise)?;
+        device.check()?;
+        let codec = PyCodec(Codec::NvcompBitcomp { data_type });
+        Ok(PyClassInitializer::from(codec).add_subclass(Self))
+    }
+
+    /// What the bytes are taken for.
+    #[getter]
+    fn data_type(slf: PyRef<'_, Self>) -> Option<&'static str> {
+        slf.as_super().0.data_type().map(DataType::name)
+    }
+}
+
+/// GDeflate in an FCG1 container: one page for each 64 KiB. Decompressing works anywhere,
+/// compressing takes an NVIDIA GPU.
+///
+/// Parameters
+/// ----------
+/// device
+///     The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU.
+///
+/// Raises
+/// ------
+/// S4BackendError
+///     That GPU is not there; :func:`gpu_status` says why.
+#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
+struct NvcompGDeflate;
+
+#[pymethods]
+impl NvcompGDeflate {
+    #[new]
+    #[pyo3(signature = (device = Device::Number(0)), text_signature = "(device=0)")]
+    fn new(device: Device) -> PyResult<PyClassInitializer<Self>> {
+        device.check()?;
+        Ok(PyClassInitializer::from(PyCodec(Codec::NvcompGDeflate)).add_subclass(Self))
     }
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import s4_codec
-from s4_codec import Codec, CpuGzip, CpuZstd, CpuZstdDict, Passthrough
+from s4_codec import Codec, CpuGzip, CpuZstd, CpuZstdDict, NvcompZstd, Passthrough
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +50,12 @@ def gzip_bomb() -> bytes:
     return gzip.compress(bytes(1 << 20), 9)
 
 
+def container_bomb() -> bytes:
+    """One zstd chunk of 16 MiB in an nvCOMP container."""
+    chunk = bytes.fromhex("28b52ffd0058" + "02001041" * 127 + "03001041")
+    return b"FCG1\x03\0\0\0" + struct.pack("<QIII", 16 << 20, 16 << 20, 1, len(chunk)) + chunk
+
+
 DICTIONARY = s4_codec.train_dictionary(
     [f"{n} GET /item/{n * 37 % 101} 200 {n * n % 977}\n".encode() * 3 for n in range(2000)], 4096
 )
@@ -62,6 +70,7 @@ ROWS = [
     Row(CpuZstd, "cpu-zstd", 1, (1, 22), 3, zstd_bomb()),
     Row(CpuGzip, "cpu-gzip", 7, (0, 9), 6, gzip_bomb()),
     Row(dict_codec, "cpu-zstd-dict", 8, (1, 22), 3, zstd_bomb()),
+    Row(partial(NvcompZstd, device="auto"), "nvcomp-zstd", 2, None, None, container_bomb()),
 ]
 
 
@@ -107,8 +116,22 @@ FORGERIES: list[tuple[str, Callable[[Manifested], Manifested], str]] = [
 ]
 
 
+def is_container(codec: Codec) -> bool:
+    """Whether payloads are nvCOMP containers, which state their size themselves."""
+    return codec.name.startswith("nvcomp-")
+
+
+def forgery_class(codec: Codec, name: str, expected: str) -> str:
+    """What a forgery is to this codec: containers disagree with any other size than theirs."""
+    if not is_container(codec) or expected != "S4IoError":
+        return expected
+    return "S4SizeMismatchError" if name.startswith("size") else "S4BackendError"
+
+
 def cut_class(codec: Codec) -> str:
     """What a cut payload is: passthrough cannot tell it from a wrong size."""
+    if is_container(codec):
+        return "S4BackendError"
     return "S4SizeMismatchError" if isinstance(codec, Passthrough) else "S4IoError"
 
 

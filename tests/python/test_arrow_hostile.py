@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from c_producer import ARRAY, SCHEMA, STREAM, CArray, CSchema, CStream, Liar, Returns, capsule
-from codecs_table import FORGERIES, cut_class, error, text
+from codecs_table import FORGERIES, cut_class, error, forgery_class, text
 
 import s4_codec.arrow as s4
 from s4_codec import Codec, CpuGzip, CpuZstd, S4BackendError, S4Error
@@ -28,6 +28,7 @@ def column(rows: list[tuple[bytes, int, int] | None]) -> pa.StructArray:
 
 @pytest.mark.parametrize(("name", "forge", "expected"), FORGERIES, ids=[f[0] for f in FORGERIES])
 def test_forged_rows(codec: Codec, name: str, forge: Callable, expected: str) -> None:
+    expected = forgery_class(codec, name, expected)
     good = codec.compress(text(1000))
     bad = forge(good)
     first, second = column([good, None]), column([good, bad, good])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
-from codecs_table import FORGERIES, Row, cut_class, error, text
+from codecs_table import FORGERIES, Row, cut_class, error, forgery_class, text
 from polars.exceptions import ComputeError
 from polars.testing import assert_series_equal
 
@@ -34,6 +34,7 @@ def column(rows: list[dict[str, Any] | None], dtype: pl.DataType = MANIFEST) -> 
 
 @pytest.mark.parametrize(("name", "forge", "expected"), FORGERIES, ids=[f[0] for f in FORGERIES])
 def test_forged_rows(codec: Codec, name: str, forge: Callable, expected: str) -> None:
+    expected = forgery_class(codec, name, expected)
     good = packed_row(codec, text(1000))
     bad = dict(zip(FIELDS, forge(codec.compress(text(1000))), strict=True))
     series = column([good, None, bad, good])

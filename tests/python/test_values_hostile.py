@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from codecs_table import FORGERIES, LIMIT, Row, cut_class, error, text
+from codecs_table import FORGERIES, LIMIT, Row, cut_class, error, forgery_class, text
 
 import s4_codec
 from s4_codec import (
@@ -53,6 +53,7 @@ def test_the_exception_tree() -> None:
 
 @pytest.mark.parametrize(("name", "forge", "expected"), FORGERIES, ids=[f[0] for f in FORGERIES])
 def test_forged_rows(codec: Codec, name: str, forge: Callable, expected: str) -> None:
+    expected = forgery_class(codec, name, expected)
     packed = forge(codec.compress(text(1000)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(error(expected)):
