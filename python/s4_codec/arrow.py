@@ -339,7 +339,8 @@ def _assembled(
     return pa.chunked_array(arrays, type=dtype) if is_chunked else arrays[0]
 
 
-_registering = threading.Lock()
+# Reentrant, for signal handlers may register too.
+_registering = threading.RLock()
 
 
 def register_compute_functions(
@@ -383,23 +384,41 @@ def register_compute_functions(
     S4UnregisteredCodecError
         The codec's name is unknown.
     """
-    if isinstance(codec, str):
-        codec = Codec.from_name(codec)
+    compress(pa.array([], pa.binary()), codec)
+    codec = Codec.from_name(codec) if isinstance(codec, str) else codec
     if isinstance(input_type, (str, pa.DataType)):
         input_type = [input_type]
-    types = [pa.lib.ensure_type(each) for each in input_type]
+    types = [_value_type(each) for each in input_type]
     functions = [function for each in types for function in _functions(codec, each)]
     with _registering:
-        # A second registration of a name would damage PyArrow's registry.
-        known = set(pc.list_functions())
         for name, verb, source, target in functions:
-            if name not in known:
+            # A second registration of a name would damage PyArrow's registry.
+            if name not in pc.list_functions():
                 doc = {"summary": f"{verb.__name__} with {codec!r}", "description": _DESCRIPTION}
                 pc.register_scalar_function(
                     _udf(verb, codec, target), name, doc, {"data": source}, target
                 )
-                known.add(name)
     return [name for name, *_ in functions]
+
+
+def _value_type(dtype: pa.DataType | str) -> pa.DataType:
+    """A type of values, or of structs of them."""
+    try:
+        found = pa.lib.ensure_type(dtype)
+        # An empty array tells whether the type will do.
+        if not pa.types.is_struct(found):
+            compress(pa.array([], found))
+        elif all(found.get_field_index(field.name) >= 0 for field in COMPRESSED_TYPE):
+            decompress(pa.array([], found))
+        else:
+            raise TypeError
+    except (TypeError, ValueError, pa.ArrowNotImplementedError):
+        msg = (
+            f"input_type must be a binary or string type, or a struct with the fields of "
+            f"COMPRESSED_TYPE, not {dtype!r}"
+        )
+        raise TypeError(msg) from None
+    return found
 
 
 _DESCRIPTION = "Registered by s4_codec.arrow.register_compute_functions."
@@ -410,9 +429,6 @@ _Function = tuple[str, "Callable[..., Any]", pa.DataType, pa.DataType]
 
 def _functions(codec: Codec, dtype: pa.DataType) -> list[_Function]:
     """The functions for values of one type."""
-    # An empty array tells whether the type will do.
-    empty = pa.array([], dtype)
-    (decompress if pa.types.is_struct(dtype) else compress)(empty, codec)
     level = getattr(codec, "level", None)
     name = codec.name.replace("-", "_") + ("" if level is None else f"_{level}")
     if isinstance(codec, CpuZstdDict):
@@ -420,7 +436,8 @@ def _functions(codec: Codec, dtype: pa.DataType) -> list[_Function]:
     back = f"s4_decompress_{name}__{dtype}"
     if pa.types.is_struct(dtype):
         return [(back, decompress, dtype, pa.large_binary())]
-    values = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
+    values = storage.value_type if pa.types.is_dictionary(storage) else storage
     is_text = values in (pa.string(), pa.large_string(), pa.string_view())
     restored = pa.large_string() if is_text else pa.large_binary()
     return [

@@ -105,8 +105,8 @@ pub fn count(stated: i64, of: &str) -> Result<usize> {
 ///
 /// # Safety
 /// `children` is null or points to `n` pointers, each null or to a structure.
-unsafe fn child<'a, T>(children: *mut *mut T, n: i64, i: usize) -> Result<&'a T> {
-    if children.is_null() || i as i64 >= n {
+unsafe fn child<'a, T>(children: *mut *mut T, n: usize, i: usize) -> Result<&'a T> {
+    if children.is_null() || i >= n {
         return Err(malformed(format!("child {i} is missing")));
     }
     // SAFETY: the caller's word.
@@ -125,7 +125,7 @@ impl CSchema {
     pub fn children(&self) -> Result<Vec<&Self>> {
         let n = count(self.n_children, "children")?;
         // SAFETY: the producer states `n_children` children.
-        (0..n).map(|i| unsafe { child(self.children, self.n_children, i) }).collect()
+        (0..n).map(|i| unsafe { child(self.children, n, i) }).collect()
     }
 
     pub fn dictionary(&self) -> Option<&Self> {
@@ -142,24 +142,25 @@ fn text<'a>(text: *const c_char) -> Option<&'a str> {
 impl CArray {
     /// The `i`-th buffer, null or not, of exactly or at least so many.
     pub fn buffer(&self, i: usize) -> Result<*const u8> {
-        if self.buffers.is_null() || i as i64 >= self.n_buffers {
+        if self.buffers.is_null() || i >= self.buffers()? {
             return Err(malformed(format!("buffer {i} of {} is missing", self.n_buffers)));
         }
         // SAFETY: the producer states `n_buffers` pointers.
         Ok(unsafe { *self.buffers.add(i) }.cast())
     }
 
-    pub fn buffers(&self) -> i64 {
-        self.n_buffers
+    pub fn buffers(&self) -> Result<usize> {
+        count(self.n_buffers, "buffers")
     }
 
-    pub fn children(&self) -> i64 {
-        self.n_children
+    pub fn children(&self) -> Result<usize> {
+        count(self.n_children, "children")
     }
 
     pub fn child(&self, i: usize) -> Result<&Self> {
+        let n = self.children()?;
         // SAFETY: the producer states `n_children` children.
-        unsafe { child(self.children, self.n_children, i) }
+        unsafe { child(self.children, n, i) }
     }
 
     pub fn dictionary(&self) -> Result<&Self> {

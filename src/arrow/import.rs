@@ -25,8 +25,9 @@ use super::c_data::{CArray, CSchema, count, malformed};
 use super::from_arrow;
 use crate::error::{Error, Result};
 
-/// Structs inside of structs are read so deep: a table of one column that is a struct.
-const MAX_DEPTH: usize = 3;
+/// Types inside of types are read so deep: a table of one column that is a struct, with a
+/// payload that is a dictionary of a dictionary.
+const MAX_DEPTH: usize = 5;
 
 /// The type that a schema states, of types that columns are made of; others are told apart
 /// only as far as messages do it.
@@ -134,8 +135,8 @@ impl<'a> Source<'a> {
         Ok((offset, rows))
     }
 
-    fn expect_buffers(&self, n: i64) -> Result<()> {
-        match self.array.buffers() {
+    fn expect_buffers(&self, n: usize) -> Result<()> {
+        match self.array.buffers()? {
             found if found == n => Ok(()),
             found => Err(malformed(format!("{found} buffers, where the type has {n}"))),
         }
@@ -164,8 +165,13 @@ impl<'a> Source<'a> {
         start: usize,
         len: usize,
     ) -> Result<ScalarBuffer<T>> {
-        let width = size_of::<T>();
-        let bytes = self.bytes(i, start * width, len * width)?;
+        let bytes = |elements: usize| {
+            elements
+                .checked_mul(size_of::<T>())
+                .filter(|&bytes| bytes <= isize::MAX as usize / 2)
+                .ok_or_else(|| malformed(format!("{elements} elements in buffer {i}")))
+        };
+        let bytes = self.bytes(i, bytes(start)?, bytes(len)?)?;
         let aligned = bytes.as_ptr().align_offset(align_of::<T>()) == 0;
         Ok(ScalarBuffer::from(if aligned { bytes } else { Buffer::from_slice_ref(&*bytes) }))
     }
@@ -241,7 +247,9 @@ fn view_parts(view: u128) -> (usize, usize, usize) {
 
 fn views(source: &Source) -> Result<BinaryViewArray> {
     let (offset, rows) = source.bounds()?;
-    let buffers = count(source.array.buffers() - 3, "data buffers")?;
+    let Some(buffers) = source.array.buffers()?.checked_sub(3) else {
+        return Err(malformed(format!("{} buffers of views", source.array.buffers()?)));
+    };
     let lens = source.scalars::<i64>(buffers + 2, 0, buffers)?;
     let blocks = lens
         .iter()
@@ -302,7 +310,7 @@ fn dictionary(source: &Source, keys: &DataType, values: &DataType) -> Result<Arr
 
 fn structs(source: &Source, fields: &Fields) -> Result<ArrayRef> {
     let (offset, rows) = source.bounds()?;
-    let children = count(source.array.children(), "children")?;
+    let children = source.array.children()?;
     if children != fields.len() {
         let fields = fields.len();
         return Err(malformed(format!("{children} arrays for a struct of {fields} fields")));

@@ -8,14 +8,14 @@ use arrow_array::types::{
     UInt64Type,
 };
 use arrow_array::{
-    AnyDictionaryArray, Array, ArrayRef, ArrowPrimitiveType, BinaryArray, BinaryViewArray,
-    FixedSizeBinaryArray, LargeBinaryArray, PrimitiveArray, UInt32Array, UInt64Array,
+    AnyDictionaryArray, Array, ArrayRef, BinaryArray, BinaryViewArray, FixedSizeBinaryArray,
+    LargeBinaryArray,
 };
-use arrow_buffer::{ArrowNativeType, NullBuffer, ScalarBuffer};
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
 use super::{CRC32C, ORIGINAL_SIZE, PAYLOAD, type_text, value_text};
-use crate::column::{Payload, Payloads, Rows};
+use crate::column::{Payload, Payloads, Rows, zeroed};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 
@@ -101,7 +101,7 @@ impl ByteRows {
                 let dictionary = array.as_any_dictionary();
                 let keys = Keys::new(dictionary).ok_or_else(|| unreadable(array.data_type()))?;
                 let values = Box::new(Self::try_new(dictionary.values())?);
-                let nulls = array.logical_nulls();
+                let nulls = dictionary.keys().nulls().cloned();
                 Self::Dictionary { keys, values, nulls }
             }
             DataType::Null => Self::Null(array.len()),
@@ -121,16 +121,40 @@ impl ByteRows {
         }
     }
 
-    pub fn nulls(&self) -> Option<NullBuffer> {
-        match self {
+    pub fn nulls(&self) -> Result<Option<NullBuffer>> {
+        Ok(match self {
             Self::Binary(array) => array.nulls().cloned(),
             Self::LargeBinary(array) => array.nulls().cloned(),
             Self::View(array) => array.nulls().cloned(),
             Self::FixedSize(array) => array.nulls().cloned(),
-            Self::Dictionary { nulls, .. } => nulls.clone(),
-            Self::Null(rows) => Some(NullBuffer::new_null(*rows)),
+            Self::Dictionary { values, nulls, .. } if !values.has_nulls() => nulls.clone(),
+            Self::Dictionary { .. } => Some(self.nulls_by_row()?),
+            Self::Null(rows) => Some(NullBuffer::new(bits(*rows)?)),
+        })
+    }
+
+    fn has_nulls(&self) -> bool {
+        match self {
+            Self::Binary(array) => array.null_count() > 0,
+            Self::LargeBinary(array) => array.null_count() > 0,
+            Self::View(array) => array.null_count() > 0,
+            Self::FixedSize(array) => array.null_count() > 0,
+            Self::Dictionary { values, nulls, .. } => nulls.is_some() || values.has_nulls(),
+            Self::Null(rows) => *rows > 0,
         }
     }
+
+    fn nulls_by_row(&self) -> Result<NullBuffer> {
+        // Fails as an error where memory is short.
+        drop(bits(self.count())?);
+        Ok((0..self.count()).map(|row| self.get(row).is_some()).collect::<BooleanBuffer>().into())
+    }
+}
+
+/// So many zero bits, as what was only stated may be too many.
+fn bits(rows: usize) -> Result<BooleanBuffer> {
+    let bytes = zeroed::<u8>(rows.div_ceil(8))?;
+    Ok(BooleanBuffer::new(Buffer::from_vec(bytes), 0, rows))
 }
 
 fn span<O: ArrowNativeType>(offsets: &[O]) -> usize {
@@ -170,6 +194,9 @@ impl Rows for ByteRows {
     }
 }
 
+/// A message is no place for the names of more fields.
+const MAX_NAMES: usize = 20;
+
 /// One chunk of a compressed column.
 pub struct PayloadRows {
     payload: ByteRows,
@@ -178,12 +205,10 @@ pub struct PayloadRows {
     nulls: Option<NullBuffer>,
 }
 
-/// Sizes and checksums as they came, and as they are used: null where they do not fit.
+/// Sizes and checksums as they came.
 struct Manifests {
-    original_size: UInt64Array,
-    crc32c: UInt32Array,
-    given_size: ArrayRef,
-    given_crc: ArrayRef,
+    original_size: ArrayRef,
+    crc32c: ArrayRef,
 }
 
 impl PayloadRows {
@@ -206,7 +231,11 @@ impl PayloadRows {
             .filter(|name| fields.find(name).is_none())
             .collect();
         if !missing.is_empty() {
-            let found: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+            let mut found: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+            if found.len() > MAX_NAMES {
+                found.truncate(MAX_NAMES);
+                found.push("...");
+            }
             return Err(Error::Type(format!(
                 "the struct lacks {}; it has {}",
                 enumerated(&missing),
@@ -236,26 +265,20 @@ impl PayloadRows {
         Self::check(array.data_type(), ByteRows::accepts)?;
         let Some(columns) = array.as_struct_opt() else {
             let payload = ByteRows::try_new(array)?;
-            let nulls = payload.nulls();
+            let nulls = payload.nulls()?;
             return Ok(Self { payload, manifests: None, are_frames: false, nulls });
         };
         let field = |name| columns.column_by_name(name).map(Arc::clone).ok_or_else(|| lacks(name));
         let payload = ByteRows::try_new(&field(PAYLOAD)?)?;
-        let nulls = NullBuffer::union(columns.nulls(), payload.nulls().as_ref());
-        let (given_size, given_crc) = (field(ORIGINAL_SIZE)?, field(CRC32C)?);
-        let manifests = Manifests {
-            original_size: whole::<UInt64Type>(&given_size)?,
-            crc32c: whole::<UInt32Type>(&given_crc)?,
-            given_size,
-            given_crc,
-        };
+        let nulls = NullBuffer::union(columns.nulls(), payload.nulls()?.as_ref());
+        let manifests = Manifests { original_size: field(ORIGINAL_SIZE)?, crc32c: field(CRC32C)? };
         Ok(Self { payload, manifests: Some(manifests), are_frames: false, nulls })
     }
 
     /// A chunk of frames.
     pub fn of_frames(array: &dyn Array) -> Result<Self> {
         let payload = ByteRows::try_new(array)?;
-        let nulls = payload.nulls();
+        let nulls = payload.nulls()?;
         Ok(Self { payload, manifests: None, are_frames: true, nulls })
     }
 
@@ -286,41 +309,42 @@ fn is_whole(data_type: &DataType) -> bool {
     data_type.is_integer() || matches!(data_type, DataType::Null | DataType::Decimal128(_, 0))
 }
 
-/// Whole numbers as `T`, null where they do not fit.
-fn whole<T>(array: &ArrayRef) -> Result<PrimitiveArray<T>>
-where
-    T: ArrowPrimitiveType<Native: TryFrom<i128>>,
-{
-    macro_rules! narrow {
-        ($from:ty) => {
-            Ok(array.as_primitive::<$from>().unary_opt(|n| T::Native::try_from(i128::from(n)).ok()))
+/// The whole number in a row, `None` where it is null.
+#[inline]
+fn whole(array: &ArrayRef, row: usize) -> Option<i128> {
+    macro_rules! number {
+        ($type:ty) => {
+            array.as_primitive::<$type>().value(row).into()
         };
     }
-    match array.data_type() {
-        same if *same == T::DATA_TYPE => Ok(array.as_primitive::<T>().clone()),
-        DataType::Null => Ok(PrimitiveArray::new_null(array.len())),
-        DataType::Int8 => narrow!(Int8Type),
-        DataType::Int16 => narrow!(Int16Type),
-        DataType::Int32 => narrow!(Int32Type),
-        DataType::Int64 => narrow!(Int64Type),
-        DataType::UInt8 => narrow!(UInt8Type),
-        DataType::UInt16 => narrow!(UInt16Type),
-        DataType::UInt32 => narrow!(UInt32Type),
-        DataType::UInt64 => narrow!(UInt64Type),
-        DataType::Decimal128(_, 0) => narrow!(Decimal128Type),
-        other => Err(Error::Type(format!("expected an integer type, got {other}"))),
+    if array.is_null(row) {
+        return None;
     }
+    Some(match array.data_type() {
+        DataType::UInt64 => number!(UInt64Type),
+        DataType::UInt32 => number!(UInt32Type),
+        DataType::Int64 => number!(Int64Type),
+        DataType::Int32 => number!(Int32Type),
+        DataType::Int16 => number!(Int16Type),
+        DataType::Int8 => number!(Int8Type),
+        DataType::UInt16 => number!(UInt16Type),
+        DataType::UInt8 => number!(UInt8Type),
+        DataType::Decimal128(..) => number!(Decimal128Type),
+        _ => return None,
+    })
 }
 
 impl Manifests {
+    #[inline]
     fn get(&self, row: usize) -> Result<Manifest> {
-        if self.original_size.is_null(row) {
-            return Err(misfit(ORIGINAL_SIZE, &self.given_size, row, "2^64"));
-        }
-        if self.crc32c.is_null(row) {
-            return Err(misfit(CRC32C, &self.given_crc, row, "2^32"));
-        }
-        let (original_size, crc32c) = (self.original_size.value(row), self.crc32c.value(row));
+        let number = |array| whole(array, row);
+        let Some(original_size) = number(&self.original_size).and_then(|n| n.try_into().ok())
+        else {
+            return Err(misfit(ORIGINAL_SIZE, &self.original_size, row, "2^64"));
+        };
+        let Some(crc32c) = number(&self.crc32c).and_then(|n| n.try_into().ok()) else {
+            return Err(misfit(CRC32C, &self.crc32c, row, "2^32"));
+        };
         Ok(Manifest { original_size, crc32c })
     }
 }

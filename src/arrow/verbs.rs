@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, make_array};
@@ -19,12 +20,16 @@ use super::{
 };
 use crate::codec::Codec;
 use crate::column::{
-    self, Decompress, Interrupted, Payloads, Rows, compress_flat, decompress_flat, encode_flat,
+    self, Decompress, Interrupted, PATIENCE, Payloads, Rows, compress_flat, decompress_flat,
+    encode_flat,
 };
 use crate::error::{Error, Result};
 
 /// Chunks of at least so many bytes together are worked off at once.
 const WINDOW_BYTES: usize = 256 << 20;
+
+/// So many chunks are worked off at once, however short they are.
+const WINDOW_CHUNKS: usize = 64 << 10;
 
 /// What a producer exports.
 pub enum Exported {
@@ -54,33 +59,43 @@ impl Exported {
 /// Compresses binary or string data to structs of a large binary payload, its
 /// `original_size` and `crc32c`.
 pub fn compress(codec: &Codec, input: Exported, interrupted: Interrupted) -> Result<Vec<ArrayRef>> {
-    each_window_of_bytes("compress", input, |chunks| {
-        let column = compress_flat(codec, chunks, interrupted)?;
-        let sizes = ScalarBuffer::from(column.original_size);
-        let crcs = ScalarBuffer::from(column.crc32c);
-        let mut first = 0;
-        let arrays = chunks.iter().zip(column.payload).map(|(chunk, payload)| {
-            let rows = chunk.count();
-            let nulls = validity([(rows, chunk.nulls())].into_iter(), &[]);
-            let payload = large_binary(payload, nulls.clone(), false);
-            let (sizes, crcs) = (sizes.slice(first, rows), crcs.slice(first, rows));
-            first += rows;
-            manifest_array(payload, sizes, crcs, nulls)
-        });
-        arrays.collect()
-    })
+    each_window_of_bytes(
+        "compress",
+        input,
+        |chunks| {
+            let column = compress_flat(codec, chunks, interrupted)?;
+            let sizes = ScalarBuffer::from(column.original_size);
+            let crcs = ScalarBuffer::from(column.crc32c);
+            let mut first = 0;
+            let arrays = chunks.iter().zip(column.payload).map(|(chunk, payload)| {
+                let rows = chunk.count();
+                let nulls = validity([(rows, chunk.nulls()?)].into_iter(), &[]);
+                let payload = large_binary(payload, nulls.clone(), false);
+                let (sizes, crcs) = (sizes.slice(first, rows), crcs.slice(first, rows));
+                first += rows;
+                manifest_array(payload, sizes, crcs, nulls)
+            });
+            arrays.collect()
+        },
+        interrupted,
+    )
 }
 
 /// Encodes binary or string data to large binary: a frame a row.
 pub fn encode(codec: &Codec, input: Exported, interrupted: Interrupted) -> Result<Vec<ArrayRef>> {
-    each_window_of_bytes("encode", input, |chunks| {
-        let columns = encode_flat(codec, chunks, interrupted)?;
-        let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
-            let nulls = validity([(chunk.count(), chunk.nulls())].into_iter(), &[]);
-            large_binary(column, nulls, false)
-        });
-        Ok(arrays.collect())
-    })
+    each_window_of_bytes(
+        "encode",
+        input,
+        |chunks| {
+            let columns = encode_flat(codec, chunks, interrupted)?;
+            let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
+                let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[]);
+                Ok(large_binary(column, nulls, false))
+            });
+            arrays.collect()
+        },
+        interrupted,
+    )
 }
 
 /// The headers of binary data of frames.
@@ -89,33 +104,47 @@ pub fn frame_info(
     input: Exported,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
-    each_window_of_bytes("frame_info", input, |chunks| {
-        let column = column::frame_info(chunks, null_on_error, interrupted)?;
-        let mut first = 0;
-        let arrays = chunks.iter().map(|chunk| {
-            let rows = first..first + chunk.count();
-            first = rows.end;
-            let nulls = validity(
-                [(rows.len(), chunk.nulls())].into_iter(),
-                &bad_within(&column.bad_rows, &rows),
-            );
-            info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
-        });
-        arrays.collect()
-    })
+    each_window_of_bytes(
+        "frame_info",
+        input,
+        |chunks| {
+            let column = column::frame_info(chunks, null_on_error, interrupted)?;
+            let mut first = 0;
+            let arrays = chunks.iter().map(|chunk| {
+                let rows = first..first + chunk.count();
+                first = rows.end;
+                let nulls = validity(
+                    [(rows.len(), chunk.nulls()?)].into_iter(),
+                    &bad_within(&column.bad_rows, &rows),
+                );
+                info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
+            });
+            arrays.collect()
+        },
+        interrupted,
+    )
 }
 
 /// Hands all rows of binary or string data to `take`.
-pub fn each_value(input: Exported, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub fn each_value(
+    input: Exported,
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+    interrupted: Interrupted,
+) -> Result<()> {
     let take = std::cell::RefCell::new(&mut take);
-    each_window_of_bytes("train_dictionary", input, |chunks| {
-        for chunk in chunks {
-            for row in 0..chunk.count() {
-                chunk.get(row).map_or(Ok(()), |value| take.borrow_mut()(value))?;
+    each_window_of_bytes(
+        "train_dictionary",
+        input,
+        |chunks| {
+            for chunk in chunks {
+                for row in 0..chunk.count() {
+                    chunk.get(row).map_or(Ok(()), |value| take.borrow_mut()(value))?;
+                }
             }
-        }
-        Ok(Vec::new())
-    })
+            Ok(Vec::new())
+        },
+        interrupted,
+    )
     .map(drop)
 }
 
@@ -123,6 +152,7 @@ fn each_window_of_bytes(
     verb: &str,
     mut input: Exported,
     work: impl Fn(&[ByteRows]) -> Result<Vec<ArrayRef>>,
+    interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
     let whole = input.schema()?;
     let column = single_column(&whole).unwrap_or(&whole);
@@ -134,7 +164,7 @@ fn each_window_of_bytes(
         )));
     }
     let read = |array: &ArrayRef| ByteRows::try_new(array);
-    each_window(input, &whole, column != &whole, read, ByteRows::bytes, work)
+    each_window(input, &whole, column != &whole, read, ByteRows::bytes, work, interrupted)
 }
 
 /// Those of `bad_rows` that are in `rows`, counted from their start.
@@ -160,9 +190,15 @@ pub fn decompress(
         (other, _) => other,
     })?;
     let read = |array: &ArrayRef| PayloadRows::try_new(array);
-    each_window(input, &whole, column != &whole, read, PayloadRows::bytes, |chunks| {
-        decompressed(how, chunks, interrupted)
-    })
+    each_window(
+        input,
+        &whole,
+        column != &whole,
+        read,
+        PayloadRows::bytes,
+        |chunks| decompressed(how, chunks, interrupted),
+        interrupted,
+    )
 }
 
 /// Decodes binary data of frames to large binary or large string.
@@ -181,9 +217,15 @@ pub fn decode(
         )));
     }
     let read = |array: &ArrayRef| PayloadRows::of_frames(array);
-    each_window(input, &whole, column != &whole, read, PayloadRows::bytes, |chunks| {
-        decompressed(how, chunks, interrupted)
-    })
+    each_window(
+        input,
+        &whole,
+        column != &whole,
+        read,
+        PayloadRows::bytes,
+        |chunks| decompressed(how, chunks, interrupted),
+        interrupted,
+    )
 }
 
 fn decompressed(
@@ -243,21 +285,29 @@ fn each_window<R>(
     read: impl Fn(&ArrayRef) -> Result<R>,
     bytes: impl Fn(&R) -> usize,
     work: impl Fn(&[R]) -> Result<Vec<ArrayRef>>,
+    interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
-    let (mut done, mut rows_done, mut rows) = (Vec::new(), 0, 0);
+    let (mut done, mut rows_done, mut rows) = (Vec::new(), 0, 0usize);
     let (mut window, mut held) = (Vec::new(), 0usize);
     let mut chunks = input.chunks();
+    let mut looked = Instant::now();
     loop {
         let chunk = chunks.next().transpose()?;
+        if looked.elapsed() > PATIENCE {
+            if interrupted() {
+                return Err(Error::Interrupted);
+            }
+            looked = Instant::now();
+        }
         let end = chunk.is_none();
         if let Some(chunk) = chunk {
             let array = import(&Source::new(&Arc::new(chunk)), data_type)?;
-            rows += array.len();
+            rows = rows.checked_add(array.len()).ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
             let chunk = read(&if is_table { only_column(&array)? } else { array })?;
             held = held.saturating_add(bytes(&chunk));
             window.push(chunk);
         }
-        if end || held >= WINDOW_BYTES {
+        if end || held >= WINDOW_BYTES || window.len() >= WINDOW_CHUNKS {
             done.extend(work(&window).map_err(|error| moved(error, rows_done))?);
             window.clear();
             (held, rows_done) = (0, rows);

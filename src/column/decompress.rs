@@ -49,6 +49,7 @@ impl Decompress {
     fn bare_error(&self, fault: Fault, limit: u64) -> Error {
         match fault {
             Fault::TooLong => Error::OutputExceedsLimit { limit },
+            Fault::Length { decoded } if decoded > limit => Error::OutputExceedsLimit { limit },
             other => self.codec.error(other, limit),
         }
     }
@@ -262,7 +263,7 @@ fn decompress_bare<O: Output>(
                 too_long = true;
                 Error::OutputExceedsLimit { limit }
             }
-            other => how.codec.error(other, limit),
+            other => how.bare_error(other, limit),
         })?;
         // SAFETY: the kernel initialised the first `written` bytes.
         let value = unsafe { room[..written].assume_init_ref() };

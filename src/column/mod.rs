@@ -28,8 +28,10 @@ pub use compress::{Compressed, compress, compress_flat, encode, encode_flat, enc
 pub use decompress::{Decompress, Decompressed, decompress, decompress_flat};
 pub use flat::{FlatColumn, Gathered};
 pub use info::{Inspected, frame_info};
+pub use job::zeroed;
 pub use memory::{Block, advise_huge_pages};
-pub use pool::{Interrupted, NEVER};
+pub use output::Zero;
+pub use pool::{Interrupted, NEVER, PATIENCE};
 pub use view::{VIEW_MAX_BYTES, View, ViewColumn};
 
 use crate::error::Error;

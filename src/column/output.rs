@@ -43,6 +43,8 @@ pub struct Written<O: Output> {
 pub unsafe trait Zero: Copy {}
 
 // SAFETY: integers.
+unsafe impl Zero for u8 {}
+// SAFETY: integers.
 unsafe impl Zero for i64 {}
 // SAFETY: integers.
 unsafe impl Zero for u32 {}

@@ -83,7 +83,8 @@ pub type Interrupted<'a> = &'a dyn Fn() -> bool;
 /// What a caller passes whom nobody can interrupt.
 pub const NEVER: Interrupted = &|| false;
 
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long an interrupt may wait to be seen.
+pub const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Works off `items` on as many threads as help, each with its own state from `start`, and
 /// returns the states. Items are drawn as threads come for them; a single one stays on the

@@ -4,6 +4,7 @@ mod ffi;
 mod import;
 
 use arrow_array::ArrayRef;
+use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field};
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
@@ -73,7 +74,7 @@ impl Expression for CompressExpr {
     fn evaluate(inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let column = column::compress(&options.codec.codec()?, &chunks, NEVER)?;
-        let nulls = validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), &[]);
+        let nulls = validity(bytes_validity(&chunks)?.into_iter(), &[]);
         compressed_array(column, nulls)
     }
 }
@@ -120,7 +121,7 @@ impl Expression for EncodeExpr {
     fn evaluate(inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let column = column::encode(&options.codec.codec()?, &chunks, NEVER)?;
-        let nulls = validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), &[]);
+        let nulls = validity(bytes_validity(&chunks)?.into_iter(), &[]);
         Ok(frames_array(column, nulls))
     }
 }
@@ -186,10 +187,13 @@ impl Expression for FrameInfoExpr {
     fn evaluate(inputs: &[Series], options: &FrameInfoOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let column = column::frame_info(&chunks, options.null_on_error, NEVER)?;
-        let nulls =
-            validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), &column.bad_rows);
+        let nulls = validity(bytes_validity(&chunks)?.into_iter(), &column.bad_rows);
         info_array(&column.rows, nulls, DataType::Utf8View)
     }
+}
+
+fn bytes_validity(chunks: &[ByteRows]) -> Result<Vec<(usize, Option<NullBuffer>)>> {
+    chunks.iter().map(|chunk| Ok((chunk.count(), chunk.nulls()?))).collect()
 }
 
 fn chunks<T>(inputs: &[Series], read: impl Fn(&ArrayRef) -> Result<T>) -> Result<Vec<T>> {

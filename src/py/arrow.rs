@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{Array, ArrayRef};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
@@ -85,7 +85,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ArrowData {
                     return Ok(Self { exported, chunked: false });
                 }
                 // Some have it and can do it only of a single chunk.
-                Err(_) if has_stream => {}
+                Err(error) if has_stream && error.is_instance_of::<PyException>(data.py()) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -118,14 +118,16 @@ fn chunks(arrays: Vec<ArrayRef>) -> Vec<ArrowChunk> {
     arrays.into_iter().map(ArrowChunk).collect()
 }
 
+// Data comes last of the arguments: a stream that has been taken cannot be taken again.
+
 /// The compressed chunks, and whether the input came in chunks.
 #[pyfunction]
 fn _arrow_compress(
     py: Python<'_>,
-    data: ArrowData,
+    data: &Bound<'_, PyAny>,
     codec: CodecArgument,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let ArrowData { exported, chunked } = data;
+    let ArrowData { exported, chunked } = data.extract()?;
     let arrays = interruptible(py, |interrupted| verbs::compress(&codec.0, exported, interrupted))?;
     Ok((chunks(arrays), chunked))
 }
@@ -134,13 +136,13 @@ fn _arrow_compress(
 #[pyfunction]
 fn _arrow_decompress(
     py: Python<'_>,
-    data: ArrowData,
+    data: &Bound<'_, PyAny>,
     codec: CodecArgument,
     utf8: bool,
     null_on_error: bool,
     max_size: Option<u64>,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let ArrowData { exported, chunked } = data;
+    let ArrowData { exported, chunked } = data.extract()?;
     let how = Decompress { codec: codec.0, max_size, utf8, null_on_error };
     let arrays = interruptible(py, |interrupted| verbs::decompress(&how, exported, interrupted))?;
     Ok((chunks(arrays), chunked))
@@ -150,10 +152,10 @@ fn _arrow_decompress(
 #[pyfunction]
 fn _arrow_encode(
     py: Python<'_>,
-    data: ArrowData,
+    data: &Bound<'_, PyAny>,
     codec: CodecArgument,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let ArrowData { exported, chunked } = data;
+    let ArrowData { exported, chunked } = data.extract()?;
     let arrays = interruptible(py, |interrupted| verbs::encode(&codec.0, exported, interrupted))?;
     Ok((chunks(arrays), chunked))
 }
@@ -162,13 +164,13 @@ fn _arrow_encode(
 #[pyfunction]
 fn _arrow_decode(
     py: Python<'_>,
-    data: ArrowData,
+    data: &Bound<'_, PyAny>,
     dictionary: CodecArgument,
     utf8: bool,
     null_on_error: bool,
     max_size: Option<u64>,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let ArrowData { exported, chunked } = data;
+    let ArrowData { exported, chunked } = data.extract()?;
     let how = Decompress { codec: dictionary.0, max_size, utf8, null_on_error };
     let arrays = interruptible(py, |interrupted| verbs::decode(&how, exported, interrupted))?;
     Ok((chunks(arrays), chunked))
@@ -178,10 +180,10 @@ fn _arrow_decode(
 #[pyfunction]
 fn _arrow_frame_info(
     py: Python<'_>,
-    data: ArrowData,
+    data: &Bound<'_, PyAny>,
     null_on_error: bool,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let ArrowData { exported, chunked } = data;
+    let ArrowData { exported, chunked } = data.extract()?;
     let arrays =
         interruptible(py, |interrupted| verbs::frame_info(null_on_error, exported, interrupted))?;
     Ok((chunks(arrays), chunked))

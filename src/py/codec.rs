@@ -9,10 +9,10 @@ use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple, PyType};
 
-use super::GPU_STATUS;
 use super::arrow::{ArrowData, is_arrow};
 use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::errors::raise;
+use super::{GPU_STATUS, interruptible};
 use crate::arrow::verbs;
 use crate::codec::{Codec, DataType, GzipLevel, ZstdLevel};
 use crate::error::Error;
@@ -615,7 +615,9 @@ fn train_dictionary<'py>(
     let mut training = Training::default();
     if is_arrow(samples)? {
         let ArrowData { exported, .. } = samples.extract()?;
-        py.detach(|| verbs::each_value(exported, |value| training.add(value))).map_err(raise)?;
+        interruptible(py, |interrupted| {
+            verbs::each_value(exported, |value| training.add(value), interrupted)
+        })?;
     } else {
         for sample in samples.try_iter()? {
             let sample = sample?;

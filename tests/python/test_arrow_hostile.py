@@ -251,6 +251,7 @@ LIES: dict[str, tuple[pa.Array, Callable[[CSchema, CArray], object]]] = {
     "too few buffers": (BINARY, sets(n_buffers=2)),
     "too many buffers": (BINARY, sets(n_buffers=4)),
     "negative buffers": (VIEWS, sets(n_buffers=-1)),
+    "buffers that wrap around": (VIEWS[:0], sets(n_buffers=-(2**63) + 2)),
     "views without buffers": (VIEWS, sets(n_buffers=2)),
     "no buffers": (BINARY, sets(buffers=None)),
     "null offsets": (BINARY, null_buffer(1)),
@@ -291,7 +292,9 @@ def test_lies_that_the_interface_lets_one_see(
     array: pa.Array, change: Callable[[CSchema, CArray], object]
 ) -> None:
     verb = s4.decompress if array is PACKED else s4.compress
-    with pytest.raises((ValueError, TypeError), match=r"malformed|lacks|Struct|compress takes"):
+    with pytest.raises(
+        (ValueError, TypeError), match=r"malformed|lacks|Struct|compress takes|not read here"
+    ):
         verb(Liar(array, change))
 
 
@@ -340,6 +343,36 @@ def test_rows_outside_of_their_buffers(array: pa.Array) -> None:
     for verb in (s4.compress, s4.decompress):
         with pytest.raises(ValueError, match="malformed Arrow data: "):
             verb(array)
+
+
+def test_more_rows_than_memory_is_no_crash() -> None:
+    many = pa.Array.from_buffers(pa.null(), 2**45, [None])
+    empty = pa.Array.from_buffers(pa.binary(0), 2**45, [None, pa.py_buffer(b"")])
+    packed = pa.StructArray.from_arrays([empty, many, many], FIELDS)
+    for data in (many, empty, packed, pa.chunked_array([many] * 3)):
+        for verb in (s4.compress, s4.decompress):
+            if data is packed and verb is s4.compress:
+                continue
+            with pytest.raises(MemoryError):
+                verb(data)
+    one = pa.DictionaryArray.from_arrays(
+        pa.array([0]), pa.Array.from_buffers(pa.null(), 2**50, [None])
+    )
+    assert s4.compress(one).to_pylist() == [None]
+
+
+def test_a_table_of_structs_of_dictionaries() -> None:
+    packed = PACKED[:1]
+    fields = [packed.field(0).dictionary_encode(), packed.field(1), packed.field(2)]
+    data = pa.StructArray.from_arrays(fields, FIELDS)
+    assert s4.decompress(pa.table({"body": data})).to_pylist() == [b"a"]
+
+
+def test_a_wrong_codec_leaves_the_stream_alone() -> None:
+    reader = pa.table({"body": ["a"]}).to_reader()
+    with pytest.raises(error("S4UnregisteredCodecError")):
+        s4.compress(reader, "zstd")
+    assert len(s4.compress(reader)) == 1
 
 
 def test_what_lies_behind_nulls_is_not_looked_at() -> None:

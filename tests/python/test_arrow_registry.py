@@ -106,9 +106,10 @@ def test_errors_keep_their_class_and_row(codec: Codec) -> None:
 
 
 def test_wrong_types_and_names() -> None:
-    for wrong in (pa.int64(), pa.list_(pa.binary()), pa.struct([("payload", pa.binary())])):
+    payload = pa.struct([("payload", pa.binary())])
+    for wrong in (pa.int64(), pa.list_(pa.binary()), payload, "no type", None):
         before = pc.list_functions()
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="input_type must be"):
             s4.register_compute_functions(CpuZstd(), ["binary", wrong])
         assert pc.list_functions() == before, "all or nothing"
     there, _ = s4.register_compute_functions(CpuZstd(), "string")
