@@ -1,8 +1,8 @@
 //! Compression codecs for values and columns, in the bytes of the S4 gateway.
 //!
-//! Data flows one way: bytes -> [`kernel`] -> [`column`] -> Polars, Arrow, Python. A layer
-//! knows those before it and none after it; without the feature `python` there are only
-//! the first two, and neither polars nor libpython is needed.
+//! Data flows one way: bytes -> [`kernel`] -> [`wire`] -> [`column`] -> [`object`] -> Polars,
+//! Arrow, Python. A layer knows those before it and none after it; without the feature
+//! `python` the last three are not there, and neither polars nor libpython is needed.
 
 pub mod codec;
 pub mod column;

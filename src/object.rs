@@ -220,7 +220,7 @@ impl<'a> Object<'a> {
         if let Content::Frames(frames) = &mut content
             && !is_whole
         {
-            frames.narrow(&range);
+            frames.keep_range(&range);
         }
         Ok(Self { content, range, crc32c: metadata.crc32c.filter(|_| is_whole) })
     }

@@ -4,11 +4,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, its place in `src`, and the words that its source must not contain.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("kernel", &["crate::manifest", "crate::column", "crate::codec::", "rayon", "arrow", "pyo3"]),
     ("codec.rs", &["crate::manifest", "crate::column", "rayon", "arrow", "pyo3"]),
     ("manifest.rs", &["crate::column", "rayon", "arrow", "pyo3"]),
-    ("column", &["crate::arrow", "crate::polars", "crate::py", "arrow_", "pyo3", "polars::"]),
+    ("wire", &["crate::column", "crate::object", "rayon", "arrow", "pyo3"]),
+    ("object.rs", &["crate::arrow", "crate::polars", "crate::py", "arrow_", "pyo3"]),
+    (
+        "column",
+        &[
+            "crate::object",
+            "crate::arrow",
+            "crate::polars",
+            "crate::py",
+            "arrow_",
+            "pyo3",
+            "polars::",
+        ],
+    ),
     ("arrow", &["crate::polars", "crate::py", "pyo3"]),
     ("polars", &["crate::py", "pyo3"]),
 ];

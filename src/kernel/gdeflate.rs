@@ -231,9 +231,7 @@ impl Turns<'_> {
                         self.counts = counts;
                         return Ok(Some(lane + 1));
                     }
-                    ABOVE_285 => {
-                        return Err("there is a length symbol above 285");
-                    }
+                    ABOVE_285 => return Err("there is a length symbol above 285"),
                     UNASSIGNED => return Err(NO_CODE),
                     _ => {}
                 }
@@ -243,9 +241,9 @@ impl Turns<'_> {
             lanes.consume(lane, entry, self.window, &mut counts);
             if !ENDED {
                 next.literals[counts.literals as usize % LANES] = (entry >> VALUE) as u8;
-                counts.literals += entry / LITERAL & 1;
+                counts.literals += u32::from(entry & LITERAL != 0);
                 next.matches[counts.matches as usize % LANES] = (lane as u8, counts.literals as u8);
-                counts.matches += entry / LENGTH & 1;
+                counts.matches += u32::from(entry & LENGTH != 0);
             }
         }
         self.counts = counts;

@@ -80,6 +80,28 @@ where
     }
 }
 
+/// A writable C-contiguous buffer.
+pub struct WritableBytes(PyUntypedBuffer);
+
+impl WritableBytes {
+    pub fn try_new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let buffer = PyUntypedBuffer::get(object)?;
+        if buffer.readonly() || !buffer.is_c_contiguous() {
+            return Err(PyBufferError::new_err("the buffer is read-only or not C-contiguous"));
+        }
+        Ok(Self(buffer))
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [MaybeUninit<u8>] {
+        if self.0.len_bytes() == 0 {
+            return &mut [];
+        }
+        // SAFETY: the exporter keeps `len_bytes` contiguous writable bytes there until the
+        // view is released; that nobody else uses them meanwhile is for our own callers.
+        unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.len_bytes()) }
+    }
+}
+
 /// The object's buffer; through a memoryview where it leaves shape and strides to be
 /// inferred, as arrays of ctypes do.
 fn untyped(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {

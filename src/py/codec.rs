@@ -10,7 +10,7 @@ use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple, PyType};
 
 use super::arrow::{ArrowData, is_arrow};
-use super::buffer::{Bytes, new_bytes, to_bytes};
+use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
 use super::errors::raise;
 use super::{GPU_STATUS, interruptible};
 use crate::arrow::verbs;
@@ -29,6 +29,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NvcompBitcomp>()?;
     module.add_class::<NvcompGDeflate>()?;
     module.add_function(wrap_pyfunction!(train_dictionary, module)?)?;
+    module.add_function(wrap_pyfunction!(_admit, module)?)?;
+    module.add_function(wrap_pyfunction!(_decompress_into, module)?)?;
     module.add_function(wrap_pyfunction!(_codec_options, module)?)
 }
 
@@ -310,6 +312,42 @@ pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_
         options.set_item("dictionary", PyBytes::new(py, dictionary.bytes()))?;
     }
     Ok(options)
+}
+
+/// Checks whether a payload can hold what is claimed, as decompressing does first.
+#[pyfunction]
+fn _admit(
+    py: Python<'_>,
+    codec: CodecArgument,
+    data: Bytes<'_>,
+    original_size: u64,
+    crc32c: u32,
+) -> PyResult<()> {
+    let (payload, manifest) = (data.as_slice(), Manifest { original_size, crc32c });
+    py.detach(|| codec.0.admit(payload, &manifest, MAX_ORIGINAL_SIZE)).map(drop).map_err(raise)
+}
+
+/// Decompresses to a writable buffer of ``original_size`` bytes, and verifies it there.
+#[pyfunction]
+fn _decompress_into(
+    py: Python<'_>,
+    codec: CodecArgument,
+    data: Bytes<'_>,
+    original_size: u64,
+    crc32c: u32,
+    room: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let (payload, manifest) = (data.as_slice(), Manifest { original_size, crc32c });
+    let mut room = WritableBytes::try_new(room)?;
+    let room = room.as_mut_slice();
+    if room.len() as u64 != original_size {
+        return Err(PyValueError::new_err("the room is not original_size bytes"));
+    }
+    py.detach(|| {
+        codec.0.admit(payload, &manifest, MAX_ORIGINAL_SIZE)?;
+        codec.0.decode(payload, &manifest, room).map(drop)
+    })
+    .map_err(raise)
 }
 
 /// zstd (RFC 8878). Writes one frame that states its content size.

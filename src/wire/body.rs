@@ -104,7 +104,7 @@ impl<'a> Body<'a> {
     }
 
     /// Keeps only the frames that hold some of `range` of the original.
-    pub fn narrow(&mut self, range: &Range<u64>) {
+    pub fn keep_range(&mut self, range: &Range<u64>) {
         self.frames
             .retain(|frame| frame.original.start < range.end && range.start < frame.original.end);
         self.original = match (self.frames.first(), self.frames.last()) {

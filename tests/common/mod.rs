@@ -1,6 +1,8 @@
 //! Tables and rows that the tests share. A new codec is one row of [`codecs`].
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+pub mod gdeflate;
+
 use s4_codec::codec::Codec;
 use s4_codec::column::{
     self, Compressed, Decompress, Decompressed, FlatColumn, NEVER, Payload, Payloads, Rows, View,
@@ -10,8 +12,8 @@ use s4_codec::error::{Error, Result};
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
 /// Every codec with its fastest and smallest level.
-const CODECS: [(&str, &[i64]); 3] =
-    [("passthrough", &[]), ("cpu-zstd", &[1, 19]), ("cpu-gzip", &[0, 9])];
+const CODECS: [(&str, &[i64]); 4] =
+    [("passthrough", &[]), ("cpu-zstd", &[1, 19]), ("cpu-gzip", &[0, 9]), ("nvcomp-zstd", &[])];
 
 /// Every codec at its default level.
 pub fn codecs() -> Vec<Codec> {

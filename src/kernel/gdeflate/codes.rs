@@ -126,10 +126,8 @@ impl Codes {
         while at < all.len() {
             let lane = turn % LANES;
             turn += 1;
+            // Whatever the bits, a complete code has a symbol for them.
             let entry = self.entries[lanes.bits[lane] as usize & ROOT_MASK];
-            if entry & SPECIAL != 0 {
-                return Err(NO_CODE);
-            }
             lanes.take(lane, entry & ALL)?;
             let symbol = entry >> VALUE;
             let (length, repeat) = match symbol {

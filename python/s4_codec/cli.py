@@ -1,0 +1,411 @@
+"""The command ``s4-codec``: encode, decode, inspect, index and reindex files of S4 frames."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ._files import (
+    Body,
+    Progress,
+    StoredFrame,
+    decode_frame,
+    in_order,
+    output,
+    payload_of,
+    write_pieces,
+)
+from .s4_codec import (
+    FRAME_HEADER_BYTES,
+    SIDECAR_SUFFIX,
+    Codec,
+    CpuZstdDict,
+    S4BackendError,
+    S4CrcMismatchError,
+    S4Error,
+    S4FrameError,
+    S4IoError,
+    __version__,
+    decode_index,
+    pick_chunk_size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: What bad data, a bad file or a bad option raises.
+_FAILURES = (S4Error, S4BackendError, OSError, ValueError, MemoryError)
+
+#: The chunk size where the length of the input is not known, as for chunked uploads.
+_UNKNOWN_LENGTH_CHUNK = 4 << 20
+
+
+class Failure(Exception):
+    """What ends a command with a message and exit status 1."""
+
+
+@contextlib.contextmanager
+def _input(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    with open(path, "rb") as file:
+        yield file
+
+
+def _dictionary(path: str | None, level: int | None = None) -> CpuZstdDict | None:
+    if path is None:
+        return None
+    return CpuZstdDict(Path(path).read_bytes(), *([] if level is None else [level]))
+
+
+def encode(args: argparse.Namespace) -> None:
+    """Frames of INPUT, coded in parallel."""
+    if args.dict is not None and args.codec not in (None, "cpu-zstd-dict"):
+        msg = f"--dict goes with --codec cpu-zstd-dict, not {args.codec}"
+        raise Failure(msg)
+    codec = _dictionary(args.dict, args.level) or Codec.from_name(
+        args.codec or "cpu-zstd", args.level
+    )
+    _refuse_terminal(args.output)
+    entries: list[tuple[int, int, int, int]] = []
+    original = stored = 0
+    with _input(args.input) as file, output(args.output) as out:
+        body = Body(file)
+        size = _UNKNOWN_LENGTH_CHUNK if body.size is None else pick_chunk_size(body.size)
+        chunks = iter(lambda: body.read(size), b"")
+        with Progress(body.size) as progress:
+            for chunk_size, frame in in_order(lambda c: (len(c), codec.encode(c)), chunks):
+                out.write(frame)
+                entries.append((original, chunk_size, stored, len(frame)))
+                original += chunk_size
+                stored += len(frame)
+                progress.advance(chunk_size)
+    if args.index:
+        _write_sidecar(args.output + SIDECAR_SUFFIX, entries, stored)
+    print(
+        f"encoded {len(entries)} frame(s), {original} original bytes, {stored} stored bytes",
+        file=sys.stderr,
+    )
+
+
+def _write_sidecar(path: str, entries: list[tuple[int, int, int, int]], stored: int) -> None:
+    """An unbound sidecar, version 2."""
+    total = entries[-1][0] + entries[-1][1] if entries else 0
+    with output(path) as out:
+        out.write(struct.pack("<4sIQQQQI", b"S4IX", 2, len(entries), total, stored, 0, 0))
+        for entry in entries:
+            out.write(struct.pack("<QQQQ", *entry))
+
+
+def _refuse_terminal(path: str) -> None:
+    if path == "-" and sys.stdout.isatty():
+        msg = "the result is binary: write it to a file (-o FILE) or a pipe, not a terminal"
+        raise Failure(msg)
+
+
+class _Decoders:
+    """The codecs of a body's frames."""
+
+    def __init__(self, dictionary: CpuZstdDict | None) -> None:
+        self._known: dict[str, Codec] = {}
+        if dictionary is not None:
+            self._known[dictionary.name] = dictionary
+
+    def get(self, frame: StoredFrame) -> Codec:
+        name = frame.codec
+        if name not in self._known:
+            if name == "cpu-zstd-dict":
+                msg = f"frame {frame.number} is of {name} and needs its dictionary: --dict FILE"
+                raise Failure(msg)
+            self._known[name] = Codec.from_name(name)
+        return self._known[name]
+
+
+def decode(args: argparse.Namespace) -> None:
+    """The original of INPUT; nothing of a frame is written before its crc32c holds."""
+    _refuse_terminal(args.output)
+    decoders = _Decoders(_dictionary(args.dict))
+    with _input(args.input) as file:
+        body = Body(file)
+        if body.size is not None:
+            # A structural error is found before anything is written.
+            _check(body.walk(), body.size, decoders, args.allow_empty)
+        with output(args.output) as out, Progress(body.size) as progress:
+            frames = payload = original = 0
+            for frame, data in in_order(
+                lambda job: (job[0], _decoded(*job, decoders)), _jobs(body)
+            ):
+                write_pieces(out, data)
+                frames += 1
+                payload += frame.compressed_size
+                original += frame.original_size
+                progress.advance(frame.end - progress.done)
+            if not frames and not (args.allow_empty and body.offset == 0):
+                raise Failure(_nothing(body.offset))
+    print(
+        f"decoded {frames} frame(s), {payload} payload bytes, {original} original bytes",
+        file=sys.stderr,
+    )
+
+
+def _check(frames: list[StoredFrame], size: int, decoders: _Decoders, allow_empty: bool) -> None:
+    if not frames and not (allow_empty and size == 0):
+        raise Failure(_nothing(size))
+    for frame in frames:
+        decoders.get(frame)
+
+
+def _nothing(size: int) -> str:
+    if size == 0:
+        return "the input is empty; --allow-empty takes it for the empty object"
+    return "no S4F2 data frames, only paddings"
+
+
+def _jobs(body: Body) -> Iterator[tuple[StoredFrame, Any]]:
+    for frame in body.frames():
+        yield frame, payload_of(body, frame)
+
+
+def _decoded(frame: StoredFrame, payload: Any, decoders: _Decoders) -> Any:
+    try:
+        return decode_frame(decoders.get(frame), payload, frame)
+    except (S4Error, S4IoError, S4BackendError) as error:
+        what = "crc32c mismatch: " if isinstance(error, S4CrcMismatchError) else ""
+        msg = f"frame {frame.number} ({frame.codec}) at byte {frame.offset}: {what}{error}"
+        raise Failure(msg) from None
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """What the headers of INPUT say; with --verify also what its payloads are worth."""
+    decoders = _Decoders(_dictionary(args.dict))
+    states: list[str] = []
+    with _input(args.input) as file:
+        body = Body(file)
+        if args.verify:
+            frames = []
+            with Progress(body.size) as progress:
+                for frame, state in in_order(
+                    lambda job: (job[0], _state(*job, decoders)), _jobs(body)
+                ):
+                    frames.append(frame)
+                    states.append(state)
+                    progress.advance(frame.end - progress.done)
+            size = body.offset
+        else:
+            frames = []
+            for frame in body.frames():
+                body.skip(frame.compressed_size)
+                if body.offset < frame.end:
+                    msg = f"frame {frame.number} at byte {frame.offset}: the payload is cut"
+                    raise S4FrameError(msg)
+                frames.append(frame)
+            size = body.offset
+    (_print_frames_json if args.json else _print_frames)(frames, states, size)
+    if any(state != "ok" for state in states):
+        msg = f"{sum(state != 'ok' for state in states)} of {len(states)} frame(s) are bad"
+        raise Failure(msg)
+
+
+def _state(frame: StoredFrame, payload: Any, decoders: _Decoders) -> str:
+    try:
+        _decoded(frame, payload, decoders)
+    except Failure as error:
+        return str(error)
+    return "ok"
+
+
+def _print_frames(frames: list[StoredFrame], states: list[str], size: int) -> None:
+    verified = "      RATIO   STATE" if states else ""
+    print(f"{'FRAME':<7}{'CODEC':<16}{'ORIGINAL':>14}{'COMPRESSED':>15}{'CRC32C':>9}{verified}")
+    for i, frame in enumerate(frames):
+        extra = f"{_ratio(frame):>8}   {states[i]}" if states else ""
+        print(
+            f"{frame.number:<7}{frame.codec:<16}{frame.original_size:>14}"
+            f"{frame.compressed_size:>15}   {frame.header['crc32c']:#010x}{extra}"
+        )
+    original, payload, padding = _totals(frames, size)
+    print(
+        f"total: {len(frames)} frame(s), {original} original bytes, {payload} compressed "
+        f"payload bytes, {size} file bytes ({padding} padding)"
+    )
+
+
+def _ratio(frame: StoredFrame) -> str:
+    if not frame.compressed_size:
+        return "-"
+    return f"{frame.original_size / frame.compressed_size:.2f}"
+
+
+def _totals(frames: list[StoredFrame], size: int) -> tuple[int, int, int]:
+    original = sum(frame.original_size for frame in frames)
+    payload = sum(frame.compressed_size for frame in frames)
+    return original, payload, max(0, size - payload - FRAME_HEADER_BYTES * len(frames))
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _print_list(key: str, items: list[Any], comma: str) -> None:
+    print(f'  "{key}": [')
+    for i, item in enumerate(items):
+        print(f"    {_compact(item)}{',' if i + 1 < len(items) else ''}")
+    print(f"  ]{comma}")
+
+
+def _print_frames_json(frames: list[StoredFrame], states: list[str], size: int) -> None:
+    original, payload, padding = _totals(frames, size)
+    items: list[dict[str, Any]] = [dict(frame.header) for frame in frames]
+    for item, state in zip(items, states, strict=False):
+        item["verified"] = state == "ok"
+        if state != "ok":
+            item["error"] = state
+    print("{")
+    _print_list("frames", items, ",")
+    print(f'  "total_frames": {len(frames)},')
+    print(f'  "total_original_size": {original},')
+    print(f'  "total_compressed_size": {payload},')
+    print(f'  "file_size": {size},')
+    print(f'  "padding_bytes": {padding}')
+    print("}")
+
+
+def index(args: argparse.Namespace) -> None:
+    """What the sidecar INPUT says."""
+    with _input(args.input) as file:
+        found = decode_index(file.read())
+    if found["sse"] is not None:
+        found["sse"]["enc_salt"] = found["sse"]["enc_salt"].hex()
+    if args.json:
+        print("{")
+        print(f'  "total_frames": {len(found["entries"])},')
+        for key in ("total_original_size", "total_padded_size", "source_etag"):
+            print(f'  "{key}": {_compact(found[key])},')
+        print(f'  "source_compressed_size": {_compact(found["source_compressed_size"])},')
+        print(f'  "sse": {_compact(found["sse"])},')
+        _print_list("entries", found["entries"], "")
+        print("}")
+        return
+    etag, size = found["source_etag"], found["source_compressed_size"]
+    print(f"S4IX sidecar: {args.input}")
+    print(f"  entries:                 {len(found['entries'])}")
+    print(f"  total_original_size:     {found['total_original_size']}")
+    padded = found["total_padded_size"]
+    print(f"  total_padded_size:       {padded}   (backend object size incl. padding)")
+    unbound = "(none \N{EM DASH} legacy v1 or unbound sidecar)"
+    print(f"  source_etag:             {unbound if etag is None else etag}")
+    print(f"  source_compressed_size:  {'(none)' if size is None else size}")
+    print(f"  sse (v3 S4E6 geometry):  {_sse_text(found['sse'])}")
+    print(f"\n{'IDX':<5}{'ORIG_OFFSET':>16}{'ORIG_SIZE':>13}{'COMP_OFFSET':>15}{'COMP_SIZE':>13}")
+    for i, entry in enumerate(found["entries"]):
+        first, second, third, fourth = entry.values()
+        print(f"{i:<5}{first:>16}{second:>13}{third:>15}{fourth:>13}")
+
+
+def _sse_text(sse: dict[str, Any] | None) -> str:
+    if sse is None:
+        return "none"
+    names = ("chunk_size", "chunk_count", "key_id", "plaintext_len", "header_bytes", "salt")
+    return " ".join(f"{name}={sse[f'enc_{name}']}" for name in names)
+
+
+def reindex(args: argparse.Namespace) -> None:
+    """A new sidecar, unbound, from the frames of BODY."""
+    entries: list[tuple[int, int, int, int]] = []
+    original = 0
+    with _input(args.input) as file:
+        body = Body(file)
+        for frame in body.frames():
+            if body.skip(frame.compressed_size) < frame.compressed_size:
+                msg = f"frame {frame.number} at byte {frame.offset}: the payload is cut"
+                raise S4FrameError(msg)
+            entries.append((original, frame.original_size, frame.offset, frame.end - frame.offset))
+            original += frame.original_size
+        stored = body.offset
+    path = args.output or ("-" if args.input == "-" else args.input + SIDECAR_SUFFIX)
+    _refuse_terminal(path)
+    _write_sidecar(path, entries, stored)
+    print(f"indexed {len(entries)} frame(s), {original} original bytes", file=sys.stderr)
+
+
+STDOUT = "default: standard output"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="s4-codec",
+        description="Encode, decode and inspect files of S4 frames; '-' is a standard stream",
+    )
+    parser.add_argument("--version", action="version", version=f"s4-codec {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.add_argument("input", metavar="BODY" if name == "reindex" else "INPUT")
+        made.set_defaults(run=run)
+        return made
+
+    made = command("encode", encode, "compress a file to S4F2 frames")
+    made.add_argument(
+        "-o", "--output", default="-", metavar="FILE", help="default: standard output"
+    )
+    made.add_argument("--codec", help="cpu-zstd (default), cpu-gzip, passthrough, nvcomp-zstd")
+    made.add_argument("--level", type=int, help="zstd: 1 to 22, gzip: 0 to 9")
+    made.add_argument("--dict", metavar="FILE", help="zstd dictionary, for codec cpu-zstd-dict")
+    made.add_argument("--index", action="store_true", help="also write FILE.s4index")
+
+    made = command("decode", decode, "restore the original of a file of frames, and verify it")
+    made.add_argument(
+        "-o", "--output", default="-", metavar="FILE", help="default: standard output"
+    )
+    made.add_argument("--dict", metavar="FILE", help="dictionary of frames of cpu-zstd-dict")
+    made.add_argument("--allow-empty", action="store_true", help="zero bytes are an empty object")
+
+    made = command("inspect", inspect, "list the frames of a file")
+    made.add_argument("--json", action="store_true")
+    made.add_argument("--verify", action="store_true", help="decode them; add ratio and state")
+    made.add_argument("--dict", metavar="FILE", help="dictionary of frames of cpu-zstd-dict")
+
+    made = command("index", index, "show a sidecar")
+    made.add_argument("--json", action="store_true")
+
+    made = command("reindex", reindex, "rebuild the sidecar of a file of frames")
+    made.add_argument("-o", "--output", metavar="FILE", help="default: BODY.s4index")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; its exit status is 0, 1 for a failure, 2 for wrong usage."""
+    args = _parser().parse_args(argv)
+    if getattr(args, "index", False) and args.output == "-":
+        print("Error: --index needs -o FILE", file=sys.stderr)
+        return 2
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has gone; Python must not try to flush to it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("Error: interrupted", file=sys.stderr)
+        return 130
+    except Failure as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except _FAILURES as error:
+        what = args.input if isinstance(error, OSError) and not error.filename else ""
+        print(f"Error: {f'{what}: ' if what else ''}{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
