@@ -35,9 +35,20 @@ def _build() -> ctypes.CDLL:
         pointer,
         pointer,
         size,
+        pointer,
     ]
     library.raw_compress.restype = pointer
-    library.raw_decompress.argtypes = [ctypes.c_uint32, size, pointer, pointer, pointer, size]
+    library.raw_decompress.argtypes = [
+        ctypes.c_uint32,
+        size,
+        pointer,
+        pointer,
+        pointer,
+        size,
+        pointer,
+    ]
+    library.raw_prepare.argtypes = [ctypes.c_char_p, size, ctypes.c_int32]
+    library.raw_prepare.restype = pointer
     library.raw_decompress.restype = pointer
     library.raw_len.argtypes = [pointer]
     library.raw_len.restype = size
@@ -69,14 +80,32 @@ class Raw:
         array = column.cast(pl.Binary).rechunk().to_arrow()
         return array.cast(pa.large_binary())
 
-    def compress(self, codec: str, level: int, rows: pa.LargeBinaryArray) -> Output:
+    def prepare(self, dictionary: bytes, level: int) -> int:
+        """A dictionary for both directions, which is never freed."""
+        return int(self._library.raw_prepare(dictionary, len(dictionary), level))
+
+    def compress(
+        self, codec: str, level: int, rows: pa.LargeBinaryArray, dictionary: int | None = None
+    ) -> Output:
         _, offsets, values = rows.buffers()
         handle = self._library.raw_compress(
-            CODECS[codec], level, self._threads, values.address, offsets.address, len(rows)
+            CODECS[codec],
+            level,
+            self._threads,
+            values.address,
+            offsets.address,
+            len(rows),
+            dictionary,
         )
         return Output(self._library, handle)
 
-    def decompress(self, codec: str, rows: pa.LargeBinaryArray, sizes: pa.Array) -> Output:
+    def decompress(
+        self,
+        codec: str,
+        rows: pa.LargeBinaryArray,
+        sizes: pa.Array,
+        dictionary: int | None = None,
+    ) -> Output:
         _, offsets, values = rows.buffers()
         handle = self._library.raw_decompress(
             CODECS[codec],
@@ -85,5 +114,6 @@ class Raw:
             offsets.address,
             sizes.buffers()[1].address,
             len(rows),
+            dictionary,
         )
         return Output(self._library, handle)

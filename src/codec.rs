@@ -223,10 +223,7 @@ impl Codec {
     /// Whether compressing stays within its buffer when another thread changes the input
     /// meanwhile. libdeflate does not: it counts symbols, then reads them again to write.
     pub const fn tolerates_changing_input(&self) -> bool {
-        match self {
-            Self::CpuGzip { .. } => false,
-            _ => true,
-        }
+        !matches!(self, Self::CpuGzip { .. })
     }
 
     /// Runs `work` with this codec's kernel on this thread's scratch state.

@@ -51,8 +51,13 @@ impl Manifest {
             return Err(Error::SizeExceedsLimit { size: expected, limit });
         }
         if expected > FREE_ROOM {
-            let most =
-                kernel.decoded_bound(payload).map_err(|fault| codec.error(fault, expected))?;
+            let fault = |fault| codec.error(fault, expected);
+            if let Some(actual) = kernel.stated_len(payload).map_err(fault)?
+                && actual != expected
+            {
+                return Err(Error::SizeMismatch { expected, actual });
+            }
+            let most = kernel.decoded_bound(payload).map_err(fault)?;
             if expected > most {
                 return Err(Error::SizeImpossible { expected, most });
             }

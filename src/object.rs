@@ -226,12 +226,12 @@ impl<'a> Object<'a> {
     }
 
     /// Bytes that decoding returns.
-    pub fn len(&self) -> Result<usize> {
+    pub fn decoded_len(&self) -> Result<usize> {
         let len = self.range.end - self.range.start;
         usize::try_from(len).map_err(|_| Error::OutOfMemory { bytes: len })
     }
 
-    /// Decodes to `room`, as long as `len` says, and initialises it.
+    /// Decodes to `room`, as long as `decoded_len` says, and initialises it.
     pub fn decode(&self, room: &mut [MaybeUninit<u8>], interrupted: Interrupted) -> Result<()> {
         match &self.content {
             Content::Bytes(bytes) => {

@@ -264,6 +264,8 @@ def _print_frames_json(frames: list[StoredFrame], states: list[str], size: int) 
     original, payload, padding = _totals(frames, size)
     items: list[dict[str, Any]] = [dict(frame.header) for frame in frames]
     for item, state in zip(items, states, strict=False):
+        packed = item["compressed_size"]
+        item["ratio"] = round(item["original_size"] / packed, 3) if packed else None
         item["verified"] = state == "ok"
         if state != "ok":
             item["error"] = state

@@ -140,7 +140,7 @@ impl TryFrom<Written<Cuts<'_>>> for Gathered {
 
 impl Gathered {
     /// The bytes of all rows.
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.cuts.iter().map(|cut| cut.len as usize).sum()
     }
 

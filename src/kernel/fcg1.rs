@@ -158,8 +158,8 @@ fn bound_of<C: Chunks>(chunks: &mut C, payload: &[u8]) -> Result<u64, Fault> {
     Ok(container.total)
 }
 
-fn stated_by(payload: &[u8], algorithm: Algorithm) -> u64 {
-    Container::parse(payload, algorithm).map_or(0, |container| container.total)
+fn stated_by(payload: &[u8], algorithm: Algorithm) -> Result<Option<u64>, Fault> {
+    Container::parse(payload, algorithm).map(|container| Some(container.total))
 }
 
 fn decode_all<C: Chunks>(
@@ -237,7 +237,7 @@ impl Kernel for ZstdContainer<'_> {
         bound_of(self, payload)
     }
 
-    fn decoded_guess(&mut self, payload: &[u8], _bound: u64) -> u64 {
+    fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {
         stated_by(payload, Algorithm::Zstd)
     }
 
@@ -288,7 +288,7 @@ impl Kernel for GDeflateContainer<'_> {
         bound_of(self, payload)
     }
 
-    fn decoded_guess(&mut self, payload: &[u8], _bound: u64) -> u64 {
+    fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {
         stated_by(payload, Algorithm::GDeflate)
     }
 
@@ -313,6 +313,10 @@ impl Kernel for BitcompContainer {
 
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
         Container::parse(payload, Algorithm::Bitcomp).map(|container| container.total)
+    }
+
+    fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {
+        stated_by(payload, Algorithm::Bitcomp)
     }
 
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {

@@ -57,6 +57,11 @@ pub trait Kernel {
     /// is decoded, and no length that the payload merely states is believed.
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault>;
 
+    /// The decoded length that the format itself states and vouches for, if it does.
+    fn stated_len(&mut self, _payload: &[u8]) -> Result<Option<u64>, Fault> {
+        Ok(None)
+    }
+
     /// A length to try first for a payload whose original size is not known;
     /// at most `bound`, which is what `decoded_bound` said.
     fn decoded_guess(&mut self, _payload: &[u8], bound: u64) -> u64 {

@@ -320,7 +320,7 @@ fn encode_s4_object<'py>(
         let codec = Codec::CpuZstd { level };
         let frames =
             interruptible(py, |interrupted| object::encode(&codec, original, interrupted))?;
-        new_bytes(py, frames.len(), |py, room| {
+        new_bytes(py, frames.bytes(), |py, room| {
             interruptible(py, |interrupted| frames.move_to(room, interrupted))
         })?
     } else {
@@ -418,6 +418,6 @@ fn decode_s4_object<'py>(
     };
     let body = body.as_slice();
     let object = py.detach(|| Object::plan(body, &metadata, sidecar, &reading)).map_err(raise)?;
-    let len = object.len().map_err(raise)?;
+    let len = object.decoded_len().map_err(raise)?;
     new_bytes(py, len, |py, room| interruptible(py, |interrupted| object.decode(room, interrupted)))
 }

@@ -8,7 +8,7 @@ use std::slice;
 use std::thread;
 
 use libdeflate_sys as deflate;
-use zstd_safe::{CCtx, DCtx};
+use zstd_safe::{CCtx, CDict, DCtx, DDict};
 
 const ZSTD: u32 = 1;
 
@@ -45,8 +45,26 @@ pub struct Output {
     parts: Vec<(Vec<u8>, Vec<usize>)>,
 }
 
+/// A dictionary, prepared for both directions.
+pub struct Prepared {
+    compress: CDict<'static>,
+    decompress: DDict<'static>,
+}
+
+/// A prepared dictionary, which lives for ever.
+///
 /// # Safety
-/// `bytes` and the `rows + 1` `offsets` are as in [`Rows`]; the result goes to `raw_free`.
+/// `bytes` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn raw_prepare(bytes: *const u8, len: usize, level: i32) -> *mut Prepared {
+    let bytes = unsafe { slice::from_raw_parts(bytes, len) };
+    let (compress, decompress) = (CDict::create(bytes, level), DDict::create(bytes));
+    Box::into_raw(Box::new(Prepared { compress, decompress }))
+}
+
+/// # Safety
+/// `bytes` and the `rows + 1` `offsets` are as in [`Rows`]; `dictionary` is null or from
+/// `raw_prepare`; the result goes to `raw_free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn raw_compress(
     codec: u32,
@@ -55,8 +73,9 @@ pub unsafe extern "C" fn raw_compress(
     bytes: *const u8,
     offsets: *const i64,
     rows: usize,
+    dictionary: *const Prepared,
 ) -> *mut Output {
-    let rows = unsafe { rows_of(bytes, offsets, rows) };
+    let (rows, dictionary) = unsafe { (rows_of(bytes, offsets, rows), dictionary.as_ref()) };
     let parts = run(&rows, threads, |range| {
         let mut lens = Vec::with_capacity(range.len());
         let bound =
@@ -71,7 +90,11 @@ pub unsafe extern "C" fn raw_compress(
                 if codec == ZSTD {
                     let room =
                         slice::from_raw_parts_mut(room.as_mut_ptr().cast::<u8>(), room.len());
-                    zstd.compress(room, src, level).expect("zstd compresses")
+                    match dictionary {
+                        None => zstd.compress(room, src, level),
+                        Some(prepared) => zstd.compress_using_cdict(room, src, &prepared.compress),
+                    }
+                    .expect("zstd compresses")
                 } else {
                     deflate::libdeflate_gzip_compress(
                         gzip,
@@ -104,9 +127,11 @@ pub unsafe extern "C" fn raw_decompress(
     offsets: *const i64,
     sizes: *const u64,
     rows: usize,
+    dictionary: *const Prepared,
 ) -> *mut Output {
-    let (rows, sizes) =
-        unsafe { (rows_of(bytes, offsets, rows), slice::from_raw_parts(sizes, rows)) };
+    let (rows, sizes, dictionary) = unsafe {
+        (rows_of(bytes, offsets, rows), slice::from_raw_parts(sizes, rows), dictionary.as_ref())
+    };
     let parts = run(&rows, threads, |range| {
         let mut out: Vec<u8> =
             Vec::with_capacity(sizes[range.clone()].iter().sum::<u64>() as usize);
@@ -119,7 +144,13 @@ pub unsafe extern "C" fn raw_decompress(
             unsafe {
                 if codec == ZSTD {
                     let room = slice::from_raw_parts_mut(room.as_mut_ptr().cast::<u8>(), size);
-                    written = zstd.decompress(room, src).expect("zstd decompresses");
+                    written = match dictionary {
+                        None => zstd.decompress(room, src),
+                        Some(prepared) => {
+                            zstd.decompress_using_ddict(room, src, &prepared.decompress)
+                        }
+                    }
+                    .expect("zstd decompresses");
                 } else {
                     deflate::libdeflate_gzip_decompress(
                         gzip,

@@ -1,0 +1,221 @@
+"""The command line: round trips, refusals, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from codecs_table import DICTIONARY, text
+
+import s4_codec
+from s4_codec import CpuGzip, CpuZstd, CpuZstdDict, Passthrough
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLI = [sys.executable, "-m", "s4_codec.cli"]
+PADDING = s4_codec.PADDING_MAGIC + struct.pack("<Q", 5) + b"xxxxx"
+
+
+def run(
+    *args: object, cwd: Path, stdin: bytes = b"", **options: object
+) -> subprocess.CompletedProcess[bytes]:
+    command = [*CLI, *map(str, args)]
+    return subprocess.run(
+        command, cwd=cwd, input=stdin, capture_output=True, timeout=100, check=False, **options
+    )
+
+
+def check(done: subprocess.CompletedProcess[bytes], status: int = 0, words: str = "") -> bytes:
+    errors = done.stderr.decode()
+    assert done.returncode == status, errors
+    assert words in errors
+    assert "Traceback" not in errors
+    return done.stdout
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> bytes:
+    """``in``: three frames' worth, with a frame of every codec that needs no dictionary."""
+    value = text(9_000_000)
+    (tmp_path / "in").write_bytes(value)
+    return value
+
+
+@pytest.mark.parametrize("name", ["cpu-zstd", "cpu-gzip", "passthrough", "nvcomp-zstd"])
+def test_round_trip(tmp_path: Path, data: bytes, name: str) -> None:
+    made = run("encode", "in", "-o", "out.s4", "--codec", name, "--index", cwd=tmp_path)
+    check(made, words="encoded 3 frame(s), 9000000 original bytes")
+    body = (tmp_path / "out.s4").read_bytes()
+    assert s4_codec.decode(body) == data
+    sidecar = (tmp_path / "out.s4.s4index").read_bytes()
+    assert sidecar == s4_codec.build_index(body)
+    check(run("decode", "out.s4", "-o", "back", cwd=tmp_path), words="decoded 3 frame(s)")
+    assert (tmp_path / "back").read_bytes() == data
+    (tmp_path / "out.s4.s4index").unlink()
+    check(run("reindex", "out.s4", cwd=tmp_path), words="indexed 3 frame(s)")
+    assert (tmp_path / "out.s4.s4index").read_bytes() == sidecar
+    assert b"codec" in check(run("inspect", "out.s4", "--json", cwd=tmp_path))
+
+
+def test_pipes(tmp_path: Path, data: bytes) -> None:
+    body = check(run("encode", "-", "--level", 1, cwd=tmp_path, stdin=data))
+    assert [h["original_size"] for h, _ in s4_codec.frame_iter(body)] == [4 << 20, 4 << 20, 611392]
+    assert check(run("decode", "-", cwd=tmp_path, stdin=body)) == data
+    assert check(run("reindex", "-", cwd=tmp_path, stdin=body)) == s4_codec.build_index(body)
+    listing = check(run("inspect", "-", "--json", cwd=tmp_path, stdin=body))
+    assert json.loads(listing)["file_size"] == len(body)
+
+
+def test_dictionaries(tmp_path: Path) -> None:
+    (tmp_path / "dict").write_bytes(DICTIONARY)
+    (tmp_path / "in").write_bytes(text(300))
+    check(run("encode", "in", "-o", "out", "--dict", "dict", "--level", 9, cwd=tmp_path))
+    assert (tmp_path / "out").read_bytes() == CpuZstdDict(DICTIONARY, 9).encode(text(300))
+    assert check(run("decode", "out", "--dict", "dict", cwd=tmp_path)) == text(300)
+    check(run("decode", "out", cwd=tmp_path), 1, "--dict")
+    check(run("encode", "in", "--codec", "cpu-zstd-dict", cwd=tmp_path), 1, "needs its dictionary")
+    wrong = run("encode", "in", "--dict", "dict", "--codec", "cpu-gzip", cwd=tmp_path)
+    check(wrong, 1, "--dict goes with")
+
+
+def test_verify_lists_what_is_bad(tmp_path: Path) -> None:
+    good, bad = CpuZstd().encode(text(500)), bytearray(CpuGzip().encode(text(100)))
+    bad[24] ^= 1
+    (tmp_path / "body").write_bytes(good + PADDING + bad + good)
+    shown = check(run("inspect", "body", cwd=tmp_path)).decode()
+    assert "RATIO" not in shown
+    listed = check(run("inspect", "body", "--verify", cwd=tmp_path), 1, "1 of 3 frame(s) are bad")
+    lines = listed.decode().splitlines()
+    assert [line.split()[-1] == "ok" for line in lines[1:4]] == [True, False, True]
+    assert "crc32c mismatch" in lines[2]
+    done = run("inspect", "body", "--verify", "--json", cwd=tmp_path)
+    frames = json.loads(check(done, 1, "bad"))["frames"]
+    assert [frame["verified"] for frame in frames] == [True, False, True]
+    assert "ratio" in frames[0]
+
+
+def flipped(body: bytes, at: int) -> bytes:
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+
+
+FRAME = CpuZstd().encode(text(500))
+BAD_BODIES = {
+    "empty": (b"", "empty"),
+    "raw": (text(100), "frame 0"),
+    "padding": (PADDING, "no S4F2 data frames"),
+    "encrypted": (b"S4E3" + bytes(100), "SSE-encrypted (S4E3)"),
+    "cut header": (FRAME + FRAME[:20], "frame 1"),
+    "cut payload": (FRAME + FRAME[:-1], "frame 1"),
+    "cut padding": (FRAME + PADDING[:-1], "padding"),
+    "trailing": (FRAME + b"x", "frame 1"),
+    "wrong crc": (FRAME + flipped(FRAME, 24), "frame 1 (cpu-zstd) at byte"),
+    "wrong size": (flipped(FRAME, 8), "original_size is"),
+    "damaged": (flipped(FRAME, 40), "frame 0"),
+    "unknown codec": (flipped(FRAME, 5), "codec id 257 is unknown"),
+    "reserved codec": (flipped(flipped(FRAME, 4), 4)[:4] + b"\4" + FRAME[5:], "nvcomp-gans"),
+    "size of 2^63": (FRAME[:15] + b"\x80" + FRAME[16:], "exceed the limit"),
+    "payload of 2^63": (FRAME[:23] + b"\x80" + FRAME[24:], "the payload has"),
+}
+
+
+@pytest.mark.parametrize(("body", "words"), BAD_BODIES.values(), ids=BAD_BODIES)
+def test_bad_bodies_leave_no_file(tmp_path: Path, body: bytes, words: str) -> None:
+    (tmp_path / "body").write_bytes(body)
+    (tmp_path / "out").write_bytes(b"as it was")
+    check(run("decode", "body", "-o", "out", cwd=tmp_path), 1, words)
+    assert (tmp_path / "out").read_bytes() == b"as it was"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["body", "out"]
+    piped = run("decode", "-", "-o", "out", cwd=tmp_path, stdin=body)
+    check(piped, 1, words)
+    assert (tmp_path / "out").read_bytes() == b"as it was"
+
+
+def test_a_structural_error_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(FRAME * 3 + b"x")
+    assert check(run("decode", "body", cwd=tmp_path), 1, "frame 3") == b""
+    piped = check(run("decode", "-", cwd=tmp_path, stdin=FRAME * 3 + b"x"), 1, "frame 3")
+    assert text(500) * 3 == piped or (text(500) * 3).startswith(piped)
+
+
+def test_empty_objects(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    assert check(run("decode", "empty", "--allow-empty", cwd=tmp_path)) == b""
+    check(run("decode", "empty", cwd=tmp_path), 1, "--allow-empty")
+    check(run("encode", "empty", "-o", "out", cwd=tmp_path), words="encoded 0 frame(s)")
+    assert (tmp_path / "out").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        ([], 2, "usage"),
+        (["bogus"], 2, "invalid choice"),
+        (["decode"], 2, "required"),
+        (["encode", "in", "--index"], 2, "--index needs -o"),
+        (["encode", "in", "--codec", "bogus"], 1, "unknown codec"),
+        (["encode", "in", "--level", "99"], 1, "level must be from 1 to 22"),
+        (["encode", "in", "--codec", "nvcomp-gdeflate"], 1, "needs a GPU"),
+        (["decode", "nope"], 1, "nope"),
+        (["decode", "."], 1, "."),
+        (["encode", "in", "-o", "no-folder/out"], 1, "no-folder"),
+        (["index", "in"], 1, "S4IX"),
+    ],
+)
+def test_refusals(tmp_path: Path, args: list[str], status: int, words: str) -> None:
+    (tmp_path / "in").write_bytes(text(100))
+    check(run(*args, cwd=tmp_path), status, words)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def limit_file_size() -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(text(9_000_000))
+    done = run(
+        *("encode", "in", "-o", "out", "--codec", "passthrough"),
+        cwd=tmp_path,
+        preexec_fn=limit_file_size,
+    )
+    check(done, 1, "File too large")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_interrupt_leaves_no_file(tmp_path: Path) -> None:
+    command = [*CLI, "encode", "-", "-o", "out", "--level", "19"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=-1) as process:
+        assert process.stdin
+        process.stdin.write(text(5_000_000))
+        process.stdin.flush()
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        assert process.wait(60) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_over_64_mib_go_by_way_of_a_file(tmp_path: Path) -> None:
+    size = 200 << 20
+    (tmp_path / "body").write_bytes(Passthrough().encode(b"x") + CpuZstd().encode(bytes(size)))
+    check(run("decode", "body", "-o", "out", cwd=tmp_path))
+    assert (tmp_path / "out").stat().st_size == size + 1
+    with (tmp_path / "out").open("rb") as file:
+        assert file.read(5) == b"x\0\0\0\0"
+    bad = bytearray((tmp_path / "body").read_bytes())
+    bad[29 + 24] ^= 1
+    check(run("decode", "-", "-o", "out", cwd=tmp_path, stdin=bytes(bad)), 1, "crc32c mismatch")
+    assert (tmp_path / "out").stat().st_size == size + 1
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o666 & ~umask
