@@ -1,34 +1,23 @@
-//! The codec classes: values around [`Codec`], with the methods in one base class.
+//! The base of the codec classes: a value around [`Codec`], with all methods.
 
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple, PyType};
 
-use super::arrow::{ArrowData, is_arrow};
 use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
+use super::cpu::{CpuGzip, CpuZstd, Passthrough};
+use super::dictionary::CpuZstdDict;
 use super::errors::raise;
-use super::{GPU_STATUS, interruptible};
-use crate::arrow::verbs;
-use crate::codec::{Codec, DataType, GzipLevel, ZstdLevel};
-use crate::error::Error;
-use crate::kernel::dictionary::{Dictionary, Training};
+use super::nvcomp::{AUTO, NvcompBitcomp, NvcompGDeflate, NvcompZstd};
+use crate::codec::Codec;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCodec>()?;
-    module.add_class::<CpuZstd>()?;
-    module.add_class::<CpuGzip>()?;
-    module.add_class::<Passthrough>()?;
-    module.add_class::<CpuZstdDict>()?;
-    module.add_class::<NvcompZstd>()?;
-    module.add_class::<NvcompBitcomp>()?;
-    module.add_class::<NvcompGDeflate>()?;
-    module.add_function(wrap_pyfunction!(train_dictionary, module)?)?;
     module.add_function(wrap_pyfunction!(_admit, module)?)?;
     module.add_function(wrap_pyfunction!(_decompress_into, module)?)?;
     module.add_function(wrap_pyfunction!(_codec_options, module)?)
@@ -56,7 +45,7 @@ fn taken(py: Python<'_>, made: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
 /// Any number of threads may use one at once. All methods release the GIL; the buffer
 /// passed in must not be changed meanwhile.
 #[pyclass(name = "Codec", module = "s4_codec", subclass, frozen)]
-pub struct PyCodec(Codec);
+pub struct PyCodec(pub(super) Codec);
 
 #[pymethods]
 impl PyCodec {
@@ -348,320 +337,4 @@ fn _decompress_into(
         codec.0.decode(payload, &manifest, room).map(drop)
     })
     .map_err(raise)
-}
-
-/// zstd (RFC 8878). Writes one frame that states its content size.
-///
-/// Parameters
-/// ----------
-/// level
-///     1 (fastest) to 22 (smallest).
-///
-/// Raises
-/// ------
-/// ValueError
-///     The level is out of range.
-#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-struct CpuZstd;
-
-#[pymethods]
-impl CpuZstd {
-    #[new]
-    #[pyo3(signature = (level = 3))]
-    fn new(level: i64) -> PyResult<PyClassInitializer<Self>> {
-        let level = ZstdLevel::try_new(level).map_err(raise)?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::CpuZstd { level })).add_subclass(Self))
-    }
-
-    /// The compression level.
-    #[getter]
-    fn level(slf: PyRef<'_, Self>) -> Option<i32> {
-        slf.as_super().0.level()
-    }
-}
-
-/// gzip (RFC 1952). Writes one member, without name or time.
-///
-/// Parameters
-/// ----------
-/// level
-///     0 (stored) to 9 (smallest).
-///
-/// Raises
-/// ------
-/// ValueError
-///     The level is out of range.
-#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-struct CpuGzip;
-
-#[pymethods]
-impl CpuGzip {
-    #[new]
-    #[pyo3(signature = (level = 6))]
-    fn new(level: i64) -> PyResult<PyClassInitializer<Self>> {
-        let level = GzipLevel::try_new(level).map_err(raise)?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::CpuGzip { level })).add_subclass(Self))
-    }
-
-    /// The compression level.
-    #[getter]
-    fn level(slf: PyRef<'_, Self>) -> Option<i32> {
-        slf.as_super().0.level()
-    }
-}
-
-/// No compression: the payload is the value, and is verified like any other.
-#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-struct Passthrough;
-
-#[pymethods]
-impl Passthrough {
-    #[new]
-    fn new() -> PyClassInitializer<Self> {
-        PyClassInitializer::from(PyCodec(Codec::Passthrough)).add_subclass(Self)
-    }
-}
-
-/// zstd with a dictionary, trained or of raw content. Writes one frame that states its
-/// content size and, with a trained dictionary, the dictionary's id.
-///
-/// Parameters
-/// ----------
-/// dict_bytes
-///     The dictionary, such as :func:`train_dictionary` makes. It is prepared once in a
-///     process, however many codecs have it.
-/// level
-///     1 (fastest) to 22 (smallest).
-///
-/// Raises
-/// ------
-/// S4BackendError
-///     The dictionary is empty or damaged.
-/// ValueError
-///     The level is out of range.
-#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-struct CpuZstdDict;
-
-#[pymethods]
-impl CpuZstdDict {
-    #[new]
-    #[pyo3(signature = (dict_bytes, level = 3))]
-    fn new(
-        py: Python<'_>,
-        dict_bytes: Bytes<'_>,
-        level: i64,
-    ) -> PyResult<PyClassInitializer<Self>> {
-        let level = ZstdLevel::try_new(level).map_err(raise)?;
-        let bytes = dict_bytes.as_slice();
-        let dictionary = py.detach(|| Dictionary::try_new(bytes)).map_err(raise)?;
-        let codec = Codec::CpuZstdDict { dictionary, level };
-        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
-    }
-
-    /// The compression level.
-    #[getter]
-    fn level(slf: PyRef<'_, Self>) -> Option<i32> {
-        slf.as_super().0.level()
-    }
-
-    /// The dictionary's bytes.
-    #[getter]
-    fn dict_bytes<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = slf.as_super().0.dictionary().map_or(&[][..], |dict| dict.bytes());
-        to_bytes(slf.py(), bytes)
-    }
-
-    /// The dictionary's id in S4: the first 16 hex digits of its SHA-256.
-    #[getter]
-    fn dict_id(slf: PyRef<'_, Self>) -> Option<String> {
-        slf.as_super().0.dictionary().map(|dict| dict.id())
-    }
-}
-
-/// An argument: the number of a GPU, or the CPU where there is none.
-enum Device {
-    Number(u32),
-    Auto,
-}
-
-const AUTO: &str = "auto";
-
-impl<'a, 'py> FromPyObject<'a, 'py> for Device {
-    type Error = PyErr;
-
-    fn extract(device: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        let wanted = "device must be the number of a GPU or 'auto'";
-        match device.extract::<&str>() {
-            Ok(AUTO) => Ok(Self::Auto),
-            Ok(other) => Err(PyValueError::new_err(format!("{wanted}, not '{other}'"))),
-            Err(_) => device.extract().map(Self::Number).map_err(|error| {
-                if error.is_instance_of::<PyTypeError>(device.py()) {
-                    PyTypeError::new_err(wanted)
-                } else {
-                    error
-                }
-            }),
-        }
-    }
-}
-
-impl Device {
-    fn check(&self) -> PyResult<()> {
-        match self {
-            Self::Auto => Ok(()),
-            Self::Number(number) => {
-                Err(raise(Error::Backend(format!("GPU {number}: {GPU_STATUS}"))))
-            }
-        }
-    }
-}
-
-/// zstd in an FCG1 container, as GPUs write it: one frame for each 64 KiB.
-///
-/// Parameters
-/// ----------
-/// device
-///     The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU, which
-///     writes and reads the same format.
-///
-/// Raises
-/// ------
-/// S4BackendError
-///     That GPU is not there; :func:`gpu_status` says why.
-#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-struct NvcompZstd;
-
-#[pymethods]
-impl NvcompZstd {
-    #[new]
-    #[pyo3(signature = (device = Device::Number(0)), text_signature = "(device=0)")]
-    fn new(device: Device) -> PyResult<PyClassInitializer<Self>> {
-        device.check()?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::NvcompZstd)).add_subclass(Self))
-    }
-}
-
-/// Bitcomp in an FCG1 container. Compressing and decompressing take an NVIDIA GPU, for the
-/// format is not public.
-///
-/// Parameters
-/// ----------
-/// data_type
-///     What the bytes are to be taken for: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
-///     ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
-/// device
-///     The number of a GPU, or ``"auto"``, which can be made where there is none.
-///
-/// Raises
-/// ------
-/// S4BackendError
-///     That GPU is not there; :func:`gpu_status` says why.
-/// ValueError
-///     The data type is unknown.
-#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-struct NvcompBitcomp;
-
-#[pymethods]
-impl NvcompBitcomp {
-    #[new]
-    #[pyo3(
-        signature = (data_type = "char", device = Device::Number(0)),
-        text_signature = "(data_type='char', device=0)"
-    )]
-    fn new(data_type: &str, device: Device) -> PyResult<PyClassInitializer<Self>> {
-        let data_type = DataType::try_new(data_type).map_err(raise)?;
-        device.check()?;
-        let codec = PyCodec(Codec::NvcompBitcomp { data_type });
-        Ok(PyClassInitializer::from(codec).add_subclass(Self))
-    }
-
-    /// What the bytes are taken for.
-    #[getter]
-    fn data_type(slf: PyRef<'_, Self>) -> Option<&'static str> {
-        slf.as_super().0.data_type().map(DataType::name)
-    }
-}
-
-/// GDeflate in an FCG1 container: one page for each 64 KiB. Decompressing works anywhere,
-/// compressing takes an NVIDIA GPU.
-///
-/// Parameters
-/// ----------
-/// device
-///     The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU.
-///
-/// Raises
-/// ------
-/// S4BackendError
-///     That GPU is not there; :func:`gpu_status` says why.
-#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-struct NvcompGDeflate;
-
-#[pymethods]
-impl NvcompGDeflate {
-    #[new]
-    #[pyo3(signature = (device = Device::Number(0)), text_signature = "(device=0)")]
-    fn new(device: Device) -> PyResult<PyClassInitializer<Self>> {
-        device.check()?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::NvcompGDeflate)).add_subclass(Self))
-    }
-}
-
-/// An argument: a dictionary's bytes, or the codec that has it.
-pub struct DictionaryArgument(pub Arc<Dictionary>);
-
-impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
-    type Error = PyErr;
-
-    fn extract(dictionary: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(codec) = dictionary.cast::<PyCodec>()
-            && let Some(found) = codec.get().0.dictionary()
-        {
-            return Ok(Self(Arc::clone(found)));
-        }
-        let bytes: Bytes = dictionary.extract()?;
-        Dictionary::try_new(bytes.as_slice()).map(Self).map_err(raise)
-    }
-}
-
-/// Train a dictionary on samples of what it is to compress.
-///
-/// Parameters
-/// ----------
-/// samples
-///     An iterable of buffers, a Polars series or Arrow data of binary or string: some
-///     thousands, about a hundred times ``size`` together. Nulls are passed over.
-/// size
-///     The dictionary's length in bytes, at most.
-///
-/// Returns
-/// -------
-/// bytes
-///     A stock zstd dictionary, for :class:`CpuZstdDict` or any other user of zstd.
-///
-/// Raises
-/// ------
-/// S4BackendError
-///     There are too few samples, or they are too short.
-#[pyfunction]
-#[pyo3(signature = (samples, size = 112_640))]
-fn train_dictionary<'py>(
-    py: Python<'py>,
-    samples: &Bound<'py, PyAny>,
-    size: usize,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let mut training = Training::default();
-    if is_arrow(samples)? {
-        let ArrowData { exported, .. } = samples.extract()?;
-        interruptible(py, |interrupted| {
-            verbs::each_value(exported, |value| training.add(value), interrupted)
-        })?;
-    } else {
-        for sample in samples.try_iter()? {
-            let sample = sample?;
-            let bytes: Bytes = sample.extract()?;
-            training.add(bytes.as_slice()).map_err(raise)?;
-        }
-    }
-    to_bytes(py, &py.detach(|| training.train(size)).map_err(raise)?)
 }

@@ -4,7 +4,10 @@
 mod arrow;
 mod buffer;
 mod codec;
+mod cpu;
+mod dictionary;
 mod errors;
+mod nvcomp;
 mod wire;
 
 use std::sync::Mutex;
@@ -22,6 +25,9 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
     codec::register(module)?;
+    cpu::register(module)?;
+    dictionary::register(module)?;
+    nvcomp::register(module)?;
     arrow::register(module)?;
     wire::register(module)?;
     module.add_function(wrap_pyfunction!(crc32c, module)?)?;

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping};
 
 use super::buffer::{Bytes, new_bytes, to_bytes};
-use super::codec::DictionaryArgument;
+use super::dictionary::DictionaryArgument;
 use super::errors::raise;
 use super::interruptible;
 use crate::codec::{Codec, ZstdLevel};

@@ -1,0 +1,135 @@
+//! The codec with a dictionary, and training one.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::arrow::{ArrowData, is_arrow};
+use super::buffer::{Bytes, to_bytes};
+use super::codec::PyCodec;
+use super::errors::raise;
+use super::interruptible;
+use crate::arrow::verbs;
+use crate::codec::{Codec, ZstdLevel};
+use crate::kernel::dictionary::{Dictionary, Training};
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<CpuZstdDict>()?;
+    module.add_function(wrap_pyfunction!(train_dictionary, module)?)
+}
+
+/// zstd with a dictionary, trained or of raw content. Writes one frame that states its
+/// content size and, with a trained dictionary, the dictionary's id.
+///
+/// Parameters
+/// ----------
+/// dict_bytes
+///     The dictionary, such as :func:`train_dictionary` makes. It is prepared once in a
+///     process, however many codecs have it.
+/// level
+///     1 (fastest) to 22 (smallest).
+///
+/// Raises
+/// ------
+/// S4BackendError
+///     The dictionary is empty or damaged.
+/// ValueError
+///     The level is out of range.
+#[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
+pub struct CpuZstdDict;
+
+#[pymethods]
+impl CpuZstdDict {
+    #[new]
+    #[pyo3(signature = (dict_bytes, level = 3))]
+    fn new(
+        py: Python<'_>,
+        dict_bytes: Bytes<'_>,
+        level: i64,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let level = ZstdLevel::try_new(level).map_err(raise)?;
+        let bytes = dict_bytes.as_slice();
+        let dictionary = py.detach(|| Dictionary::try_new(bytes)).map_err(raise)?;
+        let codec = Codec::CpuZstdDict { dictionary, level };
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+    }
+
+    /// The compression level.
+    #[getter]
+    fn level(slf: PyRef<'_, Self>) -> Option<i32> {
+        slf.as_super().0.level()
+    }
+
+    /// The dictionary's bytes.
+    #[getter]
+    fn dict_bytes<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = slf.as_super().0.dictionary().map_or(&[][..], |dict| dict.bytes());
+        to_bytes(slf.py(), bytes)
+    }
+
+    /// The dictionary's id in S4: the first 16 hex digits of its SHA-256.
+    #[getter]
+    fn dict_id(slf: PyRef<'_, Self>) -> Option<String> {
+        slf.as_super().0.dictionary().map(|dict| dict.id())
+    }
+}
+
+/// An argument: a dictionary's bytes, or the codec that has it.
+pub struct DictionaryArgument(pub Arc<Dictionary>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
+    type Error = PyErr;
+
+    fn extract(dictionary: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(codec) = dictionary.cast::<PyCodec>()
+            && let Some(found) = codec.get().0.dictionary()
+        {
+            return Ok(Self(Arc::clone(found)));
+        }
+        let bytes: Bytes = dictionary.extract()?;
+        Dictionary::try_new(bytes.as_slice()).map(Self).map_err(raise)
+    }
+}
+
+/// Train a dictionary on samples of what it is to compress.
+///
+/// Parameters
+/// ----------
+/// samples
+///     An iterable of buffers, a Polars series or Arrow data of binary or string: some
+///     thousands, about a hundred times ``size`` together. Nulls are passed over.
+/// size
+///     The dictionary's length in bytes, at most.
+///
+/// Returns
+/// -------
+/// bytes
+///     A stock zstd dictionary, for :class:`CpuZstdDict` or any other user of zstd.
+///
+/// Raises
+/// ------
+/// S4BackendError
+///     There are too few samples, or they are too short.
+#[pyfunction]
+#[pyo3(signature = (samples, size = 112_640))]
+fn train_dictionary<'py>(
+    py: Python<'py>,
+    samples: &Bound<'py, PyAny>,
+    size: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut training = Training::default();
+    if is_arrow(samples)? {
+        let ArrowData { exported, .. } = samples.extract()?;
+        interruptible(py, |interrupted| {
+            verbs::each_value(exported, |value| training.add(value), interrupted)
+        })?;
+    } else {
+        for sample in samples.try_iter()? {
+            let sample = sample?;
+            let bytes: Bytes = sample.extract()?;
+            training.add(bytes.as_slice()).map_err(raise)?;
+        }
+    }
+    to_bytes(py, &py.detach(|| training.train(size)).map_err(raise)?)
+}
