@@ -20,7 +20,7 @@ pub const MAX_BARE_SIZE: u64 = 1 << 30;
 
 /// Claims up to this are granted without a look at the payload: decoding tells the truth
 /// soon enough, and the room is scratch until it has.
-const FREE_ROOM: u64 = 64 << 10;
+pub(crate) const FREE_ROOM: u64 = 64 << 10;
 
 /// What a payload decodes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +46,23 @@ impl Manifest {
         payload: &[u8],
         limit: u64,
     ) -> Result<usize> {
+        self.admit_within(codec, kernel, payload, limit, FREE_ROOM)
+    }
+
+    /// As [`admit`](Self::admit), where claims up to `free` are granted unseen.
+    pub fn admit_within(
+        &self,
+        codec: &Codec,
+        kernel: &mut dyn Kernel,
+        payload: &[u8],
+        limit: u64,
+        free: u64,
+    ) -> Result<usize> {
         let expected = self.original_size;
         if expected > limit {
             return Err(Error::SizeExceedsLimit { size: expected, limit });
         }
-        if expected > FREE_ROOM {
+        if expected > free {
             let fault = |fault| codec.error(fault, expected);
             if let Some(actual) = kernel.stated_len(payload).map_err(fault)?
                 && actual != expected
@@ -158,6 +170,17 @@ impl Codec {
     /// The room that `payload` needs, after [`Manifest::admit`].
     pub fn admit(&self, payload: &[u8], manifest: &Manifest, limit: u64) -> Result<usize> {
         self.with_kernel(|kernel| manifest.admit(self, kernel, payload, limit))
+    }
+
+    /// As [`admit`](Self::admit), where claims up to `free` are granted unseen.
+    pub(crate) fn admit_within(
+        &self,
+        payload: &[u8],
+        manifest: &Manifest,
+        limit: u64,
+        free: u64,
+    ) -> Result<usize> {
+        self.with_kernel(|kernel| manifest.admit_within(self, kernel, payload, limit, free))
     }
 
     /// Decodes and confirms `payload` in `room`, which `admit` sized.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import sys
@@ -78,11 +79,17 @@ class Body:
     def read(self, size: int) -> bytes:
         """That many bytes, or fewer at the end."""
         pieces = []
-        while size > 0 and (piece := self.file.read(min(size, PIECE))):
+        while size > 0 and (piece := self._piece(size)):
             pieces.append(piece)
             size -= len(piece)
             self.offset += len(piece)
         return b"".join(pieces)
+
+    def _piece(self, size: int) -> bytes:
+        piece = self.file.read(min(size, PIECE))
+        if piece is None:
+            raise BlockingIOError(errno.EAGAIN, "the input is non-blocking and has no data yet")
+        return piece
 
     def skip(self, size: int) -> int:
         """Passes over that many bytes, or fewer at the end; how many."""
@@ -92,7 +99,7 @@ class Body:
             self.offset += size
             return size
         start = self.offset
-        while size > 0 and (piece := self.file.read(min(size, PIECE))):
+        while size > 0 and (piece := self._piece(size)):
             size -= len(piece)
             self.offset += len(piece)
         return self.offset - start
@@ -176,7 +183,8 @@ def decode_frame(codec: Codec, payload: bytes | mmap.mmap, frame: StoredFrame) -
         return codec.decompress(payload, size, checksum)
     _native._admit(codec, payload, size, checksum)
     with tempfile.TemporaryFile() as spool:
-        spool.truncate(size)
+        # Room that is there: writing to a mapping beyond it would end the process.
+        os.posix_fallocate(spool.fileno(), 0, size)
         room = mmap.mmap(spool.fileno(), size)
     _native._decompress_into(codec, payload, size, checksum, room)
     return room
@@ -207,27 +215,62 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 @contextlib.contextmanager
-def output(path: str) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when it is complete; ``-`` is standard output."""
-    if path == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+def output(path: str, source: str | None = None) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when it is complete; ``-`` is standard output.
+
+    It gets the permissions of the file that it replaces, else those of ``source``. What is no
+    regular file, such as a device or a named pipe, is written as it is.
+    """
+    if path in STANDARD_OUTPUT:
+        with standard_stream("output") as file:
+            yield file
         return
     target = Path(path)
-    folder = target.resolve().parent
-    descriptor, scratch = tempfile.mkstemp(prefix=f".{target.name}.", dir=folder)
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
+    target = target.resolve()
+    descriptor, name = tempfile.mkstemp(prefix=".s4-", dir=_existing(target.parent))
+    scratch = Path(name)
     try:
         with open(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(scratch).chmod(0o666 & ~mask)
-        Path(scratch).replace(target)
+        scratch.chmod(_permissions(target, source))
+        scratch.replace(target)
     except BaseException:
-        Path(scratch).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(folder))
+    return folder
+
+
+def _permissions(target: Path, source: str | None) -> int:
+    for like in (target, None if source in (None, "-") else Path(str(source))):
+        if like is not None and like.is_file():
+            return like.stat().st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+#: Names of standard output.
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1")
+
+
+def standard_stream(which: str) -> BinaryIO:
+    """Standard input or output, as bytes and buffered, so that no write is cut short."""
+    stream, mode = (sys.stdin, "rb") if which == "input" else (sys.stdout, "wb")
+    if stream is None:
+        msg = f"standard {which} is closed"
+        raise OSError(msg)
+    return open(stream.fileno(), mode, closefd=False)  # type: ignore[return-value]
 
 
 class Progress:

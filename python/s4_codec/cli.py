@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
+import mmap
 import os
+import signal
 import struct
 import sys
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from . import s4_codec as _native
 from ._files import (
+    IN_MEMORY,
+    STANDARD_OUTPUT,
     Body,
     Progress,
     StoredFrame,
@@ -19,6 +26,7 @@ from ._files import (
     in_order,
     output,
     payload_of,
+    standard_stream,
     write_pieces,
 )
 from .s4_codec import (
@@ -32,9 +40,12 @@ from .s4_codec import (
     S4FrameError,
     S4IoError,
     __version__,
+    bind_index,
+    build_index,
     decode_index,
     pick_chunk_size,
 )
+from .s4_codec import decode as decode_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +53,21 @@ if TYPE_CHECKING:
 #: What bad data, a bad file or a bad option raises.
 _FAILURES = (S4Error, S4BackendError, OSError, ValueError, MemoryError)
 
+_BAD_DATA = (S4Error, S4IoError, S4BackendError)
+
+#: Frames are decoded together up to so many bytes of their originals.
+BATCH = 16 << 20
+
 #: The chunk size where the length of the input is not known, as for chunked uploads.
 _UNKNOWN_LENGTH_CHUNK = 4 << 20
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP came."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 class Failure(Exception):
@@ -53,7 +77,8 @@ class Failure(Exception):
 @contextlib.contextmanager
 def _input(path: str) -> Iterator[BinaryIO]:
     if path == "-":
-        yield sys.stdin.buffer
+        with standard_stream("input") as file:
+            yield file
         return
     with open(path, "rb") as file:
         yield file
@@ -70,13 +95,21 @@ def encode(args: argparse.Namespace) -> None:
     if args.dict is not None and args.codec not in (None, "cpu-zstd-dict"):
         msg = f"--dict goes with --codec cpu-zstd-dict, not {args.codec}"
         raise Failure(msg)
+    if args.codec == "cpu-zstd-dict" and args.dict is None:
+        msg = "cpu-zstd-dict needs its dictionary: --dict FILE"
+        raise Failure(msg)
     codec = _dictionary(args.dict, args.level) or Codec.from_name(
         args.codec or "cpu-zstd", args.level
     )
-    _refuse_terminal(args.output)
+    _check_output(args.input, args.output)
     entries: list[tuple[int, int, int, int]] = []
     original = stored = 0
-    with _input(args.input) as file, output(args.output) as out:
+    sidecar = args.output + SIDECAR_SUFFIX
+    with (
+        _input(args.input) as file,
+        output(sidecar, args.input) if args.index else contextlib.nullcontext() as index_file,
+        output(args.output, args.input) as out,
+    ):
         body = Body(file)
         size = _UNKNOWN_LENGTH_CHUNK if body.size is None else pick_chunk_size(body.size)
         chunks = iter(lambda: body.read(size), b"")
@@ -87,26 +120,32 @@ def encode(args: argparse.Namespace) -> None:
                 original += chunk_size
                 stored += len(frame)
                 progress.advance(chunk_size)
-    if args.index:
-        _write_sidecar(args.output + SIDECAR_SUFFIX, entries, stored)
+        if index_file is not None:
+            _write_sidecar(index_file, entries, stored)
+    if not args.index and Path(sidecar).exists():
+        print(f"Warning: {sidecar} is of an earlier file; --index rebuilds it", file=sys.stderr)
     print(
         f"encoded {len(entries)} frame(s), {original} original bytes, {stored} stored bytes",
         file=sys.stderr,
     )
 
 
-def _write_sidecar(path: str, entries: list[tuple[int, int, int, int]], stored: int) -> None:
-    """An unbound sidecar, version 2."""
+def _write_sidecar(out: BinaryIO, entries: list[tuple[int, int, int, int]], stored: int) -> None:
+    """A sidecar, version 2, bound to the body's length."""
     total = entries[-1][0] + entries[-1][1] if entries else 0
-    with output(path) as out:
-        out.write(struct.pack("<4sIQQQQI", b"S4IX", 2, len(entries), total, stored, 0, 0))
-        for entry in entries:
-            out.write(struct.pack("<QQQQ", *entry))
+    out.write(struct.pack("<4sIQQQQI", b"S4IX", 2, len(entries), total, stored, stored, 0))
+    for entry in entries:
+        out.write(struct.pack("<QQQQ", *entry))
 
 
-def _refuse_terminal(path: str) -> None:
-    if path == "-" and sys.stdout.isatty():
-        msg = "the result is binary: write it to a file (-o FILE) or a pipe, not a terminal"
+def _check_output(source: str, path: str) -> None:
+    """Refuses a terminal, and the input itself."""
+    if path in STANDARD_OUTPUT:
+        if sys.stdout is not None and sys.stdout.isatty():
+            msg = "the result is binary: write it to a file (-o FILE) or a pipe, not a terminal"
+            raise Failure(msg)
+    elif source != "-" and Path(path).is_file() and os.path.samefile(source, path):
+        msg = f"{path} is both the input and the output"
         raise Failure(msg)
 
 
@@ -114,15 +153,15 @@ class _Decoders:
     """The codecs of a body's frames."""
 
     def __init__(self, dictionary: CpuZstdDict | None) -> None:
+        self.dictionary = dictionary
         self._known: dict[str, Codec] = {}
         if dictionary is not None:
             self._known[dictionary.name] = dictionary
 
-    def get(self, frame: StoredFrame) -> Codec:
-        name = frame.codec
+    def get(self, name: str) -> Codec:
         if name not in self._known:
             if name == "cpu-zstd-dict":
-                msg = f"frame {frame.number} is of {name} and needs its dictionary: --dict FILE"
+                msg = f"there are frames of {name}, which need their dictionary: --dict FILE"
                 raise Failure(msg)
             self._known[name] = Codec.from_name(name)
         return self._known[name]
@@ -130,36 +169,82 @@ class _Decoders:
 
 def decode(args: argparse.Namespace) -> None:
     """The original of INPUT; nothing of a frame is written before its crc32c holds."""
-    _refuse_terminal(args.output)
+    _check_output(args.input, args.output)
     decoders = _Decoders(_dictionary(args.dict))
     with _input(args.input) as file:
         body = Body(file)
-        if body.size is not None:
-            # A structural error is found before anything is written.
-            _check(body.walk(), body.size, decoders, args.allow_empty)
-        with output(args.output) as out, Progress(body.size) as progress:
-            frames = payload = original = 0
-            for frame, data in in_order(
-                lambda job: (job[0], _decoded(*job, decoders)), _jobs(body)
-            ):
+        pieces = _pieces(body, decoders, args.allow_empty)
+        # The first piece tells of structural errors before the output is opened.
+        first = list(islice(pieces, 1))
+        with output(args.output, args.input) as out, Progress(body.size) as progress:
+            totals = [0, 0, 0]
+            for end, counts, data in chain(first, pieces):
                 write_pieces(out, data)
-                frames += 1
-                payload += frame.compressed_size
-                original += frame.original_size
-                progress.advance(frame.end - progress.done)
-            if not frames and not (args.allow_empty and body.offset == 0):
-                raise Failure(_nothing(body.offset))
+                totals = [total + count for total, count in zip(totals, counts, strict=True)]
+                progress.advance(end - progress.done)
+    frames, payload, original = totals
     print(
         f"decoded {frames} frame(s), {payload} payload bytes, {original} original bytes",
         file=sys.stderr,
     )
 
 
-def _check(frames: list[StoredFrame], size: int, decoders: _Decoders, allow_empty: bool) -> None:
-    if not frames and not (allow_empty and size == 0):
-        raise Failure(_nothing(size))
-    for frame in frames:
-        decoders.get(frame)
+#: Where a piece ends in the body; its frames, payload bytes and original bytes; its original.
+_Piece = tuple[int, tuple[int, int, int], Any]
+
+
+def _pieces(body: Body, decoders: _Decoders, allow_empty: bool) -> Iterator[_Piece]:
+    """The original of a body, piece by piece."""
+    if body.size is None:
+        found = False
+        for frame, data in in_order(lambda job: (job[0], _decoded(*job, decoders)), _jobs(body)):
+            found = True
+            yield frame.end, (1, frame.compressed_size, frame.original_size), data
+        if not found and not (allow_empty and body.offset == 0):
+            raise Failure(_nothing(body.offset))
+        return
+    if body.size == 0:
+        if not allow_empty:
+            raise Failure(_nothing(0))
+        return
+    with mmap.mmap(body.file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        # All headers are walked first, so that a structural error writes nothing.
+        batches, codecs = _native._frame_batches(mapped, BATCH)
+        if not batches:
+            raise Failure(_nothing(body.size))
+        for name in codecs:
+            decoders.get(name)
+        number, jobs = 0, []
+        for batch in batches:
+            jobs.append((number, batch))
+            number += batch[2]
+        with memoryview(mapped) as view:
+            for _, (_, end, *counts), data in in_order(
+                lambda job: (*job, _decoded_batch(view, *job, decoders)), jobs
+            ):
+                yield end, (counts[0], counts[1], counts[2]), data
+
+
+def _decoded_batch(
+    view: memoryview, number: int, batch: tuple[int, int, int, int, int], decoders: _Decoders
+) -> Any:
+    """Frames in a row; if one is bad, that one by its number."""
+    start, end, count, _, original = batch
+    with view[start:end] as body:
+        if original <= IN_MEMORY:
+            try:
+                return decode_body(body, decoders.dictionary)
+            except _BAD_DATA:
+                if count == 1 and original > IN_MEMORY:
+                    raise
+        frames = Body(io.BytesIO(body))
+        data: Any = b""
+        for frame in frames.frames():
+            payload = payload_of(frames, frame)
+            placed = StoredFrame(number + frame.number, start + frame.offset, frame.header)
+            data = _decoded(placed, payload, decoders)
+    # Only a batch of one frame is larger than what is decoded at once.
+    return data
 
 
 def _nothing(size: int) -> str:
@@ -175,8 +260,8 @@ def _jobs(body: Body) -> Iterator[tuple[StoredFrame, Any]]:
 
 def _decoded(frame: StoredFrame, payload: Any, decoders: _Decoders) -> Any:
     try:
-        return decode_frame(decoders.get(frame), payload, frame)
-    except (S4Error, S4IoError, S4BackendError) as error:
+        return decode_frame(decoders.get(frame.codec), payload, frame)
+    except _BAD_DATA as error:
         what = "crc32c mismatch: " if isinstance(error, S4CrcMismatchError) else ""
         msg = f"frame {frame.number} ({frame.codec}) at byte {frame.offset}: {what}{error}"
         raise Failure(msg) from None
@@ -222,10 +307,10 @@ def _state(frame: StoredFrame, payload: Any, decoders: _Decoders) -> str:
 
 
 def _print_frames(frames: list[StoredFrame], states: list[str], size: int) -> None:
-    verified = "      RATIO   STATE" if states else ""
+    verified = "         RATIO   STATE" if states else ""
     print(f"{'FRAME':<7}{'CODEC':<16}{'ORIGINAL':>14}{'COMPRESSED':>15}{'CRC32C':>9}{verified}")
     for i, frame in enumerate(frames):
-        extra = f"{_ratio(frame):>8}   {states[i]}" if states else ""
+        extra = f"  {_ratio(frame):>9}   {states[i]}" if states else ""
         print(
             f"{frame.number:<7}{frame.codec:<16}{frame.original_size:>14}"
             f"{frame.compressed_size:>15}   {frame.header['crc32c']:#010x}{extra}"
@@ -302,13 +387,17 @@ def index(args: argparse.Namespace) -> None:
     padded = found["total_padded_size"]
     print(f"  total_padded_size:       {padded}   (backend object size incl. padding)")
     unbound = "(none \N{EM DASH} legacy v1 or unbound sidecar)"
-    print(f"  source_etag:             {unbound if etag is None else etag}")
+    print(f"  source_etag:             {unbound if etag is None else _printable(etag)}")
     print(f"  source_compressed_size:  {'(none)' if size is None else size}")
     print(f"  sse (v3 S4E6 geometry):  {_sse_text(found['sse'])}")
     print(f"\n{'IDX':<5}{'ORIG_OFFSET':>16}{'ORIG_SIZE':>13}{'COMP_OFFSET':>15}{'COMP_SIZE':>13}")
     for i, entry in enumerate(found["entries"]):
         first, second, third, fourth = entry.values()
         print(f"{i:<5}{first:>16}{second:>13}{third:>15}{fourth:>13}")
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)
 
 
 def _sse_text(sse: dict[str, Any] | None) -> str:
@@ -319,22 +408,24 @@ def _sse_text(sse: dict[str, Any] | None) -> str:
 
 
 def reindex(args: argparse.Namespace) -> None:
-    """A new sidecar, unbound, from the frames of BODY."""
-    entries: list[tuple[int, int, int, int]] = []
-    original = 0
+    """A new sidecar from the frames of BODY, bound to its length."""
+    path = args.output or ("-" if args.input == "-" else args.input + SIDECAR_SUFFIX)
+    _check_output(args.input, path)
     with _input(args.input) as file:
         body = Body(file)
-        for frame in body.frames():
-            if body.skip(frame.compressed_size) < frame.compressed_size:
-                msg = f"frame {frame.number} at byte {frame.offset}: the payload is cut"
-                raise S4FrameError(msg)
-            entries.append((original, frame.original_size, frame.offset, frame.end - frame.offset))
-            original += frame.original_size
-        stored = body.offset
-    path = args.output or ("-" if args.input == "-" else args.input + SIDECAR_SUFFIX)
-    _refuse_terminal(path)
-    _write_sidecar(path, entries, stored)
-    print(f"indexed {len(entries)} frame(s), {original} original bytes", file=sys.stderr)
+        if body.size:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                sidecar, stored = build_index(mapped), body.size
+        else:
+            data = file.read()
+            sidecar, stored = build_index(data), len(data)
+    with output(path, args.input) as out:
+        out.write(bind_index(sidecar, stored))
+    found = decode_index(sidecar)
+    print(
+        f"indexed {len(found['entries'])} frame(s), {found['total_original_size']} original bytes",
+        file=sys.stderr,
+    )
 
 
 STDOUT = "default: standard output"
@@ -350,7 +441,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
-        made.add_argument("input", metavar="BODY" if name == "reindex" else "INPUT")
+        made.add_argument("input", metavar="BODY" if name == "reindex" else "INPUT", help="a file")
         made.set_defaults(run=run)
         return made
 
@@ -358,7 +449,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-o", "--output", default="-", metavar="FILE", help="default: standard output"
     )
-    made.add_argument("--codec", help="cpu-zstd (default), cpu-gzip, passthrough, nvcomp-zstd")
+    made.add_argument("--codec", help="cpu-zstd (default), cpu-gzip, cpu-zstd-dict, ...")
     made.add_argument("--level", type=int, help="zstd: 1 to 22, gzip: 0 to 9")
     made.add_argument("--dict", metavar="FILE", help="zstd dictionary, for codec cpu-zstd-dict")
     made.add_argument("--index", action="store_true", help="also write FILE.s4index")
@@ -390,8 +481,14 @@ def main(argv: list[str] | None = None) -> int:
         print("Error: --index needs -o FILE", file=sys.stderr)
         return 2
     try:
+        # As an interrupt does, so that no unfinished file stays.
+        for kind in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(kind, _terminate)
+        if sys.stdout is not None:
+            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has gone; Python must not try to flush to it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -399,6 +496,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Error: interrupted", file=sys.stderr)
         return 130
+    except Terminated:
+        print("Error: terminated", file=sys.stderr)
+        return 143
     except Failure as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -437,8 +437,9 @@ def build_index(body: _Data) -> bytes:
 
     Raises
     ------
-    S4FrameError
-        The body is not frames and paddings from its first byte to its last.
+    S4FrameError, S4IndexError
+        The body is not frames and paddings from its first byte to its last, or its frames are
+        more than a sidecar can list.
     """
 
 def lookup_range(sidecar: _Data, start: SupportsIndex, end: SupportsIndex) -> dict[str, int] | None:
@@ -501,6 +502,8 @@ def decode_s4_object(
     max_size: SupportsIndex | None = None,
 ) -> bytes:
     """Decode an object as the S4 gateway stores it, and verify it.
+
+    An object without any ``s4-*`` metadata is none of S4's, and is returned as it is.
 
     Parameters
     ----------
@@ -616,6 +619,9 @@ def _arrow_decode(
 ) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_frame_info(data: Any, null_on_error: bool) -> tuple[list[_ArrowChunk], bool]: ...
 def _frame_header(data: _Data) -> dict[str, Any]: ...
+def _frame_batches(
+    data: _Data, original_bytes: int
+) -> tuple[list[tuple[int, int, int, int, int]], list[str]]: ...
 def _admit(codec: Codec | str, data: _Data, original_size: int, crc32c: int) -> None: ...
 def _decompress_into(
     codec: Codec | str, data: _Data, original_size: int, crc32c: int, room: Buffer

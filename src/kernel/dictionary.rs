@@ -15,6 +15,9 @@ use crate::process::PerProcess;
 /// Prepared dictionaries that are kept though nobody holds them, the least used ones not.
 const KEPT: usize = 16;
 
+/// What trained dictionaries begin with.
+const MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
+
 /// zstd's highest level.
 const MAX_LEVEL: usize = 22;
 
@@ -46,11 +49,13 @@ impl Dictionary {
             return Ok(found);
         }
         // Prepared outside of the lock: it takes a while.
-        let decompress = DDict::try_create(bytes).ok_or_else(|| {
-            Error::Backend(
-                "the dictionary is damaged: it begins as a trained one, and is none".into(),
-            )
-        })?;
+        let decompress =
+            DDict::try_create(bytes).ok_or_else(|| match bytes.starts_with(&MAGIC) {
+                true => Error::Backend(
+                    "the dictionary is damaged: it begins as a trained one, and is none".into(),
+                ),
+                false => Error::OutOfMemory { bytes: bytes.len() as u64 },
+            })?;
         let compress = [const { OnceLock::new() }; MAX_LEVEL];
         let fresh = Arc::new(Self { bytes: bytes.to_vec(), digest, decompress, compress });
         let mut kept = lock(prepared);

@@ -1,6 +1,6 @@
 //! The S4 wire format: frames, sidecars and whole objects.
 
-use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
+use pyo3::exceptions::{PyMemoryError, PyNotImplementedError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping};
 
@@ -12,7 +12,7 @@ use crate::codec::{Codec, ZstdLevel};
 use crate::kernel::dictionary::dictionary_id;
 use crate::manifest::{MAX_ORIGINAL_SIZE, crc32c};
 use crate::object::{self, Metadata, Object, Reading};
-use crate::wire::body::Body;
+use crate::wire::body::{Body, refuse_encrypted};
 use crate::wire::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, Frames, Header, PADDING_MAGIC};
 use crate::wire::index::{self, Index, SIDECAR_SUFFIX, Source};
 
@@ -25,6 +25,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(read_frame, module)?)?;
     module.add_function(wrap_pyfunction!(frame_iter, module)?)?;
     module.add_function(wrap_pyfunction!(_frame_header, module)?)?;
+    module.add_function(wrap_pyfunction!(_frame_batches, module)?)?;
     module.add_function(wrap_pyfunction!(decode, module)?)?;
     module.add_function(wrap_pyfunction!(decode_index, module)?)?;
     module.add_function(wrap_pyfunction!(bind_index, module)?)?;
@@ -75,6 +76,46 @@ fn _frame_header<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, P
     header_dict(py, &Header::parse(data.as_slice()).map_err(raise)?)
 }
 
+/// Some frames in a row: where they begin and end in the body, how many they are, the bytes of
+/// their payloads and of their originals.
+type Batch = (usize, usize, usize, u64, u64);
+
+/// Cuts a body into batches of frames with about so many original bytes each, and names the
+/// codecs of all.
+#[pyfunction]
+fn _frame_batches(
+    py: Python<'_>,
+    data: Bytes<'_>,
+    original_bytes: u64,
+) -> PyResult<(Vec<Batch>, Vec<&'static str>)> {
+    let body = data.as_slice();
+    py.detach(|| {
+        refuse_encrypted(body)?;
+        let (mut batches, mut codecs) = (Vec::<Batch>::new(), Vec::new());
+        for step in Frames::new(body) {
+            let (at, frame) = step?;
+            let size = frame.header.manifest.original_size;
+            let end = at + frame.stored_len();
+            let name = frame.header.codec.name();
+            if !codecs.contains(&name) {
+                codecs.push(name);
+            }
+            match batches.last_mut() {
+                Some((_, last, frames, payload, original))
+                    if original.saturating_add(size) <= original_bytes =>
+                {
+                    (*last, *frames) = (end, *frames + 1);
+                    *payload += frame.header.compressed_size;
+                    *original += size;
+                }
+                _ => batches.push((at, end, 1, frame.header.compressed_size, size)),
+            }
+        }
+        Ok((batches, codecs))
+    })
+    .map_err(raise)
+}
+
 /// Parse all frames of a body, passing over paddings. Nothing is decoded.
 ///
 /// Returns
@@ -89,7 +130,11 @@ fn _frame_header<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, P
 #[pyfunction]
 fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py>>> {
     // All are parsed before any is copied.
-    let frames = Frames::new(data.as_slice()).collect::<Result<Vec<_>, _>>().map_err(raise)?;
+    let mut frames: Vec<(usize, Frame)> = Vec::new();
+    for step in Frames::new(data.as_slice()) {
+        frames.try_reserve(1).map_err(|_| PyMemoryError::new_err("too many frames"))?;
+        frames.push(step.map_err(raise)?);
+    }
     let frame = |(_, frame): (usize, Frame<'_>)| {
         Ok((header_dict(py, &frame.header)?, to_bytes(py, frame.payload)?))
     };
@@ -221,8 +266,9 @@ fn bind_index<'py>(
 ///
 /// Raises
 /// ------
-/// S4FrameError
-///     The body is not frames and paddings from its first byte to its last.
+/// S4FrameError, S4IndexError
+///     The body is not frames and paddings from its first byte to its last, or its frames are
+///     more than a sidecar can list.
 #[pyfunction]
 fn build_index<'py>(py: Python<'py>, body: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
     let sidecar = index::build(body.as_slice()).map_err(raise)?;
@@ -350,6 +396,8 @@ fn encode_s4_object<'py>(
 }
 
 /// Decode an object as the S4 gateway stores it, and verify it.
+///
+/// An object without any ``s4-*`` metadata is none of S4's, and is returned as it is.
 ///
 /// Parameters
 /// ----------

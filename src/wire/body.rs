@@ -9,7 +9,7 @@ use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::kernel::Scratch;
 use crate::kernel::dictionary::Dictionary;
-use crate::manifest::{Manifest, combine_crc32c};
+use crate::manifest::{FREE_ROOM, Manifest, combine_crc32c};
 
 /// What bodies that the gateway encrypted begin with.
 const ENCRYPTED: [&[u8]; 6] = [b"S4E1", b"S4E2", b"S4E3", b"S4E4", b"S4E5", b"S4E6"];
@@ -57,26 +57,39 @@ impl<'a> Body<'a> {
     /// the empty object; paddings alone are none.
     pub fn plan(body: &'a [u8], dictionary: Option<&Arc<Dictionary>>, limit: u64) -> Result<Self> {
         refuse_encrypted(body)?;
-        let mut frames = Vec::new();
+        let mut frames: Vec<Planned> = Vec::new();
         let mut total = 0u64;
+        // The structure of all of the body first, then what each frame claims.
         for (number, step) in Frames::new(body).enumerate() {
             let (at, frame) = step?;
             let id = frame.header.codec;
-            let fail =
-                |source| Error::InFrame { number, codec: id.name(), at, source: Box::new(source) };
-            let codec = Codec::for_decoding(id, dictionary).map_err(fail)?;
-            let size = frame.header.manifest.original_size;
-            let within = limit.saturating_sub(total);
-            codec.admit(frame.payload, &frame.header.manifest, within).map_err(|error| {
-                fail(match error {
-                    Error::SizeExceedsLimit { .. } => {
-                        Error::SizeExceedsLimit { size: total.saturating_add(size), limit }
-                    }
-                    other => other,
-                })
+            let codec = Codec::for_decoding(id, dictionary).map_err(|source| Error::InFrame {
+                number,
+                codec: id.name(),
+                at,
+                source: Box::new(source),
             })?;
-            frames.push(Planned { number, at, codec, frame, original: total..total + size });
-            total += size;
+            let end = total.saturating_add(frame.header.manifest.original_size);
+            frames
+                .try_reserve(1)
+                .map_err(|_| Error::OutOfMemory { bytes: size_of::<Planned>() as u64 })?;
+            frames.push(Planned { number, at, codec, frame, original: total..end });
+            total = end;
+        }
+        for frame in &frames {
+            let before = frame.original.start;
+            let within = limit.saturating_sub(before);
+            let free = FREE_ROOM.saturating_sub(before);
+            frame.codec.admit_within(frame.frame.payload, frame.manifest(), within, free).map_err(
+                |error| {
+                    frame.error(match error {
+                        Error::SizeExceedsLimit { size, .. } => {
+                            Error::SizeExceedsLimit { size: before.saturating_add(size), limit }
+                        }
+                        other => other,
+                    })
+                },
+            )?;
         }
         if frames.is_empty() && !body.is_empty() {
             return Err(Error::Frame("there are paddings only, and no frame".into()));

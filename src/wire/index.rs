@@ -199,7 +199,9 @@ impl<'a> Index<'a> {
             return Err(malformed(format!("an ETag of {len} bytes; {MAX_ETAG_BYTES} can be read")));
         }
         let version: u32 = if self.sse.is_some() { 3 } else { 2 };
-        let mut out = Vec::with_capacity(BOUND_BYTES + etag.len() + SSE_BYTES + self.entries.len());
+        let len = BOUND_BYTES + etag.len() + SSE_BYTES + self.entries.len();
+        let mut out = Vec::new();
+        out.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes: len as u64 })?;
         out.extend_from_slice(&INDEX_MAGIC);
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&(self.len() as u64).to_le_bytes());
@@ -287,11 +289,14 @@ fn malformed(what: String) -> Error {
 
 /// The unbound sidecar of a body.
 pub fn build(body: &[u8]) -> Result<Vec<u8>> {
-    let mut entries = Vec::new();
+    let mut entries: Vec<u8> = Vec::new();
     let mut original_offset = 0u64;
     for frame in Frames::new(body) {
         let (at, frame) = frame?;
         let original_size = frame.header.manifest.original_size;
+        entries
+            .try_reserve(ENTRY_BYTES)
+            .map_err(|_| Error::OutOfMemory { bytes: entries.len() as u64 })?;
         for number in [original_offset, original_size, at as u64, frame.stored_len() as u64] {
             entries.extend_from_slice(&number.to_le_bytes());
         }

@@ -57,7 +57,7 @@ def test_round_trip(tmp_path: Path, data: bytes, name: str) -> None:
     body = (tmp_path / "out.s4").read_bytes()
     assert s4_codec.decode(body) == data
     sidecar = (tmp_path / "out.s4.s4index").read_bytes()
-    assert sidecar == s4_codec.build_index(body)
+    assert sidecar == s4_codec.bind_index(s4_codec.build_index(body), len(body))
     check(run("decode", "out.s4", "-o", "back", cwd=tmp_path), words="decoded 3 frame(s)")
     assert (tmp_path / "back").read_bytes() == data
     (tmp_path / "out.s4.s4index").unlink()
@@ -70,7 +70,8 @@ def test_pipes(tmp_path: Path, data: bytes) -> None:
     body = check(run("encode", "-", "--level", 1, cwd=tmp_path, stdin=data))
     assert [h["original_size"] for h, _ in s4_codec.frame_iter(body)] == [4 << 20, 4 << 20, 611392]
     assert check(run("decode", "-", cwd=tmp_path, stdin=body)) == data
-    assert check(run("reindex", "-", cwd=tmp_path, stdin=body)) == s4_codec.build_index(body)
+    bound = s4_codec.bind_index(s4_codec.build_index(body), len(body))
+    assert check(run("reindex", "-", cwd=tmp_path, stdin=body)) == bound
     listing = check(run("inspect", "-", "--json", cwd=tmp_path, stdin=body))
     assert json.loads(listing)["file_size"] == len(body)
 
@@ -82,7 +83,7 @@ def test_dictionaries(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == CpuZstdDict(DICTIONARY, 9).encode(text(300))
     assert check(run("decode", "out", "--dict", "dict", cwd=tmp_path)) == text(300)
     check(run("decode", "out", cwd=tmp_path), 1, "--dict")
-    check(run("encode", "in", "--codec", "cpu-zstd-dict", cwd=tmp_path), 1, "needs its dictionary")
+    check(run("encode", "in", "--codec", "cpu-zstd-dict", cwd=tmp_path), 1, "--dict FILE")
     wrong = run("encode", "in", "--dict", "dict", "--codec", "cpu-gzip", cwd=tmp_path)
     check(wrong, 1, "--dict goes with")
 
@@ -115,7 +116,7 @@ BAD_BODIES = {
     "encrypted": (b"S4E3" + bytes(100), "SSE-encrypted (S4E3)"),
     "cut header": (FRAME + FRAME[:20], "frame 1"),
     "cut payload": (FRAME + FRAME[:-1], "frame 1"),
-    "cut padding": (FRAME + PADDING[:-1], "padding"),
+    "cut padding": (FRAME + PADDING[:-1], "padding has 5 bytes"),
     "trailing": (FRAME + b"x", "frame 1"),
     "wrong crc": (FRAME + flipped(FRAME, 24), "frame 1 (cpu-zstd) at byte"),
     "wrong size": (flipped(FRAME, 8), "original_size is"),
@@ -123,7 +124,7 @@ BAD_BODIES = {
     "unknown codec": (flipped(FRAME, 5), "codec id 257 is unknown"),
     "reserved codec": (flipped(flipped(FRAME, 4), 4)[:4] + b"\4" + FRAME[5:], "nvcomp-gans"),
     "size of 2^63": (FRAME[:15] + b"\x80" + FRAME[16:], "exceed the limit"),
-    "payload of 2^63": (FRAME[:23] + b"\x80" + FRAME[24:], "the payload has"),
+    "payload of 2^63": (FRAME[:23] + b"\x80" + FRAME[24:], "payload has"),
 }
 
 
@@ -176,6 +177,68 @@ def test_refusals(tmp_path: Path, args: list[str], status: int, words: str) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_outputs_that_are_something_else(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(text(1000))
+    (tmp_path / "in").chmod(0o600)
+    check(run("encode", "in", "-o", "in", cwd=tmp_path), 1, "both the input and the output")
+    assert (tmp_path / "in").read_bytes() == text(1000)
+    (tmp_path / "link").symlink_to("target")
+    check(run("encode", "in", "-o", "link", cwd=tmp_path))
+    assert (tmp_path / "link").is_symlink()
+    assert s4_codec.decode((tmp_path / "target").read_bytes()) == text(1000)
+    assert (tmp_path / "target").stat().st_mode & 0o777 == 0o600
+    piped = check(run("encode", "in", "-o", "/dev/stdout", cwd=tmp_path))
+    assert s4_codec.decode(piped) == text(1000)
+    (tmp_path / "x.s4index").mkdir()
+    check(run("encode", "in", "-o", "x", "--index", cwd=tmp_path), 1, "x.s4index")
+    assert not (tmp_path / "x").exists()
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", "pipe"], cwd=tmp_path, stdout=subprocess.PIPE) as reader:
+        check(run("encode", "in", "-o", "pipe", cwd=tmp_path))
+        assert reader.stdout
+        assert s4_codec.decode(reader.stdout.read()) == text(1000)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_many_small_frames(tmp_path: Path) -> None:
+    frames = [CpuZstd().encode(text(n % 100)) for n in range(30_000)]
+    (tmp_path / "body").write_bytes(b"".join(frames))
+    whole = b"".join(text(n % 100) for n in range(30_000))
+    assert check(run("decode", "body", cwd=tmp_path), words="decoded 30000 frame(s)") == whole
+    frames[20_123] = flipped(frames[20_123], 24)
+    (tmp_path / "body").write_bytes(b"".join(frames))
+    check(run("decode", "body", "-o", "out", cwd=tmp_path), 1, "frame 20123 (cpu-zstd) at byte")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_is_never_cut_short(tmp_path: Path, unbuffered: str) -> None:
+    (tmp_path / "in").write_bytes(text(3_000_000))
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with (tmp_path / "out").open("wb") as out:
+        command = [*CLI, "encode", "in", "--codec", "passthrough"]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            stdout=out,
+            stderr=-1,
+            env=environment,
+            check=False,
+            preexec_fn=limit_file_size,
+        )
+    assert done.returncode == 1, done.stderr
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    command = [*CLI, "encode", "-"]
+    blocked = subprocess.run(
+        command, stdin=reading, capture_output=True, env=environment, check=False
+    )
+    os.close(reading)
+    os.close(writing)
+    assert blocked.returncode == 1
+    assert b"non-blocking" in blocked.stderr
+
+
 def limit_file_size() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
@@ -192,16 +255,19 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_an_interrupt_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_signals_leave_no_file(tmp_path: Path, kind: signal.Signals, status: int) -> None:
     command = [*CLI, "encode", "-", "-o", "out", "--level", "19"]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=-1) as process:
         assert process.stdin
         process.stdin.write(text(5_000_000))
         process.stdin.flush()
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(kind)
         process.stdin.close()
-        assert process.wait(60) == 130
+        assert process.wait(60) == status
     assert list(tmp_path.iterdir()) == []
 
 
