@@ -9,7 +9,7 @@ use arrow_array::types::{
 };
 use arrow_array::{
     AnyDictionaryArray, Array, ArrayRef, BinaryArray, BinaryViewArray, FixedSizeBinaryArray,
-    LargeBinaryArray,
+    LargeBinaryArray, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
@@ -209,6 +209,8 @@ pub struct PayloadRows {
 struct Manifests {
     original_size: ArrayRef,
     crc32c: ArrayRef,
+    /// The same, where they have the types that we write.
+    usual: Option<(UInt64Array, UInt32Array)>,
 }
 
 impl PayloadRows {
@@ -271,7 +273,7 @@ impl PayloadRows {
         let field = |name| columns.column_by_name(name).map(Arc::clone).ok_or_else(|| lacks(name));
         let payload = ByteRows::try_new(&field(PAYLOAD)?)?;
         let nulls = NullBuffer::union(columns.nulls(), payload.nulls()?.as_ref());
-        let manifests = Manifests { original_size: field(ORIGINAL_SIZE)?, crc32c: field(CRC32C)? };
+        let manifests = Manifests::new(field(ORIGINAL_SIZE)?, field(CRC32C)?);
         Ok(Self { payload, manifests: Some(manifests), are_frames: false, nulls })
     }
 
@@ -335,8 +337,24 @@ fn whole(array: &ArrayRef, row: usize) -> Option<i128> {
 }
 
 impl Manifests {
+    fn new(original_size: ArrayRef, crc32c: ArrayRef) -> Self {
+        let sizes = original_size.as_primitive_opt::<UInt64Type>().cloned();
+        let usual = sizes.zip(crc32c.as_primitive_opt::<UInt32Type>().cloned());
+        Self { original_size, crc32c, usual }
+    }
+
     #[inline]
     fn get(&self, row: usize) -> Result<Manifest> {
+        if let Some((sizes, crcs)) = &self.usual
+            && sizes.is_valid(row)
+            && crcs.is_valid(row)
+        {
+            return Ok(Manifest { original_size: sizes.value(row), crc32c: crcs.value(row) });
+        }
+        self.get_unusual(row)
+    }
+
+    fn get_unusual(&self, row: usize) -> Result<Manifest> {
         let number = |array| whole(array, row);
         let Some(original_size) = number(&self.original_size).and_then(|n| n.try_into().ok())
         else {
