@@ -4,7 +4,9 @@ mod common;
 
 use common::{Packed, PackedRows, Values, codec, codecs, compress, decompress, noise, pack, text};
 use s4_codec::codec::Codec;
-use s4_codec::column::{self, Decompress, pool};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use s4_codec::column::{self, Decompress, NEVER, Payload, Payloads, pool};
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
 
@@ -236,4 +238,33 @@ fn an_interrupt_ends_the_work() {
     let slow = codec("cpu-zstd", Some(19));
     let error = column::compress(&slow, &rows, &interrupted).err().expect("interrupted");
     assert_eq!((error, asked.get()), (Error::Interrupted, 1));
+}
+
+/// One row that is a payload when first looked at, and null from then on.
+struct Fickle {
+    row: Packed,
+    looks: AtomicUsize,
+}
+
+impl Payloads for Fickle {
+    fn count(&self) -> usize {
+        1
+    }
+    fn get(&self, _row: usize) -> Payload<'_> {
+        match (&self.row, self.looks.fetch_add(1, Ordering::Relaxed)) {
+            (Packed::Sealed(payload, manifest), 0) => Payload::Sealed(payload, *manifest),
+            _ => Payload::Null,
+        }
+    }
+}
+
+#[test]
+fn a_row_that_turns_null_leaves_no_bytes() {
+    let zstd = codec("cpu-zstd", None);
+    let rows = [Fickle { row: sealed(&zstd, &text(5000)), looks: AtomicUsize::new(0) }];
+    let restored = column::decompress_flat(&how(&zstd), &rows, NEVER).expect("a null");
+    assert_eq!(
+        (&restored.values[0].offsets[..], restored.values[0].bytes.as_ref().len()),
+        (&[0, 0][..], 0)
+    );
 }

@@ -137,16 +137,6 @@ class Body:
         if (skipped := self.skip(size)) < size:
             raise _at(number, at, f"the padding has {size} bytes, here are {skipped}")
 
-    def walk(self) -> list[StoredFrame]:
-        """All frames of a seekable body, without reading their payloads; then its start."""
-        found = []
-        for frame in self.frames():
-            self.skip(frame.compressed_size)
-            found.append(frame)
-        self.file.seek(-self.offset, os.SEEK_CUR)
-        self.offset = 0
-        return found
-
 
 def _at(number: int, at: int, what: str) -> S4FrameError:
     hint = "; this may be no framed S4 object" if number == 0 and at == 0 else ""
@@ -234,7 +224,7 @@ def output(path: str, source: str | None = None) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(prefix=".s4-", dir=_existing(target.parent))
     scratch = Path(name)
     try:
-        with open(descriptor, "wb") as file:
+        with open(descriptor, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

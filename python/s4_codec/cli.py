@@ -9,7 +9,6 @@ import json
 import mmap
 import os
 import signal
-import struct
 import sys
 from itertools import chain, islice
 from pathlib import Path
@@ -102,8 +101,7 @@ def encode(args: argparse.Namespace) -> None:
         args.codec or "cpu-zstd", args.level
     )
     _check_output(args.input, args.output)
-    entries: list[tuple[int, int, int, int]] = []
-    original = stored = 0
+    frames = original = stored = 0
     sidecar = args.output + SIDECAR_SUFFIX
     with (
         _input(args.input) as file,
@@ -116,26 +114,27 @@ def encode(args: argparse.Namespace) -> None:
         with Progress(body.size) as progress:
             for chunk_size, frame in in_order(lambda c: (len(c), codec.encode(c)), chunks):
                 out.write(frame)
-                entries.append((original, chunk_size, stored, len(frame)))
+                frames += 1
                 original += chunk_size
                 stored += len(frame)
                 progress.advance(chunk_size)
         if index_file is not None:
-            _write_sidecar(index_file, entries, stored)
+            index_file.write(_sidecar(out, stored))
     if not args.index and Path(sidecar).exists():
         print(f"Warning: {sidecar} is of an earlier file; --index rebuilds it", file=sys.stderr)
     print(
-        f"encoded {len(entries)} frame(s), {original} original bytes, {stored} stored bytes",
+        f"encoded {frames} frame(s), {original} original bytes, {stored} stored bytes",
         file=sys.stderr,
     )
 
 
-def _write_sidecar(out: BinaryIO, entries: list[tuple[int, int, int, int]], stored: int) -> None:
-    """A sidecar, version 2, bound to the body's length."""
-    total = entries[-1][0] + entries[-1][1] if entries else 0
-    out.write(struct.pack("<4sIQQQQI", b"S4IX", 2, len(entries), total, stored, stored, 0))
-    for entry in entries:
-        out.write(struct.pack("<QQQQ", *entry))
+def _sidecar(file: BinaryIO, size: int) -> bytes:
+    """The sidecar of a body in a file, bound to the body's length."""
+    file.flush()
+    if size == 0:
+        return bind_index(build_index(b""), 0)
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return bind_index(build_index(mapped), size)
 
 
 def _check_output(source: str, path: str) -> None:
@@ -229,22 +228,22 @@ def _decoded_batch(
     view: memoryview, number: int, batch: tuple[int, int, int, int, int], decoders: _Decoders
 ) -> Any:
     """Frames in a row; if one is bad, that one by its number."""
-    start, end, count, _, original = batch
+    start, end, _, _, original = batch
+    if original > IN_MEMORY:
+        # Only a batch of one frame is larger than what is decoded at once.
+        with view[start : start + FRAME_HEADER_BYTES] as header:
+            frame = StoredFrame(number, start, _native._frame_header(header))
+        with view[start + FRAME_HEADER_BYTES : end] as payload:
+            return _decoded(frame, payload, decoders)
     with view[start:end] as body:
-        if original <= IN_MEMORY:
-            try:
-                return decode_body(body, decoders.dictionary)
-            except _BAD_DATA:
-                if count == 1 and original > IN_MEMORY:
-                    raise
-        frames = Body(io.BytesIO(body))
-        data: Any = b""
-        for frame in frames.frames():
-            payload = payload_of(frames, frame)
-            placed = StoredFrame(number + frame.number, start + frame.offset, frame.header)
-            data = _decoded(placed, payload, decoders)
-    # Only a batch of one frame is larger than what is decoded at once.
-    return data
+        try:
+            return decode_body(body, decoders.dictionary)
+        except _BAD_DATA as error:
+            frames = Body(io.BytesIO(body))
+            for frame in frames.frames():
+                placed = StoredFrame(number + frame.number, start + frame.offset, frame.header)
+                _decoded(placed, payload_of(frames, frame), decoders)
+            raise Failure(str(error)) from None
 
 
 def _nothing(size: int) -> str:
@@ -413,14 +412,13 @@ def reindex(args: argparse.Namespace) -> None:
     _check_output(args.input, path)
     with _input(args.input) as file:
         body = Body(file)
-        if body.size:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                sidecar, stored = build_index(mapped), body.size
-        else:
+        if body.size is None:
             data = file.read()
-            sidecar, stored = build_index(data), len(data)
+            sidecar = bind_index(build_index(data), len(data))
+        else:
+            sidecar = _sidecar(file, body.size)
     with output(path, args.input) as out:
-        out.write(bind_index(sidecar, stored))
+        out.write(sidecar)
     found = decode_index(sidecar)
     print(
         f"indexed {len(found['entries'])} frame(s), {found['total_original_size']} original bytes",

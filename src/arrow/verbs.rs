@@ -150,21 +150,30 @@ pub fn each_value(
 
 fn each_window_of_bytes(
     verb: &str,
-    mut input: Exported,
+    input: Exported,
     work: impl Fn(&[ByteRows]) -> Result<Vec<ArrayRef>>,
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    let wanted = format!("{verb} takes binary or string data");
+    let read = |array: &ArrayRef| ByteRows::try_new(array);
+    each_window_as(&wanted, input, read, ByteRows::bytes, work, interrupted)
+}
+
+/// [`each_window`] of byte strings, read as `R`; an error that says what is `wanted` else.
+fn each_window_as<R>(
+    wanted: &str,
+    mut input: Exported,
+    read: impl Fn(&ArrayRef) -> Result<R>,
+    bytes: impl Fn(&R) -> usize,
+    work: impl Fn(&[R]) -> Result<Vec<ArrayRef>>,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
     let whole = input.schema()?;
     let column = single_column(&whole).unwrap_or(&whole);
     if !ByteRows::accepts(column) {
-        return Err(Error::Type(format!(
-            "{verb} takes binary or string data, got {}{}",
-            type_text(column),
-            hint(column)
-        )));
+        return Err(Error::Type(format!("{wanted}, got {}{}", type_text(column), hint(column))));
     }
-    let read = |array: &ArrayRef| ByteRows::try_new(array);
-    each_window(input, &whole, column != &whole, read, ByteRows::bytes, work, interrupted)
+    each_window(input, &whole, column != &whole, read, bytes, work, interrupted)
 }
 
 /// Those of `bad_rows` that are in `rows`, counted from their start.
@@ -204,24 +213,13 @@ pub fn decompress(
 /// Decodes binary data of frames to large binary or large string.
 pub fn decode(
     how: &Decompress,
-    mut input: Exported,
+    input: Exported,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
-    let whole = input.schema()?;
-    let column = single_column(&whole).unwrap_or(&whole);
-    if !ByteRows::accepts(column) {
-        return Err(Error::Type(format!(
-            "decode takes binary data of frames, got {}{}",
-            type_text(column),
-            hint(column)
-        )));
-    }
-    let read = |array: &ArrayRef| PayloadRows::of_frames(array);
-    each_window(
+    each_window_as(
+        "decode takes binary data of frames",
         input,
-        &whole,
-        column != &whole,
-        read,
+        |array| PayloadRows::of_frames(array),
         PayloadRows::bytes,
         |chunks| decompressed(how, chunks, interrupted),
         interrupted,

@@ -137,8 +137,14 @@ pub fn decompress<C: Payloads>(
                 job.each_row(worker, &span, |worker, i, row| {
                     let len = flat::row_len(offsets, i) as usize;
                     worker.out.room = room.split_off_mut(..len).unwrap_or_default();
-                    decompress_row(how, scratch, worker, || chunk.get(row), span.first + i)
-                        .map(drop)
+                    let bad_before = worker.bad_rows.len();
+                    let payload = || chunk.get(row);
+                    let value = decompress_row(how, scratch, worker, payload, span.first + i)?;
+                    // A row that turned null since it was planned leaves its place unwritten.
+                    if value.is_none() && len > 0 && worker.bad_rows.len() == bad_before {
+                        misplaced.store(true, Ordering::Relaxed);
+                    }
+                    Ok(())
                 });
             });
         },
