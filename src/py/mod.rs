@@ -8,6 +8,7 @@ mod cpu;
 mod dictionary;
 mod errors;
 mod nvcomp;
+mod object;
 mod wire;
 
 use std::sync::Mutex;
@@ -30,6 +31,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     nvcomp::register(module)?;
     arrow::register(module)?;
     wire::register(module)?;
+    object::register(module)?;
     module.add_function(wrap_pyfunction!(crc32c, module)?)?;
     module.add_function(wrap_pyfunction!(gpu_available, module)?)?;
     module.add_function(wrap_pyfunction!(gpu_status, module)?)?;

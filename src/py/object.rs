@@ -1,0 +1,177 @@
+//! Whole stored objects.
+
+use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyMapping};
+
+use super::buffer::{Bytes, new_bytes, to_bytes};
+use super::dictionary::DictionaryArgument;
+use super::errors::raise;
+use super::interruptible;
+use crate::codec::{Codec, ZstdLevel};
+use crate::manifest::{MAX_ORIGINAL_SIZE, crc32c};
+use crate::object::{self, Metadata, Object, Reading};
+use crate::wire::index::{self, Index};
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(pick_chunk_size, module)?)?;
+    module.add_function(wrap_pyfunction!(encode_s4_object, module)?)?;
+    module.add_function(wrap_pyfunction!(decode_s4_object, module)?)
+}
+
+/// Bytes of the original per frame that objects of this length are written with.
+///
+/// Up to 1 MiB it is 1 MiB, up to 100 MiB 4 MiB, above 16 MiB.
+#[pyfunction]
+fn pick_chunk_size(content_length: u64) -> u64 {
+    object::pick_chunk_size(content_length)
+}
+
+/// Encode a whole object as the S4 gateway stores it; frames are coded in parallel.
+///
+/// Parameters
+/// ----------
+/// data
+///     The original: any contiguous buffer.
+/// codec
+///     ``"cpu-zstd"`` or ``"passthrough"``.
+/// level
+///     The zstd level; out of range, the nearest one.
+///
+/// Returns
+/// -------
+/// dict
+///     ``body``; ``sidecar``, for a body of more than one frame, not yet bound, else None;
+///     ``metadata``, a dict of strings.
+///
+/// Raises
+/// ------
+/// NotImplementedError
+///     Objects of that codec are written through the S4 gateway.
+#[pyfunction]
+#[pyo3(signature = (data, codec = "cpu-zstd", level = 3))]
+fn encode_s4_object<'py>(
+    py: Python<'py>,
+    data: Bytes<'_>,
+    codec: &str,
+    level: i64,
+) -> PyResult<Bound<'py, PyDict>> {
+    let is_framed = match codec {
+        "cpu-zstd" => true,
+        "passthrough" => false,
+        _ => {
+            return Err(PyNotImplementedError::new_err(format!(
+                "objects of codec {codec:?} are written through the S4 gateway; \
+                 here are cpu-zstd and passthrough"
+            )));
+        }
+    };
+    let original = data.as_slice();
+    let body = if is_framed {
+        let level = ZstdLevel::try_new(level.clamp(1, 22)).map_err(raise)?;
+        let codec = Codec::CpuZstd { level };
+        let frames =
+            interruptible(py, |interrupted| object::encode(&codec, original, interrupted))?;
+        new_bytes(py, frames.bytes(), |py, room| {
+            interruptible(py, |interrupted| frames.move_to(room, interrupted))
+        })?
+    } else {
+        to_bytes(py, original)?
+    };
+    let (sidecar, crc) = if is_framed {
+        let stored = body.as_bytes();
+        let (frames, crc) = object::summary(stored).map_err(raise)?;
+        let sidecar = (frames > 1).then(|| index::build(stored)).transpose().map_err(raise)?;
+        (sidecar, crc)
+    } else {
+        (None, py.detach(|| crc32c(original)))
+    };
+    let metadata = PyDict::new(py);
+    metadata.set_item("s4-codec", codec)?;
+    metadata.set_item("s4-original-size", original.len().to_string())?;
+    metadata.set_item("s4-compressed-size", body.as_bytes().len().to_string())?;
+    metadata.set_item("s4-crc32c", crc.to_string())?;
+    if is_framed {
+        metadata.set_item("s4-framed", "true")?;
+    }
+    let dict = PyDict::new(py);
+    dict.set_item("body", body)?;
+    dict.set_item("sidecar", sidecar.map(|bytes| to_bytes(py, &bytes)).transpose()?)?;
+    dict.set_item("metadata", metadata)?;
+    Ok(dict)
+}
+
+/// Decode an object as the S4 gateway stores it, and verify it.
+///
+/// An object without any ``s4-*`` metadata is none of S4's, and is returned as it is.
+///
+/// Parameters
+/// ----------
+/// body
+///     The stored bytes, all of them.
+/// metadata
+///     The object's user metadata: keys such as ``s4-codec``, in any case, with the prefix
+///     ``x-amz-meta-`` or without.
+/// sidecar
+///     The object's sidecar, if there is one. It only has to be one: the frames of ``body``
+///     say where they are.
+/// byte_range
+///     ``(start, end)``, half-open, of the original. Only frames that hold some of it are
+///     decoded, and the checksum of the whole cannot be verified.
+/// dictionary
+///     For objects with an ``s4-dict-id``: its bytes, or a :class:`CpuZstdDict`.
+/// max_size
+///     The longest original to decode, in bytes; default 5 GiB.
+///
+/// Returns
+/// -------
+/// bytes
+///
+/// Raises
+/// ------
+/// S4FrameError
+///     The metadata is unusable, the object encrypted, or the body no frames.
+/// S4ManifestSizeMismatchError
+///     The body is not as long as the metadata says.
+/// S4SizeMismatchError, S4CrcMismatchError
+///     The original is not what the metadata says.
+/// ValueError
+///     The range is outside of the object.
+/// S4IndexError
+///     ``sidecar`` is none.
+/// S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError
+///     As :func:`decode`.
+#[pyfunction]
+#[pyo3(signature = (
+    body, metadata, sidecar = None, byte_range = None, dictionary = None, max_size = None
+))]
+fn decode_s4_object<'py>(
+    py: Python<'py>,
+    body: Bytes<'_>,
+    metadata: &Bound<'py, PyMapping>,
+    sidecar: Option<Bytes<'_>>,
+    byte_range: Option<(u64, u64)>,
+    dictionary: Option<DictionaryArgument>,
+    max_size: Option<u64>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut pairs = Vec::new();
+    for pair in metadata.items()?.iter() {
+        pairs.push(pair.extract::<(String, String)>().map_err(|_| {
+            PyTypeError::new_err("metadata must be a mapping of strings to strings")
+        })?);
+    }
+    let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let metadata = Metadata::parse(pairs).map_err(raise)?;
+    let sidecar = sidecar.as_ref().map(|sidecar| Index::parse(sidecar.as_slice()));
+    let sidecar = sidecar.transpose().map_err(raise)?;
+    let dictionary = dictionary.map(|dictionary| dictionary.0);
+    let reading = Reading {
+        dictionary: dictionary.as_ref(),
+        range: byte_range.map(|(start, end)| start..end),
+        limit: max_size.unwrap_or(MAX_ORIGINAL_SIZE),
+    };
+    let body = body.as_slice();
+    let object = py.detach(|| Object::plan(body, &metadata, sidecar, &reading)).map_err(raise)?;
+    let len = object.decoded_len().map_err(raise)?;
+    new_bytes(py, len, |py, room| interruptible(py, |interrupted| object.decode(room, interrupted)))
+}
