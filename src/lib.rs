@@ -10,6 +10,7 @@ pub mod error;
 pub mod kernel;
 pub mod manifest;
 pub mod object;
+pub mod pool;
 mod process;
 pub mod wire;
 

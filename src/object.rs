@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::codec::{Codec, NAMES};
-use crate::column::{Gathered, Interrupted, Rows, encode_gathered, pool};
+use crate::column::{Gathered, Rows, encode_gathered};
 use crate::error::{Error, Result};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::{copy_to, with_scratch};
 use crate::manifest::{Manifest, combine_crc32c};
+use crate::pool::{self, Interrupted};
 use crate::wire::body::{Body, refuse_encrypted};
 use crate::wire::frame::Frames;
 use crate::wire::index::Index;

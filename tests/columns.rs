@@ -6,9 +6,10 @@ use common::{Packed, PackedRows, Values, codec, codecs, compress, decompress, no
 use s4_codec::codec::Codec;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use s4_codec::column::{self, Decompress, NEVER, Payload, Payloads, pool};
+use s4_codec::column::{self, Decompress, Payload, Payloads};
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
+use s4_codec::pool::{self, NEVER};
 
 fn how(codec: &Codec) -> Decompress {
     Decompress { codec: codec.clone(), max_size: None, utf8: false, null_on_error: false }

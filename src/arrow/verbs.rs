@@ -20,10 +20,10 @@ use super::{
 };
 use crate::codec::Codec;
 use crate::column::{
-    self, Decompress, Interrupted, PATIENCE, Payloads, Rows, compress_flat, decompress_flat,
-    encode_flat,
+    self, Decompress, Payloads, Rows, compress_flat, decompress_flat, encode_flat,
 };
 use crate::error::{Error, Result};
+use crate::pool::{Interrupted, PATIENCE};
 
 /// Chunks of at least so many bytes together are worked off at once.
 const WINDOW_BYTES: usize = 256 << 20;

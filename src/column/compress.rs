@@ -4,12 +4,12 @@ use super::Rows;
 use super::flat::{Cuts, FlatColumn, Gathered, flatten};
 use super::job::{Job, Spans, zeroed};
 use super::output::{Output, Written};
-use super::pool::{self, Interrupted};
 use super::view::{ViewColumn, Views};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
+use crate::pool::{self, Interrupted};
 use crate::wire::frame;
 
 /// A compressed column. Null rows are zero in all three.

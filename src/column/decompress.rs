@@ -4,13 +4,13 @@ use super::flat::{Cuts, FlatColumn, flatten};
 use super::job::{Job, SPAN_COST, Spans, Worker, zeroed};
 use super::memory::BLOCK_BYTES;
 use super::output::{Output, Written};
-use super::pool::{self, Interrupted};
 use super::view::{ViewColumn, Views};
 use super::{Payload, Payloads, slots};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorClass, Result};
 use crate::kernel::{Fault, Kernel, Scratch, with_scratch};
 use crate::manifest::{MAX_BARE_SIZE, MAX_ORIGINAL_SIZE, Manifest};
+use crate::pool::{self, Interrupted};
 use crate::wire::body::Body;
 use crate::wire::frame::{Frame, Frames};
 

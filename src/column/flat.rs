@@ -12,9 +12,9 @@ use std::sync::{PoisonError, RwLock};
 use super::job::{Spans, zeroed};
 use super::memory::{Arena, Block, Place, blocks};
 use super::output::{Announced, Output, Written, Zero};
-use super::pool::{self, Interrupted};
 use crate::error::{Error, Result};
 use crate::kernel::copy_to;
+use crate::pool::{self, Interrupted};
 
 /// One chunk of byte strings.
 pub struct FlatColumn {

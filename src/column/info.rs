@@ -3,8 +3,8 @@
 use super::Rows;
 use super::decompress::describe_frames;
 use super::job::{Job, Spans};
-use super::pool::{self, Interrupted};
 use crate::error::{Error, Result};
+use crate::pool::{self, Interrupted};
 use crate::wire::frame::FrameInfo;
 
 /// The headers of every row of frames; null rows are default.

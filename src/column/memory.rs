@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::MmapMut;
 
-use super::pool::Runtime;
 use crate::error::{Error, Result};
+use crate::process::PerProcess;
 
 /// Bytes of a standard block: a few huge pages, yet a small part of a column, because a
 /// slice of a column keeps all of its block alive.
@@ -88,9 +88,11 @@ fn uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     unsafe { &mut *(bytes as *mut [u8] as *mut [MaybeUninit<u8>]) }
 }
 
+static KEPT: PerProcess<KeptRegions> = PerProcess::new();
+
 /// Dropped regions, oldest first, ready to be written again.
 #[derive(Default)]
-pub struct KeptRegions(Mutex<VecDeque<Region>>);
+struct KeptRegions(Mutex<VecDeque<Region>>);
 
 impl KeptRegions {
     /// The smallest region of at least `capacity`, and at most twice that.
@@ -143,7 +145,7 @@ impl Block {
             unsafe { heap.set_len(capacity) };
             Memory::Heap(heap.into_boxed_slice())
         } else {
-            Memory::Region(match Runtime::get().kept.take(capacity) {
+            Memory::Region(match KEPT.get().take(capacity) {
                 Some(region) => region,
                 None => Region::new(capacity)?,
             })
@@ -203,7 +205,7 @@ impl AsRef<[u8]> for Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if let Memory::Region(region) = std::mem::replace(&mut self.memory, Memory::Gone) {
-            Runtime::get().kept.keep(region);
+            KEPT.get().keep(region);
         }
     }
 }

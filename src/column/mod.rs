@@ -20,7 +20,6 @@ mod info;
 mod job;
 mod memory;
 mod output;
-pub mod pool;
 mod slots;
 mod view;
 
@@ -31,7 +30,6 @@ pub use info::{Inspected, frame_info};
 pub use job::zeroed;
 pub use memory::{Block, advise_huge_pages};
 pub use output::Zero;
-pub use pool::{Interrupted, NEVER, PATIENCE};
 pub use view::{VIEW_MAX_BYTES, View, ViewColumn};
 
 use crate::error::Error;

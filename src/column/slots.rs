@@ -9,10 +9,10 @@ use super::flat::{self, FlatColumn};
 use super::job::{Job, Spans, zeroed};
 use super::memory::Block;
 use super::output::{Announced, Output};
-use super::pool::{self, Interrupted};
 use super::{Payload, Payloads};
 use crate::error::{Error, Result};
 use crate::kernel::{Scratch, with_scratch};
+use crate::pool::{self, Interrupted};
 
 /// Sizes are believed, for planning, up to so many times the payloads, plus [`ALWAYS`].
 const CREDIBLE: u64 = 256;

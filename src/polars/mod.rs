@@ -14,8 +14,9 @@ use crate::arrow::{
     info_type, manifest_type, type_text, validity, value_text,
 };
 use crate::codec::Codec;
-use crate::column::{self, Decompress, NEVER, Payloads, Rows};
+use crate::column::{self, Decompress, Payloads, Rows};
 use crate::error::{Error, Result};
+use crate::pool::NEVER;
 use ffi::{Expression, Series, export_expression};
 
 export_expression!(CompressExpr, _polars_plugin_compress, _polars_plugin_field_compress);

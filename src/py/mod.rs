@@ -16,8 +16,8 @@ use std::sync::Mutex;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
-use crate::column::{Interrupted, pool};
 use crate::error::{Error, Result, catch_panic};
+use crate::pool::{self, Interrupted};
 use errors::{raise, raise_row};
 
 /// Compression codecs for values and columns, in the bytes of the S4 gateway.

@@ -5,11 +5,12 @@ pub mod gdeflate;
 
 use s4_codec::codec::Codec;
 use s4_codec::column::{
-    self, Compressed, Decompress, Decompressed, FlatColumn, NEVER, Payload, Payloads, Rows, View,
+    self, Compressed, Decompress, Decompressed, FlatColumn, Payload, Payloads, Rows, View,
     ViewColumn,
 };
 use s4_codec::error::{Error, Result};
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
+use s4_codec::pool::NEVER;
 
 /// Every codec with its fastest and smallest level.
 const CODECS: [(&str, &[i64]); 4] =

@@ -1,4 +1,6 @@
-//! The one thread pool, and the memory that columns reuse: one of each per process.
+//! The one thread pool of the process, and how work is shared out on it.
+//!
+//! Work on the pool never waits for a GPU: whoever holds one may be waiting for the pool.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,42 +9,28 @@ use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::memory::KeptRegions;
 use crate::error::{Error, Result};
 use crate::process::PerProcess;
 
-static RUNTIME: PerProcess<Runtime> = PerProcess::new();
+static POOL: PerProcess<Mutex<Option<Arc<ThreadPool>>>> = PerProcess::new();
 
 /// What `set_num_threads` asked for; 0 while nobody asked. Outlives a fork.
 static REQUESTED: AtomicUsize = AtomicUsize::new(0);
 
 const MAX_THREADS: usize = 1024;
 
-/// The state of one process.
-#[derive(Default)]
-pub struct Runtime {
-    pool: Mutex<Option<Arc<ThreadPool>>>,
-    pub(super) kept: KeptRegions,
-}
-
-impl Runtime {
-    /// This process's state, made at first use.
-    pub fn get() -> &'static Self {
-        RUNTIME.get()
+/// This process's pool, made at first use.
+fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
+    let mut slot = lock(POOL.get());
+    if let Some(pool) = &*slot {
+        return Ok(Arc::clone(pool));
     }
-
-    fn pool(&self, threads: usize) -> Result<Arc<ThreadPool>> {
-        let mut slot = lock(&self.pool);
-        if let Some(pool) = &*slot {
-            return Ok(Arc::clone(pool));
-        }
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("s4-codec-{index}"))
-            .build()
-            .map_err(|error| Error::Backend(format!("could not start threads: {error}")))?;
-        Ok(Arc::clone(slot.insert(Arc::new(pool))))
-    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("s4-codec-{index}"))
+        .build()
+        .map_err(|error| Error::Backend(format!("could not start threads: {error}")))?;
+    Ok(Arc::clone(slot.insert(Arc::new(pool))))
 }
 
 /// Threads that columns run on: what [`set_num_threads`] said, else `S4_NUM_THREADS`, else
@@ -72,7 +60,7 @@ pub fn set_num_threads(threads: i64) -> Result<()> {
         )));
     };
     REQUESTED.store(valid, Ordering::Relaxed);
-    let old = lock(&Runtime::get().pool).take();
+    let old = lock(POOL.get()).take();
     drop(old);
     Ok(())
 }
@@ -104,7 +92,7 @@ pub fn work_off<T: Send, S: Send>(
         first.into_iter().for_each(|item| work(&mut state, item));
         return Ok(vec![state]);
     }
-    let pool = Runtime::get().pool(threads)?;
+    let pool = pool(threads)?;
     let queue = Mutex::new(Some(first.into_iter().chain(second).chain(items)));
     let next = || lock(&queue).as_mut().and_then(Iterator::next);
     let states = Mutex::new(Vec::new());
