@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::gpu::{Device, OnDevice, Ready};
 use crate::kernel::dictionary::Dictionary;
-use crate::kernel::fcg1::{BitcompContainer, GDeflateContainer, ZstdContainer};
+use crate::kernel::fcg1::{
+    Algorithm, BitcompContainer, DataType, Encoding, GDeflateContainer, ZstdContainer,
+};
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
 use crate::kernel::zstd::Zstd;
@@ -75,36 +78,9 @@ pub enum Codec {
     CpuZstd { level: ZstdLevel },
     CpuGzip { level: GzipLevel },
     CpuZstdDict { dictionary: Arc<Dictionary>, level: ZstdLevel },
-    NvcompZstd,
-    NvcompBitcomp { data_type: DataType },
-    NvcompGDeflate,
-}
-
-/// What Bitcomp takes its input for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DataType(&'static str);
-
-impl DataType {
-    const NAMES: [&str; 13] =
-        ["char", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f16", "bf16", "f32", "f64"];
-
-    pub fn try_new(name: &str) -> Result<Self> {
-        let known = Self::NAMES.into_iter().find(|known| *known == name);
-        known.map(Self).ok_or_else(|| {
-            let names = Self::NAMES.join(", ");
-            Error::Argument(format!("data_type must be one of {names}, not {name:?}"))
-        })
-    }
-
-    pub const fn name(self) -> &'static str {
-        self.0
-    }
-}
-
-impl Default for DataType {
-    fn default() -> Self {
-        Self("char")
-    }
+    NvcompZstd { device: Device },
+    NvcompBitcomp { data_type: DataType, device: Device },
+    NvcompGDeflate { device: Device },
 }
 
 impl Codec {
@@ -114,14 +90,15 @@ impl Codec {
         Ok(Self::CpuZstdDict { dictionary: Dictionary::try_new(bytes)?, level })
     }
 
-    /// The codec that decodes what `id` names, with `dictionary` where it needs one.
+    /// The codec that decodes what `id` names on a CPU, with `dictionary` where it needs one.
     pub fn for_decoding(id: CodecId, dictionary: Option<&Arc<Dictionary>>) -> Result<Self> {
+        let device = Device::Cpu;
         Ok(match (id.get(), dictionary) {
             (0, _) => Self::Passthrough,
             (1, _) => Self::CpuZstd { level: Level(3) },
-            (2, _) => Self::NvcompZstd,
-            (3, _) => Self::NvcompBitcomp { data_type: DataType::default() },
-            (6, _) => Self::NvcompGDeflate,
+            (2, _) => Self::NvcompZstd { device },
+            (3, _) => Self::NvcompBitcomp { data_type: DataType::default(), device },
+            (6, _) => Self::NvcompGDeflate { device },
             (7, _) => Self::CpuGzip { level: Level(6) },
             (8, Some(dictionary)) => {
                 Self::CpuZstdDict { dictionary: Arc::clone(dictionary), level: Level(3) }
@@ -135,8 +112,10 @@ impl Codec {
         })
     }
 
-    /// A codec by its wire name, with its default level where none is given.
+    /// A codec by its wire name, with its default level where none is given; one of GPUs runs
+    /// where it pays.
     pub fn from_name(name: &str, level: Option<i64>) -> Result<Self> {
+        let device = Device::Auto;
         Ok(match name {
             "passthrough" | "nvcomp-zstd" | "nvcomp-bitcomp" | "nvcomp-gdeflate"
                 if level.is_some() =>
@@ -144,9 +123,9 @@ impl Codec {
                 return Err(Error::Argument(format!("{name} has no level")));
             }
             "passthrough" => Self::Passthrough,
-            "nvcomp-zstd" => Self::NvcompZstd,
-            "nvcomp-bitcomp" => Self::NvcompBitcomp { data_type: DataType::default() },
-            "nvcomp-gdeflate" => Self::NvcompGDeflate,
+            "nvcomp-zstd" => Self::NvcompZstd { device },
+            "nvcomp-bitcomp" => Self::NvcompBitcomp { data_type: DataType::default(), device },
+            "nvcomp-gdeflate" => Self::NvcompGDeflate { device },
             "cpu-zstd" => Self::CpuZstd { level: ZstdLevel::try_new(level.unwrap_or(3))? },
             "cpu-gzip" => Self::CpuGzip { level: GzipLevel::try_new(level.unwrap_or(6))? },
             "cpu-zstd-dict" => {
@@ -172,9 +151,9 @@ impl Codec {
     pub const fn level(&self) -> Option<i32> {
         match self {
             Self::Passthrough
-            | Self::NvcompZstd
+            | Self::NvcompZstd { .. }
             | Self::NvcompBitcomp { .. }
-            | Self::NvcompGDeflate => None,
+            | Self::NvcompGDeflate { .. } => None,
             Self::CpuZstd { level } => Some(level.get()),
             Self::CpuGzip { level } => Some(level.get()),
             Self::CpuZstdDict { level, .. } => Some(level.get()),
@@ -189,17 +168,53 @@ impl Codec {
         }
     }
 
-    /// What Bitcomp takes its input for.
-    pub const fn data_type(&self) -> Option<DataType> {
-        match self {
-            Self::NvcompBitcomp { data_type } => Some(*data_type),
+    /// How its containers are coded, and where, if it is one of GPUs.
+    pub fn encoding(&self) -> Option<(Encoding, Device)> {
+        match *self {
+            Self::NvcompZstd { device } => Some((Encoding::new(Algorithm::Zstd), device)),
+            Self::NvcompBitcomp { data_type, device } => {
+                Some((Encoding { algorithm: Algorithm::Bitcomp, data_type }, device))
+            }
+            Self::NvcompGDeflate { device } => Some((Encoding::new(Algorithm::GDeflate), device)),
             _ => None,
         }
     }
 
-    /// Whether its format is one of GPUs.
-    pub const fn is_nvcomp(&self) -> bool {
-        matches!(self, Self::NvcompZstd | Self::NvcompBitcomp { .. } | Self::NvcompGDeflate)
+    /// The same with what a codec of GPUs has for settings, as text.
+    pub fn with_gpu_settings(self, data_type: Option<&str>, device: Option<&str>) -> Result<Self> {
+        let codec = match (self, data_type) {
+            (Self::NvcompBitcomp { device, .. }, Some(name)) => {
+                Self::NvcompBitcomp { data_type: DataType::try_new(name)?, device }
+            }
+            (other, _) => other,
+        };
+        Ok(match device {
+            Some(device) => codec.on(device.parse()?),
+            None => codec,
+        })
+    }
+
+    /// What Bitcomp takes its input for.
+    pub fn data_type(&self) -> Option<DataType> {
+        match self {
+            Self::NvcompBitcomp { data_type, .. } => Some(*data_type),
+            _ => None,
+        }
+    }
+
+    /// Where it runs, if it is one of GPUs.
+    pub fn device(&self) -> Option<Device> {
+        self.encoding().map(|(_, device)| device)
+    }
+
+    /// The same on `device`, if it is one of GPUs.
+    pub fn on(self, device: Device) -> Self {
+        match self {
+            Self::NvcompZstd { .. } => Self::NvcompZstd { device },
+            Self::NvcompBitcomp { data_type, .. } => Self::NvcompBitcomp { data_type, device },
+            Self::NvcompGDeflate { .. } => Self::NvcompGDeflate { device },
+            other => other,
+        }
     }
 
     /// The codec's id in the S4 wire format.
@@ -207,9 +222,9 @@ impl Codec {
         CodecId(match self {
             Self::Passthrough => 0,
             Self::CpuZstd { .. } => 1,
-            Self::NvcompZstd => 2,
+            Self::NvcompZstd { .. } => 2,
             Self::NvcompBitcomp { .. } => 3,
-            Self::NvcompGDeflate => 6,
+            Self::NvcompGDeflate { .. } => 6,
             Self::CpuGzip { .. } => 7,
             Self::CpuZstdDict { .. } => 8,
         })
@@ -237,13 +252,39 @@ impl Codec {
         scratch: &mut Scratch,
         work: impl FnOnce(&mut dyn Kernel) -> R,
     ) -> R {
+        self.with_cpu_kernel(scratch, |cpu| match self.encoding() {
+            None | Some((_, Device::Cpu)) => work(cpu),
+            Some((encoding, device)) => work(&mut OnDevice { device, encoding, cpu }),
+        })
+    }
+
+    /// Runs `work` with the kernel for `input` where others may have it ready, else with that
+    /// of the CPU.
+    pub(crate) fn with_ready_kernel<R>(
+        &self,
+        input: &[u8],
+        ready: &Ready,
+        scratch: &mut Scratch,
+        work: impl FnOnce(&mut dyn Kernel) -> R,
+    ) -> R {
+        self.with_cpu_kernel(scratch, |cpu| match self.encoding() {
+            None => work(cpu),
+            Some((encoding, _)) => ready.with_kernel(input, encoding, cpu, work),
+        })
+    }
+
+    fn with_cpu_kernel<R>(
+        &self,
+        scratch: &mut Scratch,
+        work: impl FnOnce(&mut dyn Kernel) -> R,
+    ) -> R {
         match self {
             Self::Passthrough => work(&mut Passthrough),
             Self::CpuZstd { level } => work(&mut Zstd::new(level.get(), None, scratch)),
             Self::CpuGzip { level } => work(&mut Gzip::new(level.get(), scratch)),
-            Self::NvcompZstd => work(&mut ZstdContainer(Zstd::new(3, None, scratch))),
-            Self::NvcompBitcomp { .. } => work(&mut BitcompContainer),
-            Self::NvcompGDeflate => {
+            Self::NvcompZstd { .. } => work(&mut ZstdContainer(Zstd::new(3, None, scratch))),
+            Self::NvcompBitcomp { data_type, .. } => work(&mut BitcompContainer(*data_type)),
+            Self::NvcompGDeflate { .. } => {
                 work(&mut GDeflateContainer(scratch.gdeflate.get_or_insert_default()))
             }
             Self::CpuZstdDict { dictionary, level } => {

@@ -1,17 +1,19 @@
 //! Compression codecs for values and columns, in the bytes of the S4 gateway.
 //!
-//! Data flows one way: bytes -> [`kernel`] -> [`wire`] -> [`column`] -> [`object`] -> Polars,
-//! Arrow, Python. A layer knows those before it and none after it; without the feature
+//! Data flows one way: bytes -> [`kernel`] and [`gpu`] -> [`wire`] -> [`column`] -> [`object`] ->
+//! Polars, Arrow, Python. A layer knows those before it and none after it; without the feature
 //! `python` the last three are not there, and neither polars nor libpython is needed.
 
 pub mod codec;
 pub mod column;
 pub mod error;
+pub mod gpu;
 pub mod kernel;
 pub mod manifest;
 pub mod object;
 pub mod pool;
 mod process;
+pub mod warning;
 pub mod wire;
 
 #[cfg(feature = "python")]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::codec::{Codec, NAMES};
-use crate::column::{Gathered, Rows, encode_gathered};
+use crate::column::{self, Gathered, Rows, encode_gathered};
 use crate::error::{Error, Result};
+use crate::gpu::{Device, Ready};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::{copy_to, with_scratch};
 use crate::manifest::{Manifest, combine_crc32c};
@@ -63,33 +64,41 @@ pub fn summary(body: &[u8]) -> Result<(usize, u32)> {
     Ok((frames, crc))
 }
 
-/// Decodes all frames of `body` to `room`, as long as it says, in parallel.
+/// Decodes all frames of `body` to `room`, as long as it says, in parallel; those of GPU codecs
+/// on `device`.
 pub fn decode_body(
     body: &Body,
+    device: Device,
     room: &mut [MaybeUninit<u8>],
     interrupted: Interrupted,
 ) -> Result<()> {
-    if body.len() < WORTH_SHARING {
+    if body.len() < WORTH_SHARING && device == Device::Cpu {
         return with_scratch(|scratch| {
-            body.places(room).try_for_each(|place| place.decode(scratch))
+            body.places(room).try_for_each(|place| place.decode(&Ready::Nowhere, scratch))
         });
     }
     let first_bad = AtomicUsize::new(usize::MAX);
-    let failures = pool::work_off(
-        body.places(room),
-        || None,
-        |failed, place| {
-            let number = place.number();
-            if number > first_bad.load(Ordering::Relaxed) {
-                return;
-            }
-            if let Err(error) = with_scratch(|scratch| place.decode(scratch)) {
-                first_bad.fetch_min(number, Ordering::Relaxed);
-                *failed = Some((number, error));
-            }
-        },
-        interrupted,
-    )?;
+    let (mut places, mut done, mut failures) = (body.places(room), 0, Vec::new());
+    column::decode_body(body, device, interrupted, &mut |until, ready| {
+        let some = places.by_ref().take(until - done);
+        done = until;
+        failures.extend(pool::work_off(
+            some,
+            || None,
+            |failed, place| {
+                let number = place.number();
+                if number > first_bad.load(Ordering::Relaxed) {
+                    return;
+                }
+                if let Err(error) = with_scratch(|scratch| place.decode(ready, scratch)) {
+                    first_bad.fetch_min(number, Ordering::Relaxed);
+                    *failed = Some((number, error));
+                }
+            },
+            interrupted,
+        )?);
+        Ok(())
+    })?;
     match failures.into_iter().flatten().min_by_key(|(number, _)| *number) {
         Some((_, error)) => Err(error),
         None => Ok(()),
@@ -247,7 +256,7 @@ impl<'a> Object<'a> {
             }
             Content::Frames(frames) => {
                 self.decode_part(room, frames.start(), frames.len(), |room| {
-                    decode_body(frames, room, interrupted)
+                    decode_body(frames, Device::Cpu, room, interrupted)
                 })?;
                 match (self.crc32c, frames.crc32c()) {
                     (Some(expected), actual) if actual != expected => {

@@ -12,7 +12,7 @@ use s4_codec::manifest::Manifest;
 use s4_codec::pool::{self, NEVER};
 
 fn how(codec: &Codec) -> Decompress {
-    Decompress { codec: codec.clone(), max_size: None, utf8: false, null_on_error: false }
+    Decompress::new(codec.clone())
 }
 
 /// Rows of every size with nulls between, enough for several spans and threads.

@@ -4,8 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer, its place in `src`, and the words that its source must not contain.
-const LAYERS: [(&str, &[&str]); 8] = [
-    ("kernel", &["crate::manifest", "crate::column", "crate::codec::", "rayon", "arrow", "pyo3"]),
+const LAYERS: [(&str, &[&str]); 9] = [
+    (
+        "kernel",
+        &[
+            "crate::manifest",
+            "crate::gpu",
+            "crate::column",
+            "crate::codec::",
+            "rayon",
+            "arrow",
+            "pyo3",
+        ],
+    ),
+    (
+        "gpu",
+        &["crate::manifest", "crate::column", "crate::codec::", "crate::wire", "arrow", "pyo3"],
+    ),
     ("codec.rs", &["crate::manifest", "crate::column", "rayon", "arrow", "pyo3"]),
     ("manifest.rs", &["crate::column", "rayon", "arrow", "pyo3"]),
     ("wire", &["crate::column", "crate::object", "rayon", "arrow", "pyo3"]),

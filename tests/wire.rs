@@ -7,10 +7,12 @@ use common::{codecs, noise, pack, text, unpack};
 use proptest::prelude::*;
 use s4_codec::codec::{Codec, CodecId};
 use s4_codec::error::ErrorClass;
+use s4_codec::gpu::Device;
 use s4_codec::kernel::dictionary::{Dictionary, dictionary_id};
-use s4_codec::kernel::fcg1::{Algorithm, CHUNK_BYTES, to_header};
+use s4_codec::kernel::fcg1::{Algorithm, CHUNK_BYTES, Encoding, to_header};
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use s4_codec::object::pick_chunk_size;
+use s4_codec::pool::NEVER;
 use s4_codec::wire::body::Body;
 use s4_codec::wire::frame::{Frame, FrameInfo, Frames, padding};
 use s4_codec::wire::index::{Index, Source, build};
@@ -90,7 +92,7 @@ fn decode(bytes: &[u8]) -> s4_codec::error::Result<Vec<u8>> {
     let body = Body::plan(bytes, None, MAX_ORIGINAL_SIZE)?;
     let mut out = Vec::with_capacity(body.len() as usize);
     let len = body.len() as usize;
-    s4_codec::object::decode_body(&body, &mut out.spare_capacity_mut()[..len], &|| false)?;
+    s4_codec::object::decode_body(&body, Device::Cpu, &mut out.spare_capacity_mut()[..len], NEVER)?;
     // SAFETY: decoding initialises all of its room.
     unsafe { out.set_len(len) };
     Ok(out)
@@ -103,7 +105,8 @@ fn gdeflate_container(value: &[u8]) -> Vec<u8> {
         .enumerate()
         .map(|(i, chunk)| gdeflate_page(chunk, STYLES[i % STYLES.len()]))
         .collect();
-    let header = to_header(Algorithm::GDeflate, value.len() as u64, pages.len() as u32);
+    let header =
+        to_header(Encoding::new(Algorithm::GDeflate), value.len() as u64, pages.len() as u32);
     let sizes = pages.iter().flat_map(|page| (page.len() as u32).to_le_bytes());
     header.into_iter().chain(sizes).chain(pages.iter().flatten().copied()).collect()
 }

@@ -45,6 +45,7 @@ from .s4_codec import (
     num_threads,
     pick_chunk_size,
     read_frame,
+    release_gpu_memory,
     set_num_threads,
     train_dictionary,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "num_threads",
     "pick_chunk_size",
     "read_frame",
+    "release_gpu_memory",
     "set_num_threads",
     "train_dictionary",
 ]

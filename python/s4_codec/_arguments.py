@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING
 
-from .s4_codec import Codec, CpuZstdDict, Passthrough, S4BackendError, gpu_status
+from .s4_codec import Codec, CpuZstdDict, Passthrough
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
@@ -41,9 +41,3 @@ def dictionary_codec(dictionary: Buffer | CpuZstdDict | None) -> Codec:
     if dictionary is None:
         return Passthrough()
     return dictionary if isinstance(dictionary, CpuZstdDict) else CpuZstdDict(dictionary)
-
-
-def refuse_device(device: SupportsIndex | None) -> None:
-    """Frames decode on the CPU unless a GPU is asked for."""
-    if device is not None:
-        raise S4BackendError(gpu_status())

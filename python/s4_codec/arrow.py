@@ -24,7 +24,7 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, is_null_on_error, refuse_device, size_limit
+from ._arguments import dictionary_codec, is_null_on_error, size_limit
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def decode(
     dtype: pa.DataType | str | None = ...,
     on_error: Literal["raise", "null"] = ...,
     max_size: SupportsIndex | None = ...,
-    device: SupportsIndex | None = ...,
+    device: SupportsIndex | Literal["auto"] | None = ...,
 ) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
 @overload
 def decode(
@@ -237,7 +237,7 @@ def decode(
     dtype: pa.DataType | str | None = ...,
     on_error: Literal["raise", "null"] = ...,
     max_size: SupportsIndex | None = ...,
-    device: SupportsIndex | None = ...,
+    device: SupportsIndex | Literal["auto"] | None = ...,
 ) -> pa.ChunkedArray: ...
 def decode(
     data: ArrowArray | ArrowStream,
@@ -246,7 +246,7 @@ def decode(
     dtype: pa.DataType | str | None = None,
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
-    device: SupportsIndex | None = None,
+    device: SupportsIndex | Literal["auto"] | None = None,
 ) -> pa.LargeBinaryArray | pa.LargeStringArray | pa.ChunkedArray:
     """Decode every row of frames, of any mix of codecs, and verify it.
 
@@ -259,7 +259,8 @@ def decode(
     dtype, on_error, max_size
         As for :func:`decompress`; ``max_size`` defaults to 5 GiB.
     device
-        The GPU for frames of the nvcomp codecs; they decode on the CPU without.
+        The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
+        CPU without. Only for bytes of your own or of somebody you trust.
 
     Returns
     -------
@@ -273,10 +274,11 @@ def decode(
     S4BackendError
         The dictionary is empty or damaged, the device is not there, or the producer failed.
     """
-    refuse_device(device)
     result = _result_type(dtype)
     options = (result == pa.large_string(), is_null_on_error(on_error), size_limit(max_size))
-    chunks, is_chunked = _native._arrow_decode(data, dictionary_codec(dictionary), *options)
+    chunks, is_chunked = _native._arrow_decode(
+        data, dictionary_codec(dictionary), *options, device
+    )
     return _assembled(chunks, is_chunked, result)
 
 

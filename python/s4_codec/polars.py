@@ -18,7 +18,7 @@ import polars as pl
 from polars.plugins import register_plugin_function
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, is_null_on_error, refuse_device, size_limit
+from ._arguments import dictionary_codec, is_null_on_error, size_limit
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
@@ -50,15 +50,27 @@ COMPRESSED_DTYPE = pl.Struct(
 )
 
 
-def _call(name: str, inputs: Iterable[pl.Expr], options: dict[str, Any]) -> pl.Expr:
-    """An elementwise call of the plugin, so that Polars may stream it."""
+def _call(
+    name: str, inputs: Iterable[pl.Expr], options: dict[str, Any], *, is_batched: bool = False
+) -> pl.Expr:
+    """A call of the plugin: row by row, so that Polars may stream it, unless it goes to a GPU.
+
+    There one call should have the whole column.
+    """
     return register_plugin_function(
         plugin_path=_PLUGIN,
         function_name=name,
         args=list(inputs),
         kwargs=options,
-        is_elementwise=True,
+        is_elementwise=not is_batched,
     )
+
+
+def _call_with(
+    codec: Codec | str, name: str, inputs: Iterable[pl.Expr], options: dict[str, Any]
+) -> pl.Expr:
+    """A call of the plugin with a codec."""
+    return _call(name, inputs, options, is_batched=_native._is_batched(codec))
 
 
 def _expr(value: IntoExpr) -> pl.Expr:
@@ -91,7 +103,8 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     polars.exceptions.ComputeError
         The column has another type, or memory ran out.
     """
-    return _call("compress", [_expr(expr)], {"codec": _native._codec_options(codec)})
+    options = {"codec": _native._codec_options(codec)}
+    return _call_with(codec, "compress", [_expr(expr)], options)
 
 
 def decompress(
@@ -139,7 +152,7 @@ def decompress(
         the exception class, the row, and what is wrong with it.
     """
     options = _decoding(codec, dtype, on_error, max_size)
-    return _call("decompress", _with_row(expr, row), options)
+    return _call_with(codec, "decompress", _with_row(expr, row), options)
 
 
 def _decoding(
@@ -189,7 +202,8 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     polars.exceptions.ComputeError
         The column has another type, or memory ran out.
     """
-    return _call("encode", [_expr(expr)], {"codec": _native._codec_options(codec)})
+    options = {"codec": _native._codec_options(codec)}
+    return _call_with(codec, "encode", [_expr(expr)], options)
 
 
 def decode(
@@ -200,7 +214,7 @@ def decode(
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
     row: IntoExpr | None = None,
-    device: SupportsIndex | None = None,
+    device: SupportsIndex | Literal["auto"] | None = None,
 ) -> pl.Expr:
     """Decode every row of a column of frames, of any mix of codecs, and verify it.
 
@@ -213,7 +227,8 @@ def decode(
     dtype, on_error, max_size, row
         As for :func:`decompress`; ``max_size`` defaults to 5 GiB.
     device
-        The GPU for frames of the nvcomp codecs; they decode on the CPU without.
+        The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
+        CPU without. Only for bytes of your own or of somebody you trust.
 
     Returns
     -------
@@ -228,9 +243,12 @@ def decode(
         The column has another type; or a row is bad: the message names the exception class,
         the row, and what is wrong with it.
     """
-    refuse_device(device)
     options = _decoding(dictionary_codec(dictionary), dtype, on_error, max_size)
-    return _call("decode", _with_row(expr, row), options)
+    if device is None:
+        return _call("decode", _with_row(expr, row), options)
+    options["device"] = _native._device_option(device)
+    is_batched = device != "auto" or _native.gpu_available()
+    return _call("decode", _with_row(expr, row), options, is_batched=is_batched)
 
 
 def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") -> pl.Expr:
@@ -300,7 +318,7 @@ class ExprNamespace:
         on_error: Literal["raise", "null"] = "raise",
         max_size: SupportsIndex | None = None,
         row: IntoExpr | None = None,
-        device: SupportsIndex | None = None,
+        device: SupportsIndex | Literal["auto"] | None = None,
     ) -> pl.Expr:
         """``s4_codec.polars.decode`` of this expression, and documented there."""
         return decode(
@@ -361,7 +379,7 @@ class SeriesNamespace:
         on_error: Literal["raise", "null"] = "raise",
         max_size: SupportsIndex | None = None,
         row: IntoExpr | None = None,
-        device: SupportsIndex | None = None,
+        device: SupportsIndex | Literal["auto"] | None = None,
     ) -> pl.Series:
         """``s4_codec.polars.decode`` of this series; ``row`` is another series."""
         values = decode(

@@ -280,7 +280,8 @@ class NvcompZstd(Codec):
     Parameters
     ----------
     device
-        The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU, which
+        The number of a GPU, which has to be there; or ``"auto"``: the first GPU where there is
+        one and it pays (values of 32 KiB on average, 16 MiB together), else the CPU, which
         writes and reads the same format.
 
     Raises
@@ -290,6 +291,9 @@ class NvcompZstd(Codec):
     """
 
     def __new__(cls, device: SupportsIndex | Literal["auto"] = 0) -> NvcompZstd: ...
+    @property
+    def device(self) -> int | Literal["auto"]:
+        """Where it runs: a GPU's number, or ``"auto"``."""
 
 @final
 class NvcompBitcomp(Codec):
@@ -302,7 +306,8 @@ class NvcompBitcomp(Codec):
         What the bytes are to be taken for: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
         ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
     device
-        The number of a GPU, or ``"auto"``, which can be made where there is none.
+        The number of a GPU, which has to be there; or ``"auto"``, the first, which can be made
+        where there is none.
 
     Raises
     ------
@@ -316,6 +321,9 @@ class NvcompBitcomp(Codec):
         cls, data_type: str = "char", device: SupportsIndex | Literal["auto"] = 0
     ) -> NvcompBitcomp: ...
     @property
+    def device(self) -> int | Literal["auto"]:
+        """Where it runs: a GPU's number, or ``"auto"``."""
+    @property
     def data_type(self) -> str:
         """What the bytes are taken for."""
 
@@ -327,7 +335,8 @@ class NvcompGDeflate(Codec):
     Parameters
     ----------
     device
-        The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU.
+        The number of a GPU, which has to be there; or ``"auto"``: the first GPU to compress, and
+        to decompress where it pays, as with :class:`NvcompZstd`, else the CPU.
 
     Raises
     ------
@@ -336,6 +345,9 @@ class NvcompGDeflate(Codec):
     """
 
     def __new__(cls, device: SupportsIndex | Literal["auto"] = 0) -> NvcompGDeflate: ...
+    @property
+    def device(self) -> int | Literal["auto"]:
+        """Where it runs: a GPU's number, or ``"auto"``."""
 
 def read_frame(data: _Data) -> tuple[dict[str, Any], bytes, bytes]:
     """Parse the frame at the front of a body. Nothing is decoded.
@@ -370,7 +382,7 @@ def decode(
     data: _Data,
     dictionary: _Data | CpuZstdDict | None = None,
     max_size: SupportsIndex | None = None,
-    device: SupportsIndex | None = None,
+    device: SupportsIndex | Literal["auto"] | None = None,
 ) -> bytes:
     """Decode a body: frames of any codecs, in parallel, and verify each.
 
@@ -383,7 +395,9 @@ def decode(
     max_size
         The most bytes to decode to; default 5 GiB.
     device
-        The GPU for frames of the nvcomp codecs, which decode on the CPU without.
+        The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
+        CPU without. Only for bytes of your own or of somebody you trust: a damaged chunk on a
+        GPU can end the use of CUDA in this process.
 
     Returns
     -------
@@ -397,6 +411,8 @@ def decode(
         A frame's codec cannot be decoded here, or needs a dictionary.
     S4ManifestSizeExceedsLimitError, S4IoError, S4SizeMismatchError, S4CrcMismatchError
         A frame is bad, as :meth:`Codec.decompress` has it.
+    S4BackendError
+        A container is damaged, or the device is not there.
     """
 
 def decode_index(data: _Data) -> dict[str, Any]:
@@ -577,10 +593,21 @@ def crc32c(data: _Data) -> int:
     """
 
 def gpu_available() -> bool:
-    """Whether the GPU codecs can run here; :func:`gpu_status` says why not."""
+    """Whether the GPU codecs can run on a GPU here; :func:`gpu_status` says why not."""
 
 def gpu_status() -> str:
-    """Which GPU and library the GPU codecs would use, or why there is none."""
+    """Which GPUs and libraries the GPU codecs would use, or why there is none."""
+
+def release_gpu_memory() -> None:
+    """Give back all memory of GPUs, and what else is kept there between calls.
+
+    Waits for the calls that use a GPU. The next call takes anew what it needs.
+
+    Raises
+    ------
+    S4BackendError
+        Something could not be given back, now or before.
+    """
 
 def num_threads() -> int:
     """Threads that column functions run on.
@@ -604,6 +631,9 @@ def set_num_threads(n: SupportsIndex) -> None:
     """
 
 def _codec_options(codec: Codec | str) -> dict[str, Any]: ...
+def _is_batched(codec: Codec | str) -> bool: ...
+def _device_option(device: SupportsIndex | Literal["auto"]) -> str: ...
+def _nvcomp_codec(name: str, data_type: str, device: str) -> Codec: ...
 
 @final
 class _ArrowChunk:
@@ -615,7 +645,12 @@ def _arrow_decompress(
 ) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_encode(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_decode(
-    data: Any, dictionary: Codec, utf8: bool, null_on_error: bool, max_size: int | None
+    data: Any,
+    dictionary: Codec,
+    utf8: bool,
+    null_on_error: bool,
+    max_size: int | None,
+    device: SupportsIndex | Literal["auto"] | None,
 ) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_frame_info(data: Any, null_on_error: bool) -> tuple[list[_ArrowChunk], bool]: ...
 def _frame_header(data: _Data) -> dict[str, Any]: ...

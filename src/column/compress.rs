@@ -1,15 +1,15 @@
 //! Columns of values -> columns of payloads with their manifests.
 
-use super::Rows;
 use super::flat::{Cuts, FlatColumn, Gathered, flatten};
-use super::job::{Job, Spans, zeroed};
+use super::job::{Job, Spans, Workers, zeroed};
 use super::output::{Output, Written};
 use super::view::{ViewColumn, Views};
+use super::{Rows, ahead};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, with_scratch};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
-use crate::pool::{self, Interrupted};
+use crate::pool::Interrupted;
 use crate::wire::frame;
 
 /// A compressed column. Null rows are zero in all three.
@@ -117,37 +117,42 @@ fn compress_rows<C: Rows, O: Output>(
         original_size: zeroed::<u64>(rows)?,
         crc32c: zeroed::<u32>(rows)?,
     };
-    let spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
+    let mut spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
         chunks[chunk].get(row).map_or(0, <[u8]>::len)
     });
     let mut rest = (&mut column.payload[..], &mut column.original_size[..], &mut column.crc32c[..]);
-    let work = spans.map(|span| {
-        let n = span.rows.len();
-        let payloads = rest.0.split_off_mut(..n).unwrap_or_default();
-        let sizes = rest.1.split_off_mut(..n).unwrap_or_default();
-        let crcs = rest.2.split_off_mut(..n).unwrap_or_default();
-        (span, payloads, sizes, crcs)
-    });
-    let workers = pool::work_off(
-        work,
-        || job.worker(out()),
-        |worker, (span, payloads, sizes, crcs)| {
-            let chunk = &chunks[span.chunk];
-            codec.with_kernel(|kernel| {
-                job.each_row(worker, &span, |worker, i, row| {
-                    let Some(value) = chunk.get(row) else { return Ok(()) };
-                    let (payload, manifest) =
-                        compress_row(codec, form, kernel, &mut worker.out, value)
+    let workers = Workers::new(|| job.worker(out()));
+    ahead::compress(codec, chunks, O::LONGEST, interrupted, &mut |until, ready| {
+        let work = spans.until(until).map(|span| {
+            let n = span.rows.len();
+            let payloads = rest.0.split_off_mut(..n).unwrap_or_default();
+            let sizes = rest.1.split_off_mut(..n).unwrap_or_default();
+            let crcs = rest.2.split_off_mut(..n).unwrap_or_default();
+            (span, payloads, sizes, crcs)
+        });
+        workers.work_off(
+            work,
+            |worker, (span, payloads, sizes, crcs)| {
+                let chunk = &chunks[span.chunk];
+                with_scratch(|scratch| {
+                    job.each_row(worker, &span, |worker, i, row| {
+                        let Some(value) = chunk.get(row) else { return Ok(()) };
+                        let out = &mut worker.out;
+                        let (payload, manifest) = codec
+                            .with_ready_kernel(value, ready, scratch, |kernel| {
+                                compress_row(codec, form, kernel, out, value)
+                            })
                             .map_err(|e| (e, format!("value of {} bytes", value.len())))?;
-                    payloads[i] = payload;
-                    (sizes[i], crcs[i]) = (manifest.original_size, manifest.crc32c);
-                    Ok(())
+                        payloads[i] = payload;
+                        (sizes[i], crcs[i]) = (manifest.original_size, manifest.crc32c);
+                        Ok(())
+                    });
                 });
-            });
-        },
-        interrupted,
-    )?;
-    let (outs, _) = job.finish(workers)?;
+            },
+            interrupted,
+        )
+    })?;
+    let (outs, _) = job.finish(workers.finish())?;
     column.with_payload(|rows| Ok(Written { rows, outs }))
 }
 

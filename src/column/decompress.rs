@@ -1,16 +1,17 @@
 //! Columns of payloads, with or without manifests -> columns of values.
 
 use super::flat::{Cuts, FlatColumn, flatten};
-use super::job::{Job, SPAN_COST, Spans, Worker, zeroed};
+use super::job::{Job, SPAN_COST, Spans, Worker, Workers, zeroed};
 use super::memory::BLOCK_BYTES;
 use super::output::{Output, Written};
 use super::view::{ViewColumn, Views};
-use super::{Payload, Payloads, slots};
+use super::{Payload, Payloads, ahead, slots};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorClass, Result};
+use crate::gpu::{Device, Ready};
 use crate::kernel::{Fault, Kernel, Scratch, with_scratch};
 use crate::manifest::{MAX_BARE_SIZE, MAX_ORIGINAL_SIZE, Manifest};
-use crate::pool::{self, Interrupted};
+use crate::pool::Interrupted;
 use crate::wire::body::Body;
 use crate::wire::frame::{Frame, Frames};
 
@@ -27,6 +28,8 @@ pub struct Decompress {
     /// The codec of payloads. Frames name their own; what they take from here is a
     /// dictionary.
     pub codec: Codec,
+    /// Where frames of GPU codecs are decoded; payloads are where their codec says.
+    pub device: Device,
     /// Largest decoded row; `None` is 5 GiB with a manifest and 1 GiB without.
     pub max_size: Option<u64>,
     /// Values must be UTF-8.
@@ -36,13 +39,19 @@ pub struct Decompress {
 }
 
 impl Decompress {
+    /// Of any bytes, on the CPU where frames are, with an error at the first bad row.
+    pub fn new(codec: Codec) -> Self {
+        let device = Device::Cpu;
+        Self { codec, device, max_size: None, utf8: false, null_on_error: false }
+    }
+
     /// The largest size that a manifest may state.
     pub(super) fn limit(&self) -> u64 {
         self.max_size.unwrap_or(MAX_ORIGINAL_SIZE)
     }
 
     /// The largest size that a bare payload may decode to.
-    fn bare_limit(&self) -> u64 {
+    pub(super) fn bare_limit(&self) -> u64 {
         self.max_size.unwrap_or(MAX_BARE_SIZE)
     }
 
@@ -91,33 +100,35 @@ fn decompress_rows<C: Payloads, O: Output>(
     interrupted: Interrupted,
 ) -> Result<Decompressed<Written<O>>> {
     let mut rows = zeroed::<O::Row>(chunks.iter().map(C::count).sum())?;
-    let spans =
+    let mut spans =
         Spans::new(chunks.iter().map(C::count), |chunk, row| likely_len(chunks[chunk].get(row)));
     let mut rest = &mut rows[..];
-    let work = spans.map(|span| {
-        let values = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
-        (span, values)
-    });
-    let workers = pool::work_off(
-        work,
-        || job.worker(out()),
-        |worker, (span, values)| {
-            let chunk = &chunks[span.chunk];
-            with_scratch(|scratch| {
-                job.each_row(worker, &span, |worker, i, row| {
-                    let payload = || chunk.get(row);
-                    if let Some(value) =
-                        decompress_row(how, scratch, worker, payload, span.first + i)?
-                    {
-                        values[i] = value;
-                    }
-                    Ok(())
+    let workers = Workers::new(|| job.worker(out()));
+    ahead::decompress(how, chunks, interrupted, &mut |until, ready| {
+        let work = spans.until(until).map(|span| {
+            let values = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
+            (span, values)
+        });
+        workers.work_off(
+            work,
+            |worker, (span, values)| {
+                let chunk = &chunks[span.chunk];
+                with_scratch(|scratch| {
+                    job.each_row(worker, &span, |worker, i, row| {
+                        let (payload, position) = (|| chunk.get(row), span.first + i);
+                        if let Some(value) =
+                            decompress_row(how, ready, scratch, worker, payload, position)?
+                        {
+                            values[i] = value;
+                        }
+                        Ok(())
+                    });
                 });
-            });
-        },
-        interrupted,
-    )?;
-    let (outs, bad_rows) = job.finish(workers)?;
+            },
+            interrupted,
+        )
+    })?;
+    let (outs, bad_rows) = job.finish(workers.finish())?;
     Ok(Decompressed { values: Written { rows, outs }, bad_rows })
 }
 
@@ -125,6 +136,7 @@ fn decompress_rows<C: Payloads, O: Output>(
 /// an error and what it is about, or null where that is wanted.
 pub(super) fn decompress_row<'a, O: Output>(
     how: &Decompress,
+    ready: &Ready,
     scratch: &mut Scratch,
     worker: &mut Worker<O>,
     payload: impl Fn() -> Payload<'a>,
@@ -134,12 +146,12 @@ pub(super) fn decompress_row<'a, O: Output>(
         Payload::Null => return Ok(None),
         Payload::Unsealed(_, error) => Err(error),
         Payload::Sealed(payload, manifest) => {
-            decompress_sealed(how, &how.codec, scratch, &mut worker.out, payload, &manifest)
+            decompress_sealed(how, &how.codec, ready, scratch, &mut worker.out, payload, &manifest)
         }
-        Payload::Bare(payload) => how
-            .codec
-            .with_kernel_on(scratch, |kernel| decompress_bare(how, kernel, worker, payload)),
-        Payload::Frames(body) => decode_frames(how, scratch, &mut worker.out, body),
+        Payload::Bare(payload) => how.codec.with_ready_kernel(payload, ready, scratch, |kernel| {
+            decompress_bare(how, kernel, worker, payload)
+        }),
+        Payload::Frames(body) => decode_frames(how, ready, scratch, &mut worker.out, body),
     };
     match value {
         Ok(value) => Ok(Some(value)),
@@ -155,6 +167,7 @@ pub(super) fn decompress_row<'a, O: Output>(
 fn decompress_sealed<O: Output>(
     how: &Decompress,
     codec: &Codec,
+    ready: &Ready,
     scratch: &mut Scratch,
     out: &mut O,
     payload: &[u8],
@@ -164,7 +177,7 @@ fn decompress_sealed<O: Output>(
     if size > O::LONGEST && size <= limit {
         return Err(Error::ValueTooLong { size, limit: O::LONGEST });
     }
-    codec.with_kernel_on(scratch, |kernel| {
+    codec.with_ready_kernel(payload, ready, scratch, |kernel| {
         let room = manifest.admit(codec, kernel, payload, limit)?;
         out.write(room, |room| {
             let value = manifest.decode(codec, kernel, payload, room)?;
@@ -177,6 +190,7 @@ fn decompress_sealed<O: Output>(
 /// Decodes a row of frames; mostly it is one.
 fn decode_frames<O: Output>(
     how: &Decompress,
+    ready: &Ready,
     scratch: &mut Scratch,
     out: &mut O,
     body: &[u8],
@@ -184,7 +198,7 @@ fn decode_frames<O: Output>(
     let dictionary = how.codec.dictionary();
     if let Ok((Frame { header, payload }, [])) = Frame::parse(body) {
         let codec = Codec::for_decoding(header.codec, dictionary)?;
-        return decompress_sealed(how, &codec, scratch, out, payload, &header.manifest);
+        return decompress_sealed(how, &codec, ready, scratch, out, payload, &header.manifest);
     }
     let frames = Body::plan(body, dictionary, how.limit())?;
     let size = frames.len();
@@ -192,7 +206,7 @@ fn decode_frames<O: Output>(
         return Err(Error::ValueTooLong { size, limit: O::LONGEST });
     }
     out.write(to_usize(size)?, |room| {
-        frames.places(room).try_for_each(|place| place.decode(scratch))?;
+        frames.places(room).try_for_each(|place| place.decode(ready, scratch))?;
         // SAFETY: the frames' places are all of the room, and each was decoded.
         let value = unsafe { room.assume_init_ref() };
         check_utf8(how, value)?;

@@ -4,10 +4,12 @@ use std::alloc::{Layout, alloc_zeroed};
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::memory::Arena;
 use super::output::{Announced, Zero};
 use crate::error::{Error, Result, RowError};
+use crate::pool::{self, Interrupted};
 
 /// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
 pub const SPAN_COST: usize = 256 << 10;
@@ -50,11 +52,19 @@ pub struct Spans<F> {
     chunk: usize,
     row: usize,
     first: usize,
+    /// Position in the column where the spans end for now.
+    until: usize,
 }
 
 impl<F: Fn(usize, usize) -> usize> Spans<F> {
     pub fn new(chunks: impl Iterator<Item = usize>, bytes: F) -> Self {
-        Self { chunks: chunks.collect(), bytes, chunk: 0, row: 0, first: 0 }
+        Self { chunks: chunks.collect(), bytes, chunk: 0, row: 0, first: 0, until: usize::MAX }
+    }
+
+    /// The spans of the rows before the one at `position` that were not had yet.
+    pub fn until(&mut self, position: usize) -> &mut Self {
+        self.until = position;
+        self
     }
 }
 
@@ -65,7 +75,11 @@ impl<F: Fn(usize, usize) -> usize> Iterator for Spans<F> {
         while *self.chunks.get(self.chunk)? == self.row {
             (self.chunk, self.row) = (self.chunk + 1, 0);
         }
-        let (chunk, start, rows) = (self.chunk, self.row, self.chunks[self.chunk]);
+        let (chunk, start) = (self.chunk, self.row);
+        let rows = self.chunks[chunk].min(start + self.until.saturating_sub(self.first));
+        if rows == start {
+            return None;
+        }
         let (mut bytes, mut end) = (0usize, start);
         while end < rows && bytes.saturating_add((end - start) * ROW_COST) < SPAN_COST {
             bytes = bytes.saturating_add((self.bytes)(chunk, end));
@@ -91,6 +105,40 @@ pub struct Worker<O> {
     failed: Option<RowError>,
     /// Memory for rows that outgrew their guess.
     pub grown: Vec<u8>,
+}
+
+/// Workers between one lot of spans and the next.
+pub struct Workers<F, O> {
+    start: F,
+    idle: Mutex<Vec<Worker<O>>>,
+}
+
+impl<O: Send, F: Fn() -> Worker<O> + Sync> Workers<F, O> {
+    pub fn new(start: F) -> Self {
+        Self { start, idle: Mutex::default() }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Worker<O>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`pool::work_off`], with workers that go on from what they did before.
+    pub fn work_off<T: Send>(
+        &self,
+        items: impl Iterator<Item = T> + Send,
+        work: impl Fn(&mut Worker<O>, T) + Sync,
+        interrupted: Interrupted,
+    ) -> Result<()> {
+        let start = || self.idle().pop().unwrap_or_else(&self.start);
+        let workers = pool::work_off(items, start, work, interrupted)?;
+        self.idle().extend(workers);
+        Ok(())
+    }
+
+    /// All workers that there were.
+    pub fn finish(self) -> Vec<Worker<O>> {
+        self.idle.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Job {

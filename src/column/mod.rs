@@ -13,6 +13,7 @@
 //! one has been tried. The engine knows no Arrow, Polars or Python; it sees rows through
 //! [`Rows`] and [`Payloads`].
 
+mod ahead;
 mod compress;
 mod decompress;
 mod flat;
@@ -23,6 +24,7 @@ mod output;
 mod slots;
 mod view;
 
+pub use ahead::decode_body;
 pub use compress::{Compressed, compress, compress_flat, encode, encode_flat, encode_gathered};
 pub use decompress::{Decompress, Decompressed, decompress, decompress_flat};
 pub use flat::{FlatColumn, Gathered};

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::decompress::{Decompress, Decompressed, decompress_row, stated_len};
 use super::flat::{self, FlatColumn};
-use super::job::{Job, Spans, zeroed};
+use super::job::{Job, Spans, Workers, zeroed};
 use super::memory::Block;
 use super::output::{Announced, Output};
-use super::{Payload, Payloads};
+use super::{Payload, Payloads, ahead};
 use crate::error::{Error, Result};
 use crate::kernel::{Scratch, with_scratch};
 use crate::pool::{self, Interrupted};
@@ -116,44 +116,47 @@ pub fn decompress<C: Payloads>(
     let misplaced = AtomicBool::new(false);
     let job = Job::new(chunks.iter().map(C::count).sum());
     let mut rooms: Vec<_> = blocks.iter_mut().map(Block::spare).collect();
-    let spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
+    let mut spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
         flat::row_len(&plans[chunk], row) as usize
     });
-    let work = spans.map(|span| {
-        let offsets = &plans[span.chunk][span.rows.start..=span.rows.end];
-        let len = (offsets[span.rows.len()] - offsets[0]) as usize;
-        let room = rooms[span.chunk].split_off_mut(..len).unwrap_or_default();
-        (span, offsets, room)
-    });
-    let workers = pool::work_off(
-        work,
-        || job.worker(Slot { room: &mut [], misplaced: &misplaced }),
-        |worker, (span, offsets, mut room)| {
-            if misplaced.load(Ordering::Relaxed) {
-                return;
-            }
-            let chunk = &chunks[span.chunk];
-            with_scratch(|scratch| {
-                job.each_row(worker, &span, |worker, i, row| {
-                    let len = flat::row_len(offsets, i) as usize;
-                    worker.out.room = room.split_off_mut(..len).unwrap_or_default();
-                    let bad_before = worker.bad_rows.len();
-                    let payload = || chunk.get(row);
-                    let value = decompress_row(how, scratch, worker, payload, span.first + i)?;
-                    // A row that turned null since it was planned leaves its place unwritten.
-                    if value.is_none() && len > 0 && worker.bad_rows.len() == bad_before {
-                        misplaced.store(true, Ordering::Relaxed);
-                    }
-                    Ok(())
+    let workers = Workers::new(|| job.worker(Slot { room: &mut [], misplaced: &misplaced }));
+    ahead::decompress(how, chunks, interrupted, &mut |until, ready| {
+        let work = spans.until(until).map(|span| {
+            let offsets = &plans[span.chunk][span.rows.start..=span.rows.end];
+            let len = (offsets[span.rows.len()] - offsets[0]) as usize;
+            let room = rooms[span.chunk].split_off_mut(..len).unwrap_or_default();
+            (span, offsets, room)
+        });
+        workers.work_off(
+            work,
+            |worker, (span, offsets, mut room)| {
+                if misplaced.load(Ordering::Relaxed) {
+                    return;
+                }
+                let chunk = &chunks[span.chunk];
+                with_scratch(|scratch| {
+                    job.each_row(worker, &span, |worker, i, row| {
+                        let len = flat::row_len(offsets, i) as usize;
+                        worker.out.room = room.split_off_mut(..len).unwrap_or_default();
+                        let bad_before = worker.bad_rows.len();
+                        let (payload, position) = (|| chunk.get(row), span.first + i);
+                        let value = decompress_row(how, ready, scratch, worker, payload, position)?;
+                        // A row that turned null since it was planned leaves its place
+                        // unwritten.
+                        if value.is_none() && len > 0 && worker.bad_rows.len() == bad_before {
+                            misplaced.store(true, Ordering::Relaxed);
+                        }
+                        Ok(())
+                    });
                 });
-            });
-        },
-        interrupted,
-    )?;
+            },
+            interrupted,
+        )
+    })?;
     if misplaced.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let (_, bad_rows) = job.finish(workers)?;
+    let (_, bad_rows) = job.finish(workers.finish())?;
 
     let mut first = 0;
     let mut columns = Vec::with_capacity(chunks.len());

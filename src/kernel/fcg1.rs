@@ -14,8 +14,9 @@ use std::mem::MaybeUninit;
 use std::slice::ChunksMut;
 
 use super::gdeflate::{Decoder, PAGE_MAX};
-use super::zstd::Zstd;
-use super::{Fault, Kernel};
+use super::zstd::{Zstd, is_plain_frame};
+use super::{Fault, Kernel, copy_to};
+use crate::error::{Error, Result as CrateResult};
 
 pub const MAGIC: [u8; 4] = *b"FCG1";
 pub const HEADER_BYTES: usize = 24;
@@ -27,7 +28,7 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 const MAX_CHUNK_BYTES: u32 = 16 << 20;
 
 /// What chunks are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     Zstd = 3,
     Bitcomp = 4,
@@ -37,7 +38,8 @@ pub enum Algorithm {
 impl Algorithm {
     const ALL: [Self; 3] = [Self::Zstd, Self::Bitcomp, Self::GDeflate];
 
-    const fn codec(self) -> &'static str {
+    /// The name of the codec whose containers hold such chunks.
+    pub const fn codec(self) -> &'static str {
         match self {
             Self::Zstd => "nvcomp-zstd",
             Self::Bitcomp => "nvcomp-bitcomp",
@@ -50,6 +52,83 @@ impl Algorithm {
             Self::Zstd | Self::Bitcomp => MAX_CHUNK_BYTES,
             Self::GDeflate => PAGE_MAX as u32,
         }
+    }
+}
+
+/// How the chunks of a container are coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Encoding {
+    pub algorithm: Algorithm,
+    /// What Bitcomp takes its input for; `char` for others.
+    pub data_type: DataType,
+}
+
+impl Encoding {
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, data_type: DataType::default() }
+    }
+}
+
+/// What Bitcomp takes its input for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DataType(u8);
+
+impl DataType {
+    /// Name, bytes, number in the container, number in nvCOMP: floats pack as unsigned integers
+    /// of their width, for their own numbers differ between versions of nvCOMP.
+    const TABLE: [(&'static str, usize, u8, i32); 13] = [
+        ("char", 1, 0, 0),
+        ("u8", 1, 1, 1),
+        ("u16", 2, 2, 3),
+        ("u32", 4, 3, 5),
+        ("u64", 8, 4, 7),
+        ("i8", 1, 5, 0),
+        ("i16", 2, 6, 2),
+        ("i32", 4, 7, 4),
+        ("i64", 8, 8, 6),
+        ("f16", 2, 2, 3),
+        ("bf16", 2, 11, 3),
+        ("f32", 4, 9, 5),
+        ("f64", 8, 10, 7),
+    ];
+
+    pub fn try_new(name: &str) -> CrateResult<Self> {
+        match Self::TABLE.iter().position(|row| row.0 == name) {
+            Some(row) => Ok(Self(row as u8)),
+            None => {
+                let names = Self::TABLE.map(|row| row.0).join(", ");
+                Err(Error::Argument(format!("data_type must be one of {names}, not {name:?}")))
+            }
+        }
+    }
+
+    const fn row(self) -> (&'static str, usize, u8, i32) {
+        Self::TABLE[self.0 as usize]
+    }
+
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// Refuses a value that is no whole number of numbers.
+    pub fn check_len(self, len: usize) -> Result<(), Fault> {
+        let (name, size, ..) = self.row();
+        if len.is_multiple_of(size) {
+            return Ok(());
+        }
+        Err(Fault::Library(format!(
+            "a value of {len} bytes is no multiple of the {size} bytes of {name}; \
+             data_type=\"char\" takes any length"
+        )))
+    }
+
+    const fn container_type(self) -> u8 {
+        self.row().2
+    }
+
+    /// Its number in nvCOMP.
+    pub const fn nvcomp_type(self) -> i32 {
+        self.row().3
     }
 }
 
@@ -117,8 +196,24 @@ impl<'a> Container<'a> {
         Ok(Self { total, chunk_bytes, sizes, chunks })
     }
 
+    /// The number of chunks.
+    pub fn count(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Whether all chunks are of the shape that GPU encoders give them, which is all that a GPU
+    /// decoder may be given: what it makes of other input is not defined.
+    pub fn is_plain(&self, algorithm: Algorithm) -> bool {
+        self.chunks().all(|(chunk, len)| match algorithm {
+            Algorithm::Zstd => is_plain_frame(chunk, len),
+            // 32 lanes begin with a word each.
+            Algorithm::GDeflate => chunk.len() >= 128 && chunk.len().is_multiple_of(4),
+            Algorithm::Bitcomp => true,
+        })
+    }
+
     /// Each chunk, and how many bytes of the original it holds.
-    pub fn chunks(&self) -> impl Iterator<Item = (&'a [u8], usize)> {
+    pub fn chunks(&self) -> impl Iterator<Item = (&'a [u8], usize)> + use<'a> {
         let (mut rest, mut left) = (self.chunks, self.total);
         let chunk_bytes = u64::from(self.chunk_bytes);
         self.sizes.iter().map(move |size| {
@@ -217,8 +312,7 @@ impl Kernel for ZstdContainer<'_> {
 
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         let chunks = src.chunks(CHUNK_BYTES);
-        let count = u32::try_from(chunks.len())
-            .map_err(|_| Fault::Library("the value has more than 2^32 chunks".into()))?;
+        let count = chunk_count(src.len())?;
         let (header, rest) = dst.split_at_mut(HEADER_BYTES);
         let (table, mut rest) = rest.split_at_mut(count as usize * 4);
         let mut len = HEADER_BYTES + table.len();
@@ -229,7 +323,8 @@ impl Kernel for ZstdContainer<'_> {
             rest = &mut rest[written..];
             len += written;
         }
-        header.write_copy_of_slice(&to_header(Algorithm::Zstd, src.len() as u64, count));
+        let encoding = Encoding::new(Algorithm::Zstd);
+        header.write_copy_of_slice(&to_header(encoding, src.len() as u64, count));
         Ok(len)
     }
 
@@ -247,14 +342,30 @@ impl Kernel for ZstdContainer<'_> {
 }
 
 /// The header of a container of 64 KiB chunks.
-pub fn to_header(algorithm: Algorithm, total: u64, count: u32) -> [u8; HEADER_BYTES] {
+pub fn to_header(encoding: Encoding, total: u64, count: u32) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..4].copy_from_slice(&MAGIC);
-    header[4] = algorithm as u8;
+    header[4] = encoding.algorithm as u8;
+    header[5] = encoding.data_type.container_type();
     header[8..16].copy_from_slice(&total.to_le_bytes());
     header[16..20].copy_from_slice(&(CHUNK_BYTES as u32).to_le_bytes());
     header[20..].copy_from_slice(&count.to_le_bytes());
     header
+}
+
+/// How many chunks a value of `len` bytes has.
+pub fn chunk_count(len: usize) -> Result<u32, Fault> {
+    u32::try_from(len.div_ceil(CHUNK_BYTES))
+        .map_err(|_| Fault::Library("the value has more than 2^32 chunks".into()))
+}
+
+/// The room for a container where only that of an empty value can be made.
+fn bound_of_empty(len: usize, reason: &str) -> Result<usize, Fault> {
+    if len == 0 { Ok(HEADER_BYTES) } else { Err(Fault::Library(reason.into())) }
+}
+
+fn write_empty(encoding: Encoding, dst: &mut [MaybeUninit<u8>]) -> usize {
+    copy_to(&to_header(encoding, 0, 0), dst)
 }
 
 /// GDeflate pages, one a chunk.
@@ -276,12 +387,12 @@ impl Chunks for GDeflateContainer<'_> {
 }
 
 impl Kernel for GDeflateContainer<'_> {
-    fn compress_bound(&mut self, _len: usize) -> Result<usize, Fault> {
-        Err(Fault::Library("compressing to GDeflate needs a GPU".into()))
+    fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
+        bound_of_empty(len, "compressing to GDeflate takes an NVIDIA GPU")
     }
 
-    fn compress(&mut self, _src: &[u8], _dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        Err(Fault::Library("compressing to GDeflate needs a GPU".into()))
+    fn compress(&mut self, _src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        Ok(write_empty(Encoding::new(Algorithm::GDeflate), dst))
     }
 
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
@@ -298,17 +409,19 @@ impl Kernel for GDeflateContainer<'_> {
 }
 
 /// Bitcomp chunks, of which a CPU can check the container alone.
-pub struct BitcompContainer;
+pub struct BitcompContainer(pub DataType);
 
 const NEEDS_GPU: &str = "Bitcomp has no public format, so that it takes an NVIDIA GPU";
 
 impl Kernel for BitcompContainer {
-    fn compress_bound(&mut self, _len: usize) -> Result<usize, Fault> {
-        Err(Fault::Library(NEEDS_GPU.into()))
+    fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
+        self.0.check_len(len)?;
+        bound_of_empty(len, NEEDS_GPU)
     }
 
-    fn compress(&mut self, _src: &[u8], _dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        Err(Fault::Library(NEEDS_GPU.into()))
+    fn compress(&mut self, _src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        let encoding = Encoding { algorithm: Algorithm::Bitcomp, data_type: self.0 };
+        Ok(write_empty(encoding, dst))
     }
 
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {

@@ -177,13 +177,7 @@ fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
 fn frame_bound(rest: &mut Reader) -> Result<u64, Fault> {
     let descriptor = rest.le(1)?;
     let single_segment = descriptor & 0x20 != 0;
-    let window = if single_segment {
-        None
-    } else {
-        let byte = rest.le(1)?;
-        let base = 1u64 << (10 + (byte >> 3));
-        Some(base + base / 8 * (byte & 7))
-    };
+    let window = if single_segment { None } else { Some(window_of(rest.le(1)?)) };
     rest.skip([0, 1, 2, 4][(descriptor & 3) as usize])?;
     let content_size = match descriptor >> 6 {
         0 if single_segment => Some(rest.le(1)?),
@@ -225,6 +219,35 @@ fn frame_bound(rest: &mut Reader) -> Result<u64, Fault> {
         rest.skip(4)?;
     }
     Ok(content_size.map_or(blocks, |size| size.min(blocks)))
+}
+
+/// Whether `chunk` is one frame, and nothing else, that can hold `len` bytes and asks for
+/// nothing special: no dictionary, no checksum, no large window, no other content size.
+pub fn is_plain_frame(chunk: &[u8], len: usize) -> bool {
+    const LARGEST_WINDOW: u64 = 8 << 20;
+    let mut rest = Reader(chunk);
+    let is_frame = rest.le(4).is_ok_and(|magic| magic as u32 == MAGIC);
+    let Some(&descriptor) = rest.0.first() else { return false };
+    let (has_size, has_window) = (descriptor >> 5 != 0, descriptor & 0x20 == 0);
+    // Reserved bit, checksum and dictionary id.
+    let is_special = descriptor & 0b0000_1111 != 0;
+    if !is_frame || is_special {
+        return false;
+    }
+    let window_byte = rest.0.get(1).copied().unwrap_or(u8::MAX);
+    if has_window && window_of(window_byte.into()) > LARGEST_WINDOW {
+        return false;
+    }
+    let states_other_size =
+        has_size && zstd_safe::get_frame_content_size(chunk).ok().flatten() != Some(len as u64);
+    let holds = frame_bound(&mut rest).is_ok_and(|most| most >= len as u64);
+    holds && rest.0.is_empty() && !states_other_size
+}
+
+/// What a window descriptor says.
+fn window_of(byte: u64) -> u64 {
+    let base = 1u64 << (10 + (byte >> 3));
+    base + base / 8 * (byte & 7)
 }
 
 /// Little-endian integers off the front of a slice.

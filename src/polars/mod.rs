@@ -16,6 +16,7 @@ use crate::arrow::{
 use crate::codec::Codec;
 use crate::column::{self, Decompress, Payloads, Rows};
 use crate::error::{Error, Result};
+use crate::gpu::Device;
 use crate::pool::NEVER;
 use ffi::{Expression, Series, export_expression};
 
@@ -31,14 +32,17 @@ struct CodecOptions {
     name: String,
     level: Option<i64>,
     dictionary: Option<ByteBuf>,
+    device: Option<String>,
+    data_type: Option<String>,
 }
 
 impl CodecOptions {
     fn codec(&self) -> Result<Codec> {
-        match &self.dictionary {
-            None => Codec::from_name(&self.name, self.level),
-            Some(bytes) => Codec::with_dictionary(bytes, self.level),
+        if let Some(bytes) = &self.dictionary {
+            return Codec::with_dictionary(bytes, self.level);
         }
+        let codec = Codec::from_name(&self.name, self.level)?;
+        codec.with_gpu_settings(self.data_type.as_deref(), self.device.as_deref())
     }
 }
 
@@ -86,6 +90,8 @@ struct DecompressOptions {
     utf8: bool,
     null_on_error: bool,
     max_size: Option<u64>,
+    /// Of frames alone.
+    device: Option<String>,
 }
 
 /// The manifest struct, or Binary of bare payloads -> Binary or String. A second input
@@ -158,6 +164,7 @@ fn decompressed(
     }
     let how = Decompress {
         codec: options.codec.codec()?,
+        device: options.device.as_deref().map_or(Ok(Device::Cpu), str::parse)?,
         max_size: options.max_size,
         utf8: options.utf8,
         null_on_error: options.null_on_error,

@@ -11,10 +11,12 @@ use pyo3::types::{PyCapsule, PyTuple};
 use super::codec::CodecArgument;
 use super::errors::raise;
 use super::interruptible;
+use super::nvcomp::DeviceArgument;
 use crate::arrow::verbs::{self, Exported};
 use crate::arrow::{CArray, CSchema, CStream, from_arrow};
 use crate::column::Decompress;
 use crate::error::Result;
+use crate::gpu::Device;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ArrowChunk>()?;
@@ -143,7 +145,7 @@ fn _arrow_decompress(
     max_size: Option<u64>,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
     let ArrowData { exported, chunked } = data.extract()?;
-    let how = Decompress { codec: codec.0, max_size, utf8, null_on_error };
+    let how = Decompress { codec: codec.0, device: Device::Cpu, max_size, utf8, null_on_error };
     let arrays = interruptible(py, |interrupted| verbs::decompress(&how, exported, interrupted))?;
     Ok((chunks(arrays), chunked))
 }
@@ -169,9 +171,11 @@ fn _arrow_decode(
     utf8: bool,
     null_on_error: bool,
     max_size: Option<u64>,
+    device: Option<DeviceArgument>,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
+    let device = device.map_or(Ok(Device::Cpu), |device| device.checked(py))?;
     let ArrowData { exported, chunked } = data.extract()?;
-    let how = Decompress { codec: dictionary.0, max_size, utf8, null_on_error };
+    let how = Decompress { codec: dictionary.0, device, max_size, utf8, null_on_error };
     let arrays = interruptible(py, |interrupted| verbs::decode(&how, exported, interrupted))?;
     Ok((chunks(arrays), chunked))
 }

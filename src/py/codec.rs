@@ -7,14 +7,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple, PyType};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 
 use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
 use super::cpu::{CpuGzip, CpuZstd, Passthrough};
 use super::dictionary::CpuZstdDict;
 use super::errors::raise;
-use super::nvcomp::{AUTO, NvcompBitcomp, NvcompGDeflate, NvcompZstd};
+use super::nvcomp::{NvcompBitcomp, NvcompGDeflate, NvcompZstd};
 use crate::codec::Codec;
+use crate::gpu::Device;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -71,19 +72,7 @@ impl PyCodec {
     #[staticmethod]
     #[pyo3(signature = (name, level = None))]
     fn from_name(py: Python<'_>, name: &str, level: Option<i64>) -> PyResult<Py<PyAny>> {
-        let codec = Codec::from_name(name, level).map_err(raise)?;
-        let base = PyClassInitializer::from(Self(codec.clone()));
-        Ok(match codec {
-            Codec::Passthrough => Py::new(py, base.add_subclass(Passthrough))?.into_any(),
-            Codec::CpuZstd { .. } => Py::new(py, base.add_subclass(CpuZstd))?.into_any(),
-            Codec::CpuGzip { .. } => Py::new(py, base.add_subclass(CpuGzip))?.into_any(),
-            Codec::CpuZstdDict { .. } => Py::new(py, base.add_subclass(CpuZstdDict))?.into_any(),
-            Codec::NvcompZstd => Py::new(py, base.add_subclass(NvcompZstd))?.into_any(),
-            Codec::NvcompBitcomp { .. } => {
-                Py::new(py, base.add_subclass(NvcompBitcomp))?.into_any()
-            }
-            Codec::NvcompGDeflate => Py::new(py, base.add_subclass(NvcompGDeflate))?.into_any(),
-        })
+        to_object(py, Codec::from_name(name, level).map_err(raise)?)
     }
 
     /// The codec's name in the S4 wire format, such as ``"cpu-zstd"``.
@@ -234,31 +223,34 @@ impl PyCodec {
         });
         let level = codec.level().map(|level| format!("level={level}"));
         let data_type = codec.data_type().map(|kind| format!("data_type='{}'", kind.name()));
-        let device = codec.is_nvcomp().then(|| format!("device='{AUTO}'"));
+        let device = codec.device().map(|device| match device {
+            Device::Gpu(ordinal) => format!("device={ordinal}"),
+            other => format!("device='{other}'"),
+        });
         let settings: Vec<_> =
             dictionary.into_iter().chain(level).chain(data_type).chain(device).collect();
         Ok(format!("{class}({})", settings.join(", ")))
     }
 
-    /// The class and the arguments that make an equal codec.
+    /// What makes an equal codec of which arguments.
     fn __reduce__<'py>(
         slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, codec) = (slf.py(), &slf.get().0);
         let arguments = PyList::empty(py);
+        if let Some(device) = codec.device() {
+            // Not by the class, which looks for the device.
+            let data_type = codec.data_type().unwrap_or_default().name();
+            let arguments = (codec.name(), data_type, device.to_string()).into_pyobject(py)?;
+            return Ok((py.import("s4_codec.s4_codec")?.getattr("_nvcomp_codec")?, arguments));
+        }
         if let Some(dictionary) = codec.dictionary() {
             arguments.append(PyBytes::new(py, dictionary.bytes()))?;
         }
         if let Some(level) = codec.level() {
             arguments.append(level)?;
         }
-        if let Some(data_type) = codec.data_type() {
-            arguments.append(data_type.name())?;
-        }
-        if codec.is_nvcomp() {
-            arguments.append(AUTO)?;
-        }
-        Ok((slf.get_type(), arguments.to_tuple()))
+        Ok((slf.get_type().into_any(), arguments.to_tuple()))
     }
 
     fn __copy__(slf: Py<Self>) -> Py<Self> {
@@ -268,6 +260,20 @@ impl PyCodec {
     fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
         slf
     }
+}
+
+/// The object of a codec, of its class.
+pub fn to_object(py: Python<'_>, codec: Codec) -> PyResult<Py<PyAny>> {
+    let base = PyClassInitializer::from(PyCodec(codec.clone()));
+    Ok(match codec {
+        Codec::Passthrough => Py::new(py, base.add_subclass(Passthrough))?.into_any(),
+        Codec::CpuZstd { .. } => Py::new(py, base.add_subclass(CpuZstd))?.into_any(),
+        Codec::CpuGzip { .. } => Py::new(py, base.add_subclass(CpuGzip))?.into_any(),
+        Codec::CpuZstdDict { .. } => Py::new(py, base.add_subclass(CpuZstdDict))?.into_any(),
+        Codec::NvcompZstd { .. } => Py::new(py, base.add_subclass(NvcompZstd))?.into_any(),
+        Codec::NvcompBitcomp { .. } => Py::new(py, base.add_subclass(NvcompBitcomp))?.into_any(),
+        Codec::NvcompGDeflate { .. } => Py::new(py, base.add_subclass(NvcompGDeflate))?.into_any(),
+    })
 }
 
 /// An argument: a codec object, or the name of a codec with its default settings.
@@ -298,6 +304,12 @@ pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_
     options.set_item("level", codec.0.level())?;
     if let Some(dictionary) = codec.0.dictionary() {
         options.set_item("dictionary", PyBytes::new(py, dictionary.bytes()))?;
+    }
+    if let Some(device) = codec.0.device() {
+        options.set_item("device", device.to_string())?;
+    }
+    if let Some(data_type) = codec.0.data_type() {
+        options.set_item("data_type", data_type.name())?;
     }
     Ok(options)
 }

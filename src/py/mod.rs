@@ -33,8 +33,6 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     wire::register(module)?;
     object::register(module)?;
     module.add_function(wrap_pyfunction!(crc32c, module)?)?;
-    module.add_function(wrap_pyfunction!(gpu_available, module)?)?;
-    module.add_function(wrap_pyfunction!(gpu_status, module)?)?;
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     Ok(())
@@ -51,20 +49,6 @@ fn crc32c(py: Python<'_>, data: buffer::Bytes<'_>) -> u32 {
     let data = data.as_slice();
     py.detach(|| crate::manifest::crc32c(data))
 }
-
-/// Whether the GPU codecs can run here; :func:`gpu_status` says why not.
-#[pyfunction]
-fn gpu_available() -> bool {
-    false
-}
-
-/// Which GPU and library the GPU codecs would use, or why there is none.
-#[pyfunction]
-fn gpu_status() -> &'static str {
-    GPU_STATUS
-}
-
-const GPU_STATUS: &str = "not available: this version of s4-codec has no GPU codecs";
 
 /// Threads that column functions run on.
 ///

@@ -1,38 +1,110 @@
-//! The classes of the codecs that GPUs write, as far as they go without one.
+//! The classes of the codecs of GPUs, and where they run.
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyRuntimeWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
-use super::GPU_STATUS;
-use super::codec::PyCodec;
+use super::codec::{CodecArgument, PyCodec, to_object};
 use super::errors::raise;
-use crate::codec::{Codec, DataType};
-use crate::error::Error;
+use crate::codec::Codec;
+use crate::gpu::{self, Device};
+use crate::kernel::fcg1::DataType;
+use crate::warning;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    gpu::set_package_folders(package_folders(module.py()).unwrap_or_default());
+    warning::set_hook(warn);
     module.add_class::<NvcompZstd>()?;
     module.add_class::<NvcompBitcomp>()?;
-    module.add_class::<NvcompGDeflate>()
+    module.add_class::<NvcompGDeflate>()?;
+    module.add_function(wrap_pyfunction!(gpu_available, module)?)?;
+    module.add_function(wrap_pyfunction!(gpu_status, module)?)?;
+    module.add_function(wrap_pyfunction!(release_gpu_memory, module)?)?;
+    module.add_function(wrap_pyfunction!(_nvcomp_codec, module)?)?;
+    module.add_function(wrap_pyfunction!(_is_batched, module)?)?;
+    module.add_function(wrap_pyfunction!(_device_option, module)?)
 }
 
-/// An argument: the number of a GPU, or the CPU where there is none.
-enum Device {
-    Number(u32),
-    Auto,
+/// Where Python looks for packages, and so where pip installs libnvcomp.
+fn package_folders(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+    let path = py.import("sys")?.getattr("path")?;
+    Ok(path.try_iter()?.filter_map(|folder| folder.ok()?.extract().ok()).collect())
 }
 
-/// The device that any machine has.
-pub const AUTO: &str = "auto";
+/// Warns as Python does. A filter that makes errors of warnings cannot stop the work, which
+/// goes on in any thread: what it raises is printed.
+fn warn(text: &str) {
+    Python::try_attach(|py| {
+        let text = CString::new(text).unwrap_or_default();
+        if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
+            error.write_unraisable(py, None);
+        }
+    });
+}
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Device {
+/// Whether the GPU codecs can run on a GPU here; :func:`gpu_status` says why not.
+#[pyfunction]
+fn gpu_available(py: Python<'_>) -> bool {
+    py.detach(gpu::available)
+}
+
+/// Which GPUs and libraries the GPU codecs would use, or why there is none.
+#[pyfunction]
+fn gpu_status(py: Python<'_>) -> String {
+    py.detach(gpu::status)
+}
+
+/// Give back all memory of GPUs, and what else is kept there between calls.
+///
+/// Waits for the calls that use a GPU. The next call takes anew what it needs.
+///
+/// Raises
+/// ------
+/// S4BackendError
+///     Something could not be given back, now or before.
+#[pyfunction]
+fn release_gpu_memory(py: Python<'_>) -> PyResult<()> {
+    py.detach(gpu::release_memory).map_err(|failure| raise(failure.into()))
+}
+
+/// Makes a codec that was pickled, wherever its device is.
+#[pyfunction]
+fn _nvcomp_codec(py: Python<'_>, name: &str, data_type: &str, device: &str) -> PyResult<Py<PyAny>> {
+    let codec = Codec::from_name(name, None)
+        .and_then(|codec| codec.with_gpu_settings(Some(data_type), Some(device)));
+    to_object(py, codec.map_err(raise)?)
+}
+
+/// Whether columns of a codec go to a GPU as a whole.
+#[pyfunction]
+fn _is_batched(py: Python<'_>, codec: CodecArgument) -> bool {
+    match codec.0.device() {
+        None | Some(Device::Cpu) => false,
+        Some(Device::Auto) => py.detach(gpu::available),
+        Some(Device::Gpu(_)) => true,
+    }
+}
+
+/// A device as the column plugins take it, which is there if it has a number.
+#[pyfunction]
+fn _device_option(py: Python<'_>, device: DeviceArgument) -> PyResult<String> {
+    Ok(device.checked(py)?.to_string())
+}
+
+/// An argument: the number of a GPU, or `"auto"`.
+pub struct DeviceArgument(pub Device);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for DeviceArgument {
     type Error = PyErr;
 
     fn extract(device: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         let wanted = "device must be the number of a GPU or 'auto'";
         match device.extract::<&str>() {
-            Ok(AUTO) => Ok(Self::Auto),
+            Ok("auto") => Ok(Self(Device::Auto)),
             Ok(other) => Err(PyValueError::new_err(format!("{wanted}, not '{other}'"))),
-            Err(_) => device.extract().map(Self::Number).map_err(|error| {
+            Err(_) => device.extract().map(Device::Gpu).map(Self).map_err(|error| {
                 if error.is_instance_of::<PyTypeError>(device.py()) {
                     PyTypeError::new_err(wanted)
                 } else {
@@ -43,14 +115,24 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Device {
     }
 }
 
-impl Device {
-    fn check(&self) -> PyResult<()> {
-        match self {
-            Self::Auto => Ok(()),
-            Self::Number(number) => {
-                Err(raise(Error::Backend(format!("GPU {number}: {GPU_STATUS}"))))
-            }
+impl DeviceArgument {
+    /// The device, which is there if it has a number.
+    pub fn checked(self, py: Python<'_>) -> PyResult<Device> {
+        if let Device::Gpu(ordinal) = self.0 {
+            py.detach(|| gpu::check(ordinal)).map_err(|failure| raise(failure.into()))?;
         }
+        Ok(self.0)
+    }
+}
+
+/// The default of `device`.
+const FIRST: DeviceArgument = DeviceArgument(Device::Gpu(0));
+
+/// Where a codec runs: a GPU's number, or ``"auto"``.
+fn device<'py>(py: Python<'py>, codec: &PyCodec) -> PyResult<Bound<'py, PyAny>> {
+    match codec.0.device() {
+        Some(Device::Gpu(ordinal)) => Ok(ordinal.into_pyobject(py)?.into_any()),
+        _ => Ok("auto".into_pyobject(py)?.into_any()),
     }
 }
 
@@ -59,7 +141,8 @@ impl Device {
 /// Parameters
 /// ----------
 /// device
-///     The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU, which
+///     The number of a GPU, which has to be there; or ``"auto"``: the first GPU where there is
+///     one and it pays (values of 32 KiB on average, 16 MiB together), else the CPU, which
 ///     writes and reads the same format.
 ///
 /// Raises
@@ -72,10 +155,16 @@ pub struct NvcompZstd;
 #[pymethods]
 impl NvcompZstd {
     #[new]
-    #[pyo3(signature = (device = Device::Number(0)), text_signature = "(device=0)")]
-    fn new(device: Device) -> PyResult<PyClassInitializer<Self>> {
-        device.check()?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::NvcompZstd)).add_subclass(Self))
+    #[pyo3(signature = (device = FIRST), text_signature = "(device=0)")]
+    fn new(py: Python<'_>, device: DeviceArgument) -> PyResult<PyClassInitializer<Self>> {
+        let codec = Codec::NvcompZstd { device: device.checked(py)? };
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+    }
+
+    /// Where it runs: a GPU's number, or ``"auto"``.
+    #[getter]
+    fn device<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        device(slf.py(), slf.as_super())
     }
 }
 
@@ -88,7 +177,8 @@ impl NvcompZstd {
 ///     What the bytes are to be taken for: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
 ///     ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
 /// device
-///     The number of a GPU, or ``"auto"``, which can be made where there is none.
+///     The number of a GPU, which has to be there; or ``"auto"``, the first, which can be made
+///     where there is none.
 ///
 /// Raises
 /// ------
@@ -103,14 +193,23 @@ pub struct NvcompBitcomp;
 impl NvcompBitcomp {
     #[new]
     #[pyo3(
-        signature = (data_type = "char", device = Device::Number(0)),
+        signature = (data_type = "char", device = FIRST),
         text_signature = "(data_type='char', device=0)"
     )]
-    fn new(data_type: &str, device: Device) -> PyResult<PyClassInitializer<Self>> {
+    fn new(
+        py: Python<'_>,
+        data_type: &str,
+        device: DeviceArgument,
+    ) -> PyResult<PyClassInitializer<Self>> {
         let data_type = DataType::try_new(data_type).map_err(raise)?;
-        device.check()?;
-        let codec = PyCodec(Codec::NvcompBitcomp { data_type });
-        Ok(PyClassInitializer::from(codec).add_subclass(Self))
+        let codec = Codec::NvcompBitcomp { data_type, device: device.checked(py)? };
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+    }
+
+    /// Where it runs: a GPU's number, or ``"auto"``.
+    #[getter]
+    fn device<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        device(slf.py(), slf.as_super())
     }
 
     /// What the bytes are taken for.
@@ -126,7 +225,8 @@ impl NvcompBitcomp {
 /// Parameters
 /// ----------
 /// device
-///     The number of a GPU, or ``"auto"``: a GPU where there is one, else the CPU.
+///     The number of a GPU, which has to be there; or ``"auto"``: the first GPU to compress, and
+///     to decompress where it pays, as with :class:`NvcompZstd`, else the CPU.
 ///
 /// Raises
 /// ------
@@ -138,9 +238,15 @@ pub struct NvcompGDeflate;
 #[pymethods]
 impl NvcompGDeflate {
     #[new]
-    #[pyo3(signature = (device = Device::Number(0)), text_signature = "(device=0)")]
-    fn new(device: Device) -> PyResult<PyClassInitializer<Self>> {
-        device.check()?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::NvcompGDeflate)).add_subclass(Self))
+    #[pyo3(signature = (device = FIRST), text_signature = "(device=0)")]
+    fn new(py: Python<'_>, device: DeviceArgument) -> PyResult<PyClassInitializer<Self>> {
+        let codec = Codec::NvcompGDeflate { device: device.checked(py)? };
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+    }
+
+    /// Where it runs: a GPU's number, or ``"auto"``.
+    #[getter]
+    fn device<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        device(slf.py(), slf.as_super())
     }
 }

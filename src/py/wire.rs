@@ -8,6 +8,8 @@ use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::dictionary::DictionaryArgument;
 use super::errors::raise;
 use super::interruptible;
+use super::nvcomp::DeviceArgument;
+use crate::gpu::Device;
 use crate::kernel::dictionary::dictionary_id;
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::object::decode_body;
@@ -148,7 +150,9 @@ fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py
 /// max_size
 ///     The most bytes to decode to; default 5 GiB.
 /// device
-///     The GPU for frames of the nvcomp codecs, which decode on the CPU without.
+///     The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
+///     CPU without. Only for bytes of your own or of somebody you trust: a damaged chunk on a
+///     GPU can end the use of CUDA in this process.
 ///
 /// Returns
 /// -------
@@ -162,6 +166,8 @@ fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py
 ///     A frame's codec cannot be decoded here, or needs a dictionary.
 /// S4ManifestSizeExceedsLimitError, S4IoError, S4SizeMismatchError, S4CrcMismatchError
 ///     A frame is bad, as :meth:`Codec.decompress` has it.
+/// S4BackendError
+///     A container is damaged, or the device is not there.
 #[pyfunction]
 #[pyo3(signature = (data, dictionary = None, max_size = None, device = None))]
 fn decode<'py>(
@@ -169,23 +175,16 @@ fn decode<'py>(
     data: Bytes<'_>,
     dictionary: Option<DictionaryArgument>,
     max_size: Option<u64>,
-    device: Option<i64>,
+    device: Option<DeviceArgument>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    refuse_device(device)?;
+    let device = device.map_or(Ok(Device::Cpu), |device| device.checked(py))?;
     let data = data.as_slice();
     let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
     let dictionary = dictionary.map(|dictionary| dictionary.0);
     let body = py.detach(|| Body::plan(data, dictionary.as_ref(), limit)).map_err(raise)?;
     new_bytes(py, usize::try_from(body.len())?, |py, room| {
-        interruptible(py, |interrupted| decode_body(&body, room, interrupted))
+        interruptible(py, |interrupted| decode_body(&body, device, room, interrupted))
     })
-}
-
-fn refuse_device(device: Option<i64>) -> PyResult<()> {
-    match device {
-        None => Ok(()),
-        Some(_) => Err(raise(crate::error::Error::Backend(super::GPU_STATUS.into()))),
-    }
 }
 
 /// Parse a sidecar, of version 1, 2 or 3.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::frame::{Frame, Frames};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
+use crate::gpu::Ready;
 use crate::kernel::Scratch;
 use crate::kernel::dictionary::Dictionary;
 use crate::manifest::{FREE_ROOM, Manifest, combine_crc32c};
@@ -111,6 +112,12 @@ impl<'a> Body<'a> {
         self.frames.len()
     }
 
+    /// The codec, the manifest and the payload of a frame, by its place among those kept.
+    pub fn frame(&self, i: usize) -> (&Codec, &Manifest, &'a [u8]) {
+        let frame = &self.frames[i];
+        (&frame.codec, frame.manifest(), frame.frame.payload)
+    }
+
     /// Where the first frame begins in the original.
     pub fn start(&self) -> u64 {
         self.original.start
@@ -154,12 +161,13 @@ pub struct Place<'plan, 'body, 'room> {
 }
 
 impl Place<'_, '_, '_> {
-    /// Decodes and verifies the frame; all of its room is then initialised.
-    pub fn decode(self, scratch: &mut Scratch) -> Result<()> {
+    /// Decodes and verifies the frame, or takes it where it is ready; all of its room is then
+    /// initialised.
+    pub fn decode(self, ready: &Ready, scratch: &mut Scratch) -> Result<()> {
         let Self { frame, room } = self;
         let codec = &frame.codec;
         codec
-            .with_kernel_on(scratch, |kernel| {
+            .with_ready_kernel(frame.frame.payload, ready, scratch, |kernel| {
                 frame.manifest().decode(codec, kernel, frame.frame.payload, room).map(drop)
             })
             .map_err(|source| frame.error(source))

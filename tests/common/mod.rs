@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "no test file uses all of it")]
 
 pub mod gdeflate;
+#[cfg(feature = "nvcomp-gpu")]
+pub mod standin;
 
 use s4_codec::codec::Codec;
 use s4_codec::column::{
@@ -108,6 +110,18 @@ impl Payloads for PackedRows {
             Packed::Sealed(payload, manifest) => Payload::Sealed(payload, *manifest),
             Packed::Unsealed(payload, error) => Payload::Unsealed(payload, error.clone()),
         }
+    }
+}
+
+/// A chunk of frames.
+pub struct FrameRows(pub Vec<Vec<u8>>);
+
+impl Payloads for FrameRows {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+    fn get(&self, row: usize) -> Payload<'_> {
+        Payload::Frames(&self.0[row])
     }
 }
 

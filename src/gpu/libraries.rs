@@ -1,0 +1,104 @@
+//! Where libcuda and libnvcomp come from.
+//!
+//! libcuda: `S4_CUDA_LIBRARY`, or what the system's loader finds. libnvcomp:
+//! `S4_NVCOMP_LIBRARY`, `NVCOMP_HOME/lib{64,}`, an installed wheel `nvidia-libnvcomp-cu*`, or
+//! what the system's loader finds. Loaded libraries are never unloaded.
+
+use std::env::var_os;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::loader::Library;
+
+use super::driver::Driver;
+use super::failure::Failure;
+use super::nvcomp::Nvcomp;
+
+const CUDA: &str = "libcuda.so.1";
+const NVCOMP: [&str; 3] = ["libnvcomp.so.6", "libnvcomp.so.5", "libnvcomp.so"];
+
+/// Where the wheels lie within a folder of packages.
+const IN_PACKAGES: &str = "nvidia/libnvcomp/lib64";
+
+static PACKAGES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Says in which folders packages are installed; the first call counts.
+pub fn set_package_folders(folders: Vec<PathBuf>) {
+    PACKAGES.get_or_init(|| folders);
+}
+
+/// Both libraries, with a driver that need not have found a GPU.
+pub struct Libraries {
+    pub driver: Driver,
+    pub nvcomp: Nvcomp,
+}
+
+impl Libraries {
+    pub fn load() -> Result<Self, Failure> {
+        Ok(Self { driver: driver()?, nvcomp: nvcomp()? })
+    }
+}
+
+fn driver() -> Result<Driver, Failure> {
+    let (name, hint) = match var_os("S4_CUDA_LIBRARY") {
+        Some(path) => (path, " (S4_CUDA_LIBRARY)"),
+        None => (CUDA.into(), ""),
+    };
+    let library = open(&name).map_err(|reason| {
+        Failure::Unavailable(format!("there is no NVIDIA driver here{hint}: {reason}"))
+    })?;
+    Driver::bind(library)
+}
+
+fn nvcomp() -> Result<Nvcomp, Failure> {
+    if let Some(path) = var_os("S4_NVCOMP_LIBRARY") {
+        return bind(Path::new(&path), " (S4_NVCOMP_LIBRARY)");
+    }
+    if let Some(home) = var_os("NVCOMP_HOME") {
+        let folders = ["lib64", "lib"].map(|folder| Path::new(&home).join(folder));
+        return match first_in(folders.iter().cloned()) {
+            Some(path) => bind(&path, " (NVCOMP_HOME)"),
+            None => Err(Failure::Unavailable(format!(
+                "NVCOMP_HOME is {}, but {} is in neither lib64 nor lib of it",
+                home.display(),
+                NVCOMP.join(" or ")
+            ))),
+        };
+    }
+    let packages = PACKAGES.get().into_iter().flatten();
+    if let Some(path) = first_in(packages.map(|folder| folder.join(IN_PACKAGES))) {
+        return bind(&path, "");
+    }
+    for name in NVCOMP {
+        if let Ok(library) = open(OsStr::new(name)) {
+            return Nvcomp::bind(library, Path::new(name));
+        }
+    }
+    Err(Failure::Unavailable(
+        "nvCOMP is not installed: pip install 's4-codec[gpu]' brings it (or set NVCOMP_HOME)"
+            .into(),
+    ))
+}
+
+fn first_in(folders: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    let mut files = folders.flat_map(|folder| NVCOMP.map(|name| folder.join(name)));
+    files.find(|path| path.exists())
+}
+
+fn bind(path: &Path, hint: &str) -> Result<Nvcomp, Failure> {
+    let library = open(path.as_os_str()).map_err(|reason| {
+        Failure::Unavailable(format!("nvCOMP cannot be loaded{hint}: {reason}"))
+    })?;
+    Nvcomp::bind(library, path)
+}
+
+/// Loads a library, or says why not.
+fn open(name: &OsStr) -> Result<Library, String> {
+    // SAFETY: what runs at loading is the initialisation of NVIDIA's libraries, or of what
+    // the user named in their stead.
+    unsafe { Library::new(name) }.map_err(|error| match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    })
+}

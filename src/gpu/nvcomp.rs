@@ -1,0 +1,354 @@
+//! libnvcomp, bound at run time: its batched calls for the three codecs, of versions 5 and 6.
+//!
+//! Bound by version, never by whether a symbol is there: 4.x has functions of the same names
+//! with other arguments. Source: the headers of nvCOMP 5.1 and 6.0.
+
+use std::ffi::{c_int, c_void};
+use std::path::{Path, PathBuf};
+
+use super::loader::Library;
+
+use super::driver::{Current, DeviceMemory, DevicePtr, Stream};
+use super::failure::Failure;
+use crate::kernel::fcg1::{Algorithm, Encoding};
+
+/// Versions that are known to take these arguments, as in 5100 for 5.1.
+const SUPPORTED: std::ops::RangeInclusive<u32> = 5000..=6999;
+
+/// Options of any codec, in either direction: what is not set must be zero.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Options([c_int; 16]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Compress,
+    Decompress,
+}
+
+/// What a batch does: the direction, and how its chunks are coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    pub direction: Direction,
+    pub encoding: Encoding,
+}
+
+impl Work {
+    /// Whether a CPU can do the same.
+    pub fn has_twin(self) -> bool {
+        match self.encoding.algorithm {
+            Algorithm::Zstd => true,
+            Algorithm::GDeflate => self.direction == Direction::Decompress,
+            Algorithm::Bitcomp => false,
+        }
+    }
+
+    fn options(self) -> Options {
+        let mut options = [0; 16];
+        if self.direction == Direction::Compress {
+            match self.encoding.algorithm {
+                Algorithm::Zstd => {}
+                // 0 is entropy coding alone; 1 is the library's own default.
+                Algorithm::GDeflate => options[0] = 1,
+                Algorithm::Bitcomp => options[1] = self.encoding.data_type.nvcomp_type(),
+            }
+        }
+        Options(options)
+    }
+}
+
+/// What the starts of chunks and of temporary memory must be multiples of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alignments {
+    pub input: usize,
+    pub output: usize,
+    pub temp: usize,
+}
+
+/// How much a batch is: chunks, bytes of the longest original, and of all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    pub chunks: usize,
+    pub longest: usize,
+    pub total: usize,
+}
+
+type GetMaxOutput = unsafe extern "C" fn(usize, Options, *mut usize) -> c_int;
+type GetAlignments = unsafe extern "C" fn(Options, *mut Alignments) -> c_int;
+type GetTempSize5 = unsafe extern "C" fn(usize, usize, Options, *mut usize, usize) -> c_int;
+type GetTempSize6 =
+    unsafe extern "C" fn(usize, usize, Options, *mut usize, usize, *mut c_void) -> c_int;
+type Compress = unsafe extern "C" fn(
+    DevicePtr,
+    DevicePtr,
+    usize,
+    usize,
+    DevicePtr,
+    usize,
+    DevicePtr,
+    DevicePtr,
+    Options,
+    DevicePtr,
+    *mut c_void,
+) -> c_int;
+type Decompress = unsafe extern "C" fn(
+    DevicePtr,
+    DevicePtr,
+    DevicePtr,
+    DevicePtr,
+    usize,
+    DevicePtr,
+    usize,
+    DevicePtr,
+    Options,
+    DevicePtr,
+    *mut c_void,
+) -> c_int;
+
+#[derive(Clone, Copy)]
+enum GetTempSize {
+    V5(GetTempSize5),
+    V6(GetTempSize6),
+}
+
+/// The functions of one codec.
+struct Codec {
+    name: &'static str,
+    max_output: GetMaxOutput,
+    /// By direction.
+    alignments: [GetAlignments; 2],
+    temp_size: [GetTempSize; 2],
+    compress: Compress,
+    decompress: Decompress,
+}
+
+/// A loaded libnvcomp.
+pub struct Nvcomp {
+    version: u32,
+    path: PathBuf,
+    /// By [`Algorithm`]: zstd, Bitcomp, GDeflate.
+    codecs: [Codec; 3],
+    _library: Library,
+}
+
+/// Arrays on the device that describe the chunks of a launch; each begins with its first.
+#[derive(Clone, Copy)]
+pub struct Batch {
+    /// Addresses and sizes of the chunks to read.
+    pub inputs: DevicePtr,
+    pub input_sizes: DevicePtr,
+    /// Addresses of the places to write.
+    pub outputs: DevicePtr,
+    /// Bytes of those places; used by decompressing alone.
+    pub capacities: DevicePtr,
+    /// Where actual sizes and statuses go.
+    pub output_sizes: DevicePtr,
+    pub statuses: DevicePtr,
+}
+
+impl Nvcomp {
+    /// Finds all functions in `library`, which came from `path`.
+    pub fn bind(library: Library, path: &Path) -> Result<Self, Failure> {
+        let find = Finder { library: &library, path };
+        let mut properties = [0u32; 2];
+        // SAFETY: the type of the function, and room for the two numbers that it writes.
+        let status = unsafe {
+            let get: unsafe extern "C" fn(*mut u32) -> c_int = find.get("nvcompGetProperties")?;
+            get(properties.as_mut_ptr())
+        };
+        check("nvcompGetProperties", status)?;
+        let [version, _] = properties;
+        if !SUPPORTED.contains(&version) {
+            return Err(Failure::Unavailable(format!(
+                "{} is nvCOMP {}, versions 5 and 6 are supported",
+                path.display(),
+                dotted(version)
+            )));
+        }
+        // SAFETY: these versions' symbols have the types of `Codec`.
+        let codecs = unsafe {
+            [
+                Codec::bind(&find, "Zstd", version)?,
+                Codec::bind(&find, "Bitcomp", version)?,
+                Codec::bind(&find, "Gdeflate", version)?,
+            ]
+        };
+        Ok(Self { version, path: path.to_owned(), codecs, _library: library })
+    }
+
+    /// The version, such as "5.1.0", and the file that it came from.
+    pub fn describe(&self) -> String {
+        format!("nvCOMP {} ({})", dotted(self.version), self.path.display())
+    }
+
+    fn codec(&self, work: Work) -> &Codec {
+        &self.codecs[match work.encoding.algorithm {
+            Algorithm::Zstd => 0,
+            Algorithm::Bitcomp => 1,
+            Algorithm::GDeflate => 2,
+        }]
+    }
+
+    /// The most bytes that a chunk of `longest` bytes can compress to.
+    pub fn max_output(&self, work: Work, longest: usize) -> Result<usize, Failure> {
+        let (codec, mut bytes) = (self.codec(work), 0);
+        // SAFETY: a function of numbers, with room for one.
+        let status = unsafe { (codec.max_output)(longest, work.options(), &raw mut bytes) };
+        codec.check(work, "GetMaxOutputChunkSize", status)?;
+        Ok(bytes)
+    }
+
+    pub fn alignments(&self, work: Work) -> Result<Alignments, Failure> {
+        let (codec, mut found) = (self.codec(work), Alignments::default());
+        // SAFETY: a function of numbers, with room for three.
+        let status =
+            unsafe { (codec.alignments[work.direction as usize])(work.options(), &raw mut found) };
+        codec.check(work, "GetRequiredAlignments", status)?;
+        Ok(found)
+    }
+
+    /// Bytes of temporary memory that a batch of that size takes.
+    pub fn temp_size(
+        &self,
+        _current: &Current,
+        work: Work,
+        size: Size,
+        stream: &Stream,
+    ) -> Result<usize, Failure> {
+        let (codec, options, mut bytes) = (self.codec(work), work.options(), 0);
+        let Size { chunks, longest, total } = size;
+        // SAFETY: functions of numbers, with room for one; the stream is alive.
+        let status = unsafe {
+            match codec.temp_size[work.direction as usize] {
+                GetTempSize::V5(get) => get(chunks, longest, options, &raw mut bytes, total),
+                GetTempSize::V6(get) => {
+                    get(chunks, longest, options, &raw mut bytes, total, stream.handle())
+                }
+            }
+        };
+        codec.check(work, "GetTempSize", status)?;
+        Ok(bytes)
+    }
+
+    /// Queues coding a batch.
+    ///
+    /// # Safety
+    /// The arrays have `size.chunks` items, whose chunks lie in device memory as aligned and
+    /// as long as they say, and outputs are so long as [`max_output`](Self::max_output) or
+    /// the capacities say. Inputs are vetted. All of it, and `temp`, which is as long as
+    /// [`temp_size`](Self::temp_size) says and used by nobody else, lives until the stream is
+    /// synchronised.
+    pub unsafe fn launch(
+        &self,
+        _current: &Current,
+        work: Work,
+        size: Size,
+        batch: Batch,
+        temp: &DeviceMemory,
+        stream: &Stream,
+    ) -> Result<(), Failure> {
+        let (codec, options) = (self.codec(work), work.options());
+        let (temp, temp_bytes, stream) = (temp.start(), temp.len(), stream.handle());
+        let Batch { inputs, input_sizes, outputs, capacities, output_sizes, statuses } = batch;
+        // SAFETY: the caller's promise.
+        let status = unsafe {
+            match work.direction {
+                Direction::Compress => (codec.compress)(
+                    inputs,
+                    input_sizes,
+                    size.longest,
+                    size.chunks,
+                    temp,
+                    temp_bytes,
+                    outputs,
+                    output_sizes,
+                    options,
+                    statuses,
+                    stream,
+                ),
+                Direction::Decompress => (codec.decompress)(
+                    inputs,
+                    input_sizes,
+                    capacities,
+                    output_sizes,
+                    size.chunks,
+                    temp,
+                    temp_bytes,
+                    outputs,
+                    options,
+                    statuses,
+                    stream,
+                ),
+            }
+        };
+        codec.check(work, "Async", status)
+    }
+}
+
+impl Codec {
+    /// # Safety
+    /// The library is of that version.
+    unsafe fn bind(find: &Finder, name: &'static str, version: u32) -> Result<Self, Failure> {
+        let symbol = |direction: Direction, call| format!("nvcompBatched{name}{direction:?}{call}");
+        let (to, from) = (Direction::Compress, Direction::Decompress);
+        let temp_size = |direction| {
+            // SAFETY: the types of these functions in these versions.
+            unsafe {
+                if version < 6000 {
+                    find.get(&symbol(direction, "GetTempSizeAsync")).map(GetTempSize::V5)
+                } else {
+                    find.get(&symbol(direction, "GetTempSize")).map(GetTempSize::V6)
+                }
+            }
+        };
+        // SAFETY: the types of these functions in all of these versions.
+        unsafe {
+            Ok(Self {
+                name,
+                max_output: find.get(&symbol(to, "GetMaxOutputChunkSize"))?,
+                alignments: [
+                    find.get(&symbol(to, "GetRequiredAlignments"))?,
+                    find.get(&symbol(from, "GetRequiredAlignments"))?,
+                ],
+                temp_size: [temp_size(to)?, temp_size(from)?],
+                compress: find.get(&symbol(to, "Async"))?,
+                decompress: find.get(&symbol(from, "Async"))?,
+            })
+        }
+    }
+
+    fn check(&self, work: Work, call: &str, status: c_int) -> Result<(), Failure> {
+        let (name, direction) = (self.name, work.direction);
+        check(&format!("nvcompBatched{name}{direction:?}{call}"), status)
+    }
+}
+
+struct Finder<'a> {
+    library: &'a Library,
+    path: &'a Path,
+}
+
+impl Finder<'_> {
+    /// # Safety
+    /// `T` is the type of the function.
+    unsafe fn get<T: Copy>(&self, name: &str) -> Result<T, Failure> {
+        // SAFETY: the caller's promise.
+        match unsafe { self.library.get::<T>(name) } {
+            Ok(found) => Ok(*found),
+            Err(_) => {
+                let path = self.path.display();
+                Err(Failure::Unavailable(format!("{path} lacks {name}; is it libnvcomp?")))
+            }
+        }
+    }
+}
+
+fn check(call: &str, status: c_int) -> Result<(), Failure> {
+    if status == 0 { Ok(()) } else { Err(Failure::Nvcomp { call: call.into(), status }) }
+}
+
+/// 5100 as "5.1.0".
+fn dotted(version: u32) -> String {
+    format!("{}.{}.{}", version / 1000, version / 100 % 10, version % 100)
+}

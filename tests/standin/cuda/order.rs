@@ -1,0 +1,87 @@
+//! Streams and events. Pointers are as [`super`] has them.
+
+use std::ffi::{c_int, c_uint};
+
+use super::{Handle, check_unneeded, handle, id, whole};
+use crate::machine::{Machine, Needs, call};
+use crate::status::{INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE};
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> c_int {
+    call("cuStreamCreate", Needs::Context, |machine| {
+        // SAFETY: a valid pointer or null, as the module says.
+        let place = unsafe { machine.place(stream, INVALID_VALUE) }?;
+        let context = machine.context().ok_or(INVALID_CONTEXT)?;
+        place.write(handle(machine.streams.create_stream(context)));
+        Ok(())
+    })
+}
+
+/// As CUDA does, lets queued work finish.
+#[unsafe(no_mangle)]
+extern "C" fn cuStreamDestroy_v2(stream: Handle) -> c_int {
+    call("cuStreamDestroy_v2", Needs::Context, |machine| {
+        machine.check_stream(id(stream))?;
+        let outcome = machine.streams.synchronize(id(stream), &mut machine.device);
+        machine.streams.remove_stream(id(stream));
+        outcome
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuStreamSynchronize(stream: Handle) -> c_int {
+    call("cuStreamSynchronize", Needs::Context, |machine| {
+        machine.check_stream(id(stream))?;
+        machine.streams.synchronize(id(stream), &mut machine.device)
+    })
+}
+
+fn check_event(machine: &mut Machine, event: Handle) -> Result<(), c_int> {
+    if machine.streams.has_event(id(event)) {
+        return Ok(());
+    }
+    machine.refuse(INVALID_HANDLE, format!("{event:?} is no event"))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, flags: c_uint) -> c_int {
+    call("cuStreamWaitEvent", Needs::Context, |machine| {
+        machine.check_stream(id(stream))?;
+        check_event(machine, event)?;
+        if flags != 0 {
+            return machine.refuse(INVALID_VALUE, "flags must be 0");
+        }
+        machine.streams.wait(id(stream), id(event));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuEventCreate(event: *mut Handle, _flags: c_uint) -> c_int {
+    call("cuEventCreate", Needs::Context, |machine| {
+        // SAFETY: a valid pointer or null, as the module says.
+        let place = unsafe { machine.place(event, INVALID_VALUE) }?;
+        place.write(handle(machine.streams.create_event()));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventDestroy_v2(event: Handle) -> c_int {
+    call("cuEventDestroy_v2", Needs::Context, |machine| {
+        check_event(machine, event)?;
+        check_unneeded(machine, &whole(id(event)));
+        machine.streams.remove_event(id(event));
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> c_int {
+    call("cuEventRecord", Needs::Context, |machine| {
+        check_event(machine, event)?;
+        machine.check_stream(id(stream))?;
+        machine.streams.record(id(event), id(stream));
+        Ok(())
+    })
+}
