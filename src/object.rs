@@ -181,6 +181,8 @@ pub struct Reading<'a> {
     pub range: Option<Range<u64>>,
     /// The longest original to decode.
     pub limit: u64,
+    /// Where payloads of GPU codecs are decoded.
+    pub device: Device,
 }
 
 /// An object that can be decoded.
@@ -190,6 +192,7 @@ pub struct Object<'a> {
     range: Range<u64>,
     /// The checksum of the original, where all of it is decoded.
     crc32c: Option<u32>,
+    device: Device,
 }
 
 enum Content<'a> {
@@ -232,7 +235,8 @@ impl<'a> Object<'a> {
         {
             frames.keep_range(&range);
         }
-        Ok(Self { content, range, crc32c: metadata.crc32c.filter(|_| is_whole) })
+        let crc32c = metadata.crc32c.filter(|_| is_whole);
+        Ok(Self { content, range, crc32c, device: reading.device })
     }
 
     /// Bytes that decoding returns.
@@ -256,7 +260,7 @@ impl<'a> Object<'a> {
             }
             Content::Frames(frames) => {
                 self.decode_part(room, frames.start(), frames.len(), |room| {
-                    decode_body(frames, Device::Cpu, room, interrupted)
+                    decode_body(frames, self.device, room, interrupted)
                 })?;
                 match (self.crc32c, frames.crc32c()) {
                     (Some(expected), actual) if actual != expected => {
@@ -313,6 +317,7 @@ fn content<'a>(
             Some(id) => Codec::for_decoding(id.try_into()?, reading.dictionary)?,
             None => Codec::from_name(name, None)?,
         };
+        let codec = codec.on(reading.device);
         codec.admit(body, &manifest, limit)?;
         return Ok((Content::Payload(codec, manifest, body), manifest.original_size));
     }

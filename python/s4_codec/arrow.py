@@ -276,9 +276,7 @@ def decode(
     """
     result = _result_type(dtype)
     options = (result == pa.large_string(), is_null_on_error(on_error), size_limit(max_size))
-    chunks, is_chunked = _native._arrow_decode(
-        data, dictionary_codec(dictionary), *options, device
-    )
+    chunks, is_chunked = _native._arrow_decode(data, dictionary_codec(dictionary), *options, device)
     return _assembled(chunks, is_chunked, result)
 
 

@@ -516,6 +516,7 @@ def decode_s4_object(
     byte_range: tuple[SupportsIndex, SupportsIndex] | None = None,
     dictionary: _Data | CpuZstdDict | None = None,
     max_size: SupportsIndex | None = None,
+    device: SupportsIndex | Literal["auto"] | None = None,
 ) -> bytes:
     """Decode an object as the S4 gateway stores it, and verify it.
 
@@ -538,6 +539,10 @@ def decode_s4_object(
         For objects with an ``s4-dict-id``: its bytes, or a :class:`CpuZstdDict`.
     max_size
         The longest original to decode, in bytes; default 5 GiB.
+    device
+        The number of a GPU, or ``"auto"``, for payloads of the nvcomp codecs; they decode on
+        the CPU without, as far as that can be. As for :func:`decode`, only for bytes that you
+        trust.
 
     Returns
     -------
@@ -555,7 +560,7 @@ def decode_s4_object(
         The range is outside of the object.
     S4IndexError
         ``sidecar`` is none.
-    S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError
+    S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError, S4BackendError
         As :func:`decode`.
     """
 

@@ -33,19 +33,17 @@ macro_rules! driver {
             $($field: unsafe extern "C" fn($($type),*) -> c_int,)*
             name_of: unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int,
             late: Mutex<Option<Failure>>,
-            _library: Library,
         }
 
         impl Driver {
             /// Finds all functions in `library`, or says which is missing.
-            pub fn bind(library: Library) -> Result<Self, Failure> {
+            pub fn bind(library: &'static Library) -> Result<Self, Failure> {
                 Ok(Self {
                     // SAFETY: the types are those that the driver API gives these symbols.
-                    $($field: unsafe { symbol(&library, $symbol)? },)*
+                    $($field: unsafe { symbol(library, $symbol)? },)*
                     // SAFETY: as above.
-                    name_of: unsafe { symbol(&library, "cuGetErrorName")? },
+                    name_of: unsafe { symbol(library, "cuGetErrorName")? },
                     late: Mutex::new(None),
-                    _library: library,
                 })
             }
 

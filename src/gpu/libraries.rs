@@ -93,12 +93,16 @@ fn bind(path: &Path, hint: &str) -> Result<Nvcomp, Failure> {
     Nvcomp::bind(library, path)
 }
 
-/// Loads a library, or says why not.
-fn open(name: &OsStr) -> Result<Library, String> {
+/// Loads a library for good, or says why not. Unloading one that has started threads or
+/// registered handlers is not safe, even if it turns out to be of no use.
+fn open(name: &OsStr) -> Result<&'static Library, String> {
     // SAFETY: what runs at loading is the initialisation of NVIDIA's libraries, or of what
     // the user named in their stead.
-    unsafe { Library::new(name) }.map_err(|error| match std::error::Error::source(&error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+    let library = unsafe { Library::new(name) };
+    library.map(|library| &*Box::leak(Box::new(library))).map_err(|error| {
+        match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        }
     })
 }

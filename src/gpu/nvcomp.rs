@@ -129,7 +129,6 @@ pub struct Nvcomp {
     path: PathBuf,
     /// By [`Algorithm`]: zstd, Bitcomp, GDeflate.
     codecs: [Codec; 3],
-    _library: Library,
 }
 
 /// Arrays on the device that describe the chunks of a launch; each begins with its first.
@@ -149,8 +148,8 @@ pub struct Batch {
 
 impl Nvcomp {
     /// Finds all functions in `library`, which came from `path`.
-    pub fn bind(library: Library, path: &Path) -> Result<Self, Failure> {
-        let find = Finder { library: &library, path };
+    pub fn bind(library: &'static Library, path: &Path) -> Result<Self, Failure> {
+        let find = Finder { library, path };
         let mut properties = [0u32; 2];
         // SAFETY: the type of the function, and room for the two numbers that it writes.
         let status = unsafe {
@@ -174,7 +173,7 @@ impl Nvcomp {
                 Codec::bind(&find, "Gdeflate", version)?,
             ]
         };
-        Ok(Self { version, path: path.to_owned(), codecs, _library: library })
+        Ok(Self { version, path: path.to_owned(), codecs })
     }
 
     /// The version, such as "5.1.0", and the file that it came from.

@@ -11,7 +11,7 @@ use pyo3::types::{PyCapsule, PyTuple};
 use super::codec::CodecArgument;
 use super::errors::raise;
 use super::interruptible;
-use super::nvcomp::DeviceArgument;
+use super::nvcomp::{DeviceArgument, device_or_cpu};
 use crate::arrow::verbs::{self, Exported};
 use crate::arrow::{CArray, CSchema, CStream, from_arrow};
 use crate::column::Decompress;
@@ -173,7 +173,7 @@ fn _arrow_decode(
     max_size: Option<u64>,
     device: Option<DeviceArgument>,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let device = device.map_or(Ok(Device::Cpu), |device| device.checked(py))?;
+    let device = device_or_cpu(py, device)?;
     let ArrowData { exported, chunked } = data.extract()?;
     let how = Decompress { codec: dictionary.0, device, max_size, utf8, null_on_error };
     let arrays = interruptible(py, |interrupted| verbs::decode(&how, exported, interrupted))?;

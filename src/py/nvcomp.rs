@@ -125,6 +125,11 @@ impl DeviceArgument {
     }
 }
 
+/// The device that an optional argument names; the CPU without.
+pub fn device_or_cpu(py: Python<'_>, device: Option<DeviceArgument>) -> PyResult<Device> {
+    device.map_or(Ok(Device::Cpu), |device| device.checked(py))
+}
+
 /// The default of `device`.
 const FIRST: DeviceArgument = DeviceArgument(Device::Gpu(0));
 

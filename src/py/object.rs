@@ -8,6 +8,7 @@ use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::dictionary::DictionaryArgument;
 use super::errors::raise;
 use super::interruptible;
+use super::nvcomp::{DeviceArgument, device_or_cpu};
 use crate::codec::{Codec, ZstdLevel};
 use crate::manifest::{MAX_ORIGINAL_SIZE, crc32c};
 use crate::object::{self, Metadata, Object, Reading};
@@ -122,6 +123,10 @@ fn encode_s4_object<'py>(
 ///     For objects with an ``s4-dict-id``: its bytes, or a :class:`CpuZstdDict`.
 /// max_size
 ///     The longest original to decode, in bytes; default 5 GiB.
+/// device
+///     The number of a GPU, or ``"auto"``, for payloads of the nvcomp codecs; they decode on
+///     the CPU without, as far as that can be. As for :func:`decode`, only for bytes that you
+///     trust.
 ///
 /// Returns
 /// -------
@@ -139,12 +144,19 @@ fn encode_s4_object<'py>(
 ///     The range is outside of the object.
 /// S4IndexError
 ///     ``sidecar`` is none.
-/// S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError
+/// S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError, S4BackendError
 ///     As :func:`decode`.
 #[pyfunction]
 #[pyo3(signature = (
-    body, metadata, sidecar = None, byte_range = None, dictionary = None, max_size = None
+    body,
+    metadata,
+    sidecar = None,
+    byte_range = None,
+    dictionary = None,
+    max_size = None,
+    device = None,
 ))]
+#[allow(clippy::too_many_arguments, reason = "Python's keywords")]
 fn decode_s4_object<'py>(
     py: Python<'py>,
     body: Bytes<'_>,
@@ -153,6 +165,7 @@ fn decode_s4_object<'py>(
     byte_range: Option<(u64, u64)>,
     dictionary: Option<DictionaryArgument>,
     max_size: Option<u64>,
+    device: Option<DeviceArgument>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut pairs = Vec::new();
     for pair in metadata.items()?.iter() {
@@ -169,6 +182,7 @@ fn decode_s4_object<'py>(
         dictionary: dictionary.as_ref(),
         range: byte_range.map(|(start, end)| start..end),
         limit: max_size.unwrap_or(MAX_ORIGINAL_SIZE),
+        device: device_or_cpu(py, device)?,
     };
     let body = body.as_slice();
     let object = py.detach(|| Object::plan(body, &metadata, sidecar, &reading)).map_err(raise)?;

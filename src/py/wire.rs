@@ -8,8 +8,7 @@ use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::dictionary::DictionaryArgument;
 use super::errors::raise;
 use super::interruptible;
-use super::nvcomp::DeviceArgument;
-use crate::gpu::Device;
+use super::nvcomp::{DeviceArgument, device_or_cpu};
 use crate::kernel::dictionary::dictionary_id;
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::object::decode_body;
@@ -177,7 +176,7 @@ fn decode<'py>(
     max_size: Option<u64>,
     device: Option<DeviceArgument>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let device = device.map_or(Ok(Device::Cpu), |device| device.checked(py))?;
+    let device = device_or_cpu(py, device)?;
     let data = data.as_slice();
     let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
     let dictionary = dictionary.map(|dictionary| dictionary.0);

@@ -6,10 +6,19 @@ import gzip
 import struct
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import s4_codec
-from s4_codec import Codec, CpuGzip, CpuZstd, CpuZstdDict, NvcompZstd, Passthrough
+from s4_codec import (
+    Codec,
+    CpuGzip,
+    CpuZstd,
+    CpuZstdDict,
+    NvcompBitcomp,
+    NvcompGDeflate,
+    NvcompZstd,
+    Passthrough,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +35,7 @@ class Row:
     default_level: int | None
     # 1 KiB or so that decodes to 10 GiB or as near as the format comes, or None.
     bomb: bytes | None
+    on_gpu: bool = False
 
     @property
     def needs_dictionary(self) -> bool:
@@ -36,7 +46,7 @@ class Row:
         return self.make()
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name} on a GPU" if self.on_gpu else self.name
 
 
 def zstd_bomb() -> bytes:
@@ -71,6 +81,9 @@ ROWS = [
     Row(CpuGzip, "cpu-gzip", 7, (0, 9), 6, gzip_bomb()),
     Row(dict_codec, "cpu-zstd-dict", 8, (1, 22), 3, zstd_bomb()),
     Row(partial(NvcompZstd, device="auto"), "nvcomp-zstd", 2, None, None, container_bomb()),
+    Row(NvcompZstd, "nvcomp-zstd", 2, None, None, container_bomb(), on_gpu=True),
+    Row(NvcompGDeflate, "nvcomp-gdeflate", 6, None, None, None, on_gpu=True),
+    Row(NvcompBitcomp, "nvcomp-bitcomp", 3, None, None, None, on_gpu=True),
 ]
 
 
@@ -119,6 +132,12 @@ FORGERIES: list[tuple[str, Callable[[Manifested], Manifested], str]] = [
 def is_container(codec: Codec) -> bool:
     """Whether payloads are nvCOMP containers, which state their size themselves."""
     return codec.name.startswith("nvcomp-")
+
+
+def decoding(codec: Codec) -> dict[str, Any]:
+    """What decode takes for frames of any codec, and of this one."""
+    device = getattr(codec, "device", "auto")
+    return {"dictionary": DICTIONARY} | ({} if device == "auto" else {"device": device})
 
 
 def forgery_class(codec: Codec, name: str, expected: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from codecs_table import DICTIONARY, FORGERIES, VALUES, Row, cut_class, error, forgery_class, text
+from codecs_table import (
+    DICTIONARY,
+    FORGERIES,
+    VALUES,
+    Row,
+    cut_class,
+    decoding,
+    error,
+    forgery_class,
+    text,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.exceptions import ComputeError
@@ -44,14 +55,15 @@ def test_one_value(codec: Codec) -> None:
         }
         assert (rest, len(body)) == (b"rest", s4_codec.FRAME_HEADER_BYTES + len(payload))
         assert codec.decompress(payload, len(value), crc32c(value)) == value
-        assert decode(body, dictionary=DICTIONARY) == value
+        assert decode(body, **decoding(codec)) == value
 
 
 def test_bodies_of_many_frames(codec: Codec) -> None:
     values = [text(n * 1000) for n in range(60)] + [text(1_000_000), b""]
     body = PADDING + PADDING.join(codec.encode(value) for value in values) + PADDING
-    assert decode(body, dictionary=CpuZstdDict(DICTIONARY)) == b"".join(values)
-    assert decode(memoryview(body), dictionary=DICTIONARY) == b"".join(values)
+    how = decoding(codec) | {"dictionary": CpuZstdDict(DICTIONARY)}
+    assert decode(body, **how) == b"".join(values)
+    assert decode(memoryview(body), **decoding(codec)) == b"".join(values)
     assert [h["original_size"] for h, _ in s4_codec.frame_iter(body)] == list(map(len, values))
 
 
@@ -67,17 +79,17 @@ def test_forged_frames(codec: Codec, name: str, forge: Callable, expected: str) 
     expected = forgery_class(codec, name, expected)
     good, bad = codec.encode(text(1000)), frame(codec, forge(codec.compress(text(1000))))
     with pytest.raises(error(expected), match=rf"frame 1 \({codec.name}, at byte {len(good)}\)"):
-        decode(good + bad, dictionary=DICTIONARY)
+        decode(good + bad, **decoding(codec))
     rows = [good, None, bad, good + good]
     series = pl.Series("body", rows, dtype=pl.Binary)
     with pytest.raises(ComputeError, match=f"{expected}: row 2 of the 4 .*codec {codec.name}"):
-        series.s4.decode(dictionary=DICTIONARY)
+        series.s4.decode(**decoding(codec))
     with pytest.raises(error(expected), match=rf"^row 2 \(codec {codec.name}") as raised:
-        s4_codec.arrow.decode(pa.array(rows), dictionary=DICTIONARY)
+        s4_codec.arrow.decode(pa.array(rows), **decoding(codec))
     assert raised.value.row == 2
     expected_rows = [text(1000), None, None, text(1000) * 2]
-    assert series.s4.decode(dictionary=DICTIONARY, on_error="null").to_list() == expected_rows
-    lenient = s4_codec.arrow.decode(pa.array(rows), dictionary=DICTIONARY, on_error="null")
+    assert series.s4.decode(**decoding(codec), on_error="null").to_list() == expected_rows
+    lenient = s4_codec.arrow.decode(pa.array(rows), **decoding(codec), on_error="null")
     assert lenient.to_pylist() == expected_rows, name
 
 
@@ -89,10 +101,10 @@ def test_every_cut_of_a_body_is_an_error(codec: Codec) -> None:
             continue
         for parse in (decode, s4_codec.frame_iter, s4_codec.build_index):
             with pytest.raises(S4FrameError):
-                parse(body[:end], *([DICTIONARY] if parse is decode else []))
+                parse(body[:end], **(decoding(codec) if parse is decode else {}))
     cut = codec.compress(text(100))
     with pytest.raises(error(cut_class(codec))):
-        decode(frame(codec, (cut[0][:-1], *cut[1:])), dictionary=DICTIONARY)
+        decode(frame(codec, (cut[0][:-1], *cut[1:])), **decoding(codec))
 
 
 def test_max_size_bounds_the_whole() -> None:
@@ -159,13 +171,13 @@ def test_columns(codec: Codec) -> None:
     series = pl.Series("body", values, dtype=pl.Binary)
     frames = series.s4.encode(codec)
     assert frames.to_list() == [None if v is None else codec.encode(v) for v in values]
-    assert frames.s4.decode(dictionary=DICTIONARY).equals(series)
+    assert frames.s4.decode(**decoding(codec)).equals(series)
     array = pa.chunked_array([pa.array(values[:100]), pa.array(values[100:])])
     encoded = s4_codec.arrow.encode(array, codec)
     assert encoded.to_pylist() == frames.to_list()
-    assert s4_codec.arrow.decode(encoded, dictionary=DICTIONARY).to_pylist() == values
+    assert s4_codec.arrow.decode(encoded, **decoding(codec)).to_pylist() == values
     lazy = series.to_frame().lazy().select(s4_codec.polars.encode("body", codec))
-    lazy = lazy.select(s4_codec.polars.decode("body", dictionary=DICTIONARY))
+    lazy = lazy.select(s4_codec.polars.decode("body", **decoding(codec)))
     assert lazy.collect_schema() == {"body": pl.Binary}
     assert lazy.collect(engine="streaming").to_series().equals(series)
 
@@ -174,8 +186,8 @@ def test_columns_of_mixed_codecs(row: Row) -> None:
     codecs = [Passthrough(), row.codec, CpuZstd(9)]
     rows = [b"".join(codec.encode(text(n)) for codec in codecs[: 1 + n % 3]) for n in range(999)]
     expected = [text(n) * (1 + n % 3) for n in range(999)]
-    assert pl.Series(rows).s4.decode(dictionary=DICTIONARY).to_list() == expected
-    decoded = s4_codec.arrow.decode(pa.array(rows), dictionary=DICTIONARY, dtype="large_string")
+    assert pl.Series(rows).s4.decode(**decoding(row.codec)).to_list() == expected
+    decoded = s4_codec.arrow.decode(pa.array(rows), **decoding(row.codec), dtype="large_string")
     assert decoded.to_pylist() == [value.decode() for value in expected]
 
 
@@ -218,10 +230,6 @@ def test_wrong_columns() -> None:
             getattr(packed.s4, verb)()
         with pytest.raises(TypeError, match=f"{verb} takes binary .*compressed data"):
             getattr(s4_codec.arrow, verb)(packed)
-    with pytest.raises(error("S4BackendError"), match="no NVIDIA driver"):
-        s4_codec.polars.decode("body", device=0)
-    with pytest.raises(error("S4BackendError"), match="no NVIDIA driver"):
-        decode(b"", device=0)
 
 
 # --- Objects ------------------------------------------------------------------------------
@@ -287,11 +295,11 @@ def test_objects_of_one_unframed_payload(row: Row) -> None:
         "s4-compressed-size": str(len(payload)),
         "s4-crc32c": str(crc),
     }
-    read = s4_codec.decode_s4_object
-    assert read(payload, metadata, dictionary=DICTIONARY) == data
-    assert read(payload, metadata, dictionary=DICTIONARY, byte_range=(7, 99)) == data[7:99]
+    read = functools.partial(s4_codec.decode_s4_object, **decoding(row.codec))
+    assert read(payload, metadata) == data
+    assert read(payload, metadata, byte_range=(7, 99)) == data[7:99]
     with pytest.raises(error("S4CrcMismatchError")):
-        read(payload, changed(metadata, s4_crc32c="1"), dictionary=DICTIONARY)
+        read(payload, changed(metadata, s4_crc32c="1"))
     assert read(b"plain bytes", {"content-type": "x"}) == b"plain bytes"
     with pytest.raises(TypeError, match="metadata must be"):
         read(payload, {"s4-codec": 3})  # type: ignore[dict-item]

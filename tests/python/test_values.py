@@ -133,7 +133,8 @@ def test_codecs_by_name(row: Row) -> None:
         with pytest.raises(s4_codec.S4UnregisteredCodecError, match="needs its dictionary"):
             Codec.from_name(row.name)
         return
-    assert Codec.from_name(row.name) == row.codec
+    # A name leaves open where a codec of GPUs runs.
+    assert (Codec.from_name(row.name) == row.codec) is not row.on_gpu
     assert type(Codec.from_name(row.name)) is type(row.codec)
     if row.levels is None:
         with pytest.raises(ValueError, match="no level"):
@@ -148,7 +149,8 @@ def test_codecs_by_name(row: Row) -> None:
 
 def test_levels_tell_codecs_apart(row: Row) -> None:
     if row.levels is None:
-        assert re.fullmatch(rf"{type(row.codec).__name__}\((device='auto')?\)", repr(row.codec))
+        settings = r"(data_type='char', )?(device=('auto'|0))?"
+        assert re.fullmatch(rf"{type(row.codec).__name__}\({settings}\)", repr(row.codec))
         return
     low, high = row.levels
     assert row.make() == row.make(row.default_level) != row.make(high)
@@ -208,10 +210,5 @@ def test_the_gil_is_released() -> None:
 )
 def test_frozen_payloads_still_decode(entry: dict[str, object]) -> None:
     payload = (VECTORS / str(entry["file"])).read_bytes()
-    (codec,) = [row.codec for row in ROWS if row.name == entry["codec"]]
+    (codec,) = [row.codec for row in ROWS if row.name == entry["codec"] and not row.on_gpu]
     codec.decompress(payload, entry["original_size"], entry["crc32c"])  # type: ignore[arg-type]
-
-
-def test_gpu_says_why_not() -> None:
-    assert s4_codec.gpu_available() is False
-    assert "not available" in s4_codec.gpu_status()

@@ -90,7 +90,8 @@ def test_no_flip_gives_other_bytes(codec: Codec) -> None:
 
 def test_a_bomb_costs_nothing(row: Row) -> None:
     if row.bomb is None:
-        assert row.name == "passthrough", "a codec that compresses has a bomb in the table"
+        is_alone = row.name == "passthrough" or row.on_gpu
+        assert is_alone, "a codec that compresses on a CPU has a bomb in the table"
         return
     assert len(row.bomb) <= 1100
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -153,7 +154,7 @@ def test_numbers_that_do_not_fit(codec: Codec) -> None:
 
 def test_levels_out_of_range(row: Row) -> None:
     if row.levels is None:
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, S4BackendError)):
             row.make(3)
         return
     low, high = row.levels
