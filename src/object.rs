@@ -305,7 +305,7 @@ fn content<'a>(
     let limit = reading.limit;
     if metadata.framed {
         metadata.check_dictionary(reading.dictionary)?;
-        let frames = Body::plan(body, reading.dictionary, limit)?;
+        let frames = Body::plan(body, reading.dictionary, reading.device, limit)?;
         let len = frames.len();
         return Ok((Content::Frames(frames), len));
     }

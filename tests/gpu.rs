@@ -134,7 +134,8 @@ fn frames_of_all_codecs_decode_on_a_gpu() {
     let error = decompress(&here, &rows).err().expect("Bitcomp needs a GPU");
     assert_eq!(error.class(), ErrorClass::Backend);
 
-    let body = s4_codec::wire::body::Body::plan(&bodies[frames], None, 1 << 30).expect("a body");
+    let body =
+        s4_codec::wire::body::Body::plan(&bodies[frames], None, GPU, 1 << 30).expect("a body");
     let mut out = vec![std::mem::MaybeUninit::uninit(); value.len() * frames];
     gpu.reset();
     s4_codec::object::decode_body(&body, GPU, &mut out, NEVER).expect("decodes");
@@ -450,7 +451,7 @@ fn what_no_gpu_may_be_given_is_decoded_here() {
     let value = text(100_000);
     let mut odd = Vec::new();
     // Two frames in the first chunk, where a GPU's encoder writes one.
-    let frame = |bytes: &[u8]| zstd_safe_frame(bytes);
+    let frame = |bytes: &[u8]| zstd_frame(bytes);
     let first = [frame(&value[..100]), frame(&value[100..65_536])].concat();
     let second = frame(&value[65_536..]);
     odd.extend(*b"FCG1\x03\0\0\0");
@@ -467,7 +468,110 @@ fn what_no_gpu_may_be_given_is_decoded_here() {
     assert_eq!(gpu.launch_count(), 0);
 }
 
-fn zstd_safe_frame(bytes: &[u8]) -> Vec<u8> {
+/// Everything that a container can lie about before anything is decoded, and what each lie is.
+fn lies(payload: &[u8], codec: &Codec) -> Vec<(Vec<u8>, ErrorClass)> {
+    let other = if matches!(codec, Codec::NvcompZstd { .. }) { 5 } else { 3 };
+    let set = |at: usize, bytes: &[u8]| {
+        let mut payload = payload.to_vec();
+        payload[at..at + bytes.len()].copy_from_slice(bytes);
+        payload
+    };
+    let damage = [
+        set(0, b"FCG2"),
+        set(4, &[9]),
+        set(5, &[12]),
+        set(6, &[1]),
+        // Chunk length, number of chunks, and the first one's size.
+        set(16, &0u32.to_le_bytes()),
+        set(16, &40_000u32.to_le_bytes()),
+        set(16, &u32::MAX.to_le_bytes()),
+        set(20, &0u32.to_le_bytes()),
+        set(20, &3u32.to_le_bytes()),
+        set(20, &u32::MAX.to_le_bytes()),
+        set(24, &0u32.to_le_bytes()),
+        set(24, &u32::MAX.to_le_bytes()),
+        // A total for which there would be another number of chunks.
+        set(8, &0u64.to_le_bytes()),
+        set(8, &65_536u64.to_le_bytes()),
+        set(8, &u64::MAX.to_le_bytes()),
+        payload[..payload.len() - 1].to_vec(),
+        payload[..28].to_vec(),
+        payload[..20].to_vec(),
+        Vec::new(),
+        [payload, b"more"].concat(),
+    ];
+    let mut lies: Vec<_> = damage.map(|payload| (payload, ErrorClass::Backend)).into();
+    lies.push((set(4, &[other]), ErrorClass::CodecMismatch));
+    lies.push((set(8, &99_999u64.to_le_bytes()), ErrorClass::SizeMismatch));
+    lies
+}
+
+#[test]
+fn no_lie_reaches_a_gpu() {
+    let gpu = Standin::take();
+    let value = text(100_000);
+    for codec in codecs(GPU).into_iter().take(3) {
+        let (payload, manifest) = pack(&codec, &value);
+        let how = Decompress::new(codec.clone());
+        let forged = |original_size| Manifest { original_size, ..manifest };
+        let mut all: Vec<_> = lies(&payload, &codec)
+            .into_iter()
+            .map(|(payload, class)| (payload, manifest, class))
+            .collect();
+        all.push((payload.clone(), forged(99_999), ErrorClass::SizeMismatch));
+        all.push((payload.clone(), forged(6 << 30), ErrorClass::ManifestSizeExceedsLimit));
+        for (payload, manifest, class) in all {
+            gpu.reset();
+            let error = unpack(&codec, &payload, manifest).expect_err("a lie");
+            assert_eq!(error.class(), class, "{codec:?}: {error}");
+            let rows = [PackedRows(vec![Packed::Sealed(payload, manifest)])];
+            let error = decompress(&how, &rows).err().expect("a lie");
+            assert_eq!(error.class(), class, "{codec:?}: {error}");
+            assert_eq!(gpu.launch_count(), 0, "{error}");
+        }
+    }
+    assert_sound(&gpu);
+}
+
+#[test]
+fn frame_headers_are_vetted() {
+    let gpu = Standin::take();
+    let (there, here) = [GPU, Device::Cpu].map(|device| Codec::NvcompZstd { device }).into();
+    let value = text(100_000);
+    let (payload, manifest) = pack(&here, &value);
+    for bit in 32 * 8..50 * 8 {
+        let mut lie = payload.clone();
+        lie[bit / 8] ^= 1 << (bit % 8);
+        let decoded = unpack(&there, &lie, manifest);
+        assert_eq!(decoded.is_ok(), unpack(&here, &lie, manifest).is_ok(), "bit {bit}");
+    }
+    assert_sound(&gpu);
+}
+
+#[test]
+fn chunks_of_any_length_are_read() {
+    let gpu = Standin::take();
+    let zstd = Codec::NvcompZstd { device: GPU };
+    let value = text(1_500_000);
+    for chunk_bytes in [1000, 65_537, 1 << 20, 16 << 20] {
+        let frames: Vec<_> = value.chunks(chunk_bytes).map(zstd_frame).collect();
+        let header = [chunk_bytes as u32, frames.len() as u32].into_iter();
+        let sizes = frames.iter().map(|frame| frame.len() as u32);
+        let numbers = header.chain(sizes).flat_map(u32::to_le_bytes);
+        let mut payload = b"FCG1\x03\0\0\0".to_vec();
+        payload.extend((value.len() as u64).to_le_bytes().into_iter().chain(numbers));
+        payload.extend(frames.concat());
+        gpu.reset();
+        assert!(unpack(&zstd, &payload, Manifest::seal(&value)).as_ref() == Ok(&value));
+        let rows = [PackedRows(vec![sealed(&payload, &value)])];
+        let restored = decompress(&Decompress::new(zstd.clone()), &rows).expect("decodes");
+        assert!(restored.values[0] == value);
+        assert!(gpu.launch_count() > 0, "on the GPU");
+    }
+    assert_sound(&gpu);
+}
+
+fn zstd_frame(bytes: &[u8]) -> Vec<u8> {
     pack(&Codec::from_name("cpu-zstd", None).expect("a codec"), bytes).0
 }
 

@@ -82,14 +82,15 @@ fn every_header_field_may_be_forged() {
             }
             // Another claim, another codec, no frame: never other bytes.
             assert!(
-                Body::plan(&forged, None, MAX_ORIGINAL_SIZE).is_err() || decode(&forged).is_err()
+                Body::plan(&forged, None, Device::Cpu, MAX_ORIGINAL_SIZE).is_err()
+                    || decode(&forged).is_err()
             );
         }
     }
 }
 
 fn decode(bytes: &[u8]) -> s4_codec::error::Result<Vec<u8>> {
-    let body = Body::plan(bytes, None, MAX_ORIGINAL_SIZE)?;
+    let body = Body::plan(bytes, None, Device::Cpu, MAX_ORIGINAL_SIZE)?;
     let mut out = Vec::with_capacity(body.len() as usize);
     let len = body.len() as usize;
     s4_codec::object::decode_body(&body, Device::Cpu, &mut out.spare_capacity_mut()[..len], NEVER)?;

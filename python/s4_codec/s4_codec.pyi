@@ -124,6 +124,8 @@ class Codec:
             The buffer is not C-contiguous.
         S4ManifestSizeExceedsLimitError
             ``data`` is longer than 5 GiB.
+        S4BackendError
+            The codec needs a GPU, and it is not there or failed.
         """
 
     def encode(self, data: _Data) -> bytes:
@@ -141,7 +143,7 @@ class Codec:
 
         Raises
         ------
-        TypeError, BufferError, S4ManifestSizeExceedsLimitError
+        TypeError, BufferError, S4ManifestSizeExceedsLimitError, S4BackendError
             As for :meth:`compress`.
         """
 
@@ -183,6 +185,9 @@ class Codec:
             The payload decodes to less than ``original_size``, or cannot hold that much.
         S4CrcMismatchError
             The decoded bytes have another checksum.
+        S4CodecMismatchError, S4BackendError
+            Of the nvcomp codecs: the container is another codec's, or damaged; or the codec
+            needs a GPU, and it is not there or failed.
         TypeError, BufferError
             ``data`` has no buffer, or one that is not C-contiguous.
         OverflowError

@@ -200,7 +200,7 @@ fn decode_frames<O: Output>(
         let codec = Codec::for_decoding(header.codec, dictionary)?;
         return decompress_sealed(how, &codec, ready, scratch, out, payload, &header.manifest);
     }
-    let frames = Body::plan(body, dictionary, how.limit())?;
+    let frames = Body::plan(body, dictionary, how.device, how.limit())?;
     let size = frames.len();
     if size > O::LONGEST {
         return Err(Error::ValueTooLong { size, limit: O::LONGEST });

@@ -6,6 +6,7 @@ use super::driver::{Context, Current, DeviceMemory, Driver, Event, Kernel, Pinne
 use super::failure::Failure;
 use super::libraries::Libraries;
 use super::nvcomp::Nvcomp;
+use super::slab::Shape;
 
 /// Slabs under way at once: one is filled, one is coded, one is brought home.
 pub const LANES: usize = 3;
@@ -26,6 +27,8 @@ const SMALLEST: usize = 4 << 10;
 pub struct Engine {
     driver: &'static Driver,
     pub nvcomp: &'static Nvcomp,
+    /// What nvCOMP said of chunks, by work and size class.
+    pub shapes: Vec<Shape>,
     pub resources: Resources,
     /// Last, for the others need it when they drop.
     pub context: Context,
@@ -66,8 +69,8 @@ impl Engine {
     pub fn start(libraries: &'static Libraries, ordinal: u32) -> Result<Self, Failure> {
         let driver = &libraries.driver;
         let context = Context::retain(driver, ordinal)?;
-        let mut engine =
-            Self { driver, nvcomp: &libraries.nvcomp, resources: Resources::default(), context };
+        let (nvcomp, resources) = (&libraries.nvcomp, Resources::default());
+        let mut engine = Self { driver, nvcomp, shapes: Vec::new(), resources, context };
         let current = engine.context.enter()?;
         let resources = &mut engine.resources;
         // Each belongs to the engine at once, so that it goes if the next cannot be had.

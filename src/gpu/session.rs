@@ -39,7 +39,6 @@ pub struct Session {
     /// Absent once it was given up.
     engine: Option<Engine>,
     limits: Cost,
-    shapes: Vec<Shape>,
     under_way: VecDeque<UnderWay>,
     has_failed: bool,
 }
@@ -59,7 +58,6 @@ impl Session {
             queue,
             engine: Some(engine),
             limits: MOST,
-            shapes: Vec::new(),
             under_way: VecDeque::new(),
             has_failed: false,
         };
@@ -95,16 +93,14 @@ impl Session {
 
     /// What is known of chunks of a size class, asked once.
     pub fn shape(&mut self, work: Work, longest: usize) -> Result<Shape, Failure> {
-        let known = |shape: &&Shape| shape.work == work && shape.longest == longest;
-        if let Some(shape) = self.shapes.iter().find(known) {
-            return Ok(*shape);
-        }
         self.guarded(|session| {
             let engine = session.engine()?;
-            let current = engine.context.enter()?;
-            let shape = shape_of(engine, &current, work, longest)?;
-            drop(current);
-            session.shapes.push(shape);
+            let known = |shape: &&Shape| shape.work == work && shape.longest == longest;
+            if let Some(shape) = engine.shapes.iter().find(known) {
+                return Ok(*shape);
+            }
+            let shape = shape_of(engine, &engine.context.enter()?, work, longest)?;
+            engine.shapes.push(shape);
             Ok(shape)
         })
     }

@@ -9,7 +9,9 @@ use super::failure::Failure;
 use super::nvcomp::{Direction, Work};
 use super::session::{Home, Session};
 use super::slab::{Chunk, Cost, Shape, Slab, class_of};
-use crate::kernel::fcg1::{CHUNK_BYTES, Container, Encoding, HEADER_BYTES, chunk_count, to_header};
+use crate::kernel::fcg1::{
+    Algorithm, CHUNK_BYTES, Container, Encoding, HEADER_BYTES, chunk_count, to_header,
+};
 use crate::kernel::{Fault, Kernel, copy_to};
 use crate::pool::{self, NEVER};
 use crate::warning::warn;
@@ -202,7 +204,7 @@ impl Kernel for OnGpu<'_> {
     }
 
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
-        self.cpu.decoded_bound(payload)
+        decoded_bound(self.encoding, self.cpu, payload)
     }
 
     fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {
@@ -225,6 +227,14 @@ impl Kernel for OnGpu<'_> {
 /// Says that the CPU does what a GPU failed to do.
 pub fn falls_back(reason: &str) {
     warn(&format!("{reason}; the CPU does the work instead"));
+}
+
+/// The most bytes that a payload can decode to; of Bitcomp its container alone can tell.
+fn decoded_bound(encoding: Encoding, cpu: &mut dyn Kernel, payload: &[u8]) -> Result<u64, Fault> {
+    match encoding.algorithm {
+        Algorithm::Bitcomp => Container::parse(payload, Algorithm::Bitcomp).map(|c| c.total),
+        Algorithm::Zstd | Algorithm::GDeflate => cpu.decoded_bound(payload),
+    }
 }
 
 /// The most bytes of a container that a GPU makes of `len` bytes.
@@ -302,7 +312,7 @@ impl Kernel for OnDevice<'_> {
     }
 
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
-        self.cpu.decoded_bound(payload)
+        decoded_bound(self.encoding, self.cpu, payload)
     }
 
     fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {

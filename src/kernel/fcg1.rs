@@ -424,8 +424,12 @@ impl Kernel for BitcompContainer {
         Ok(write_empty(encoding, dst))
     }
 
+    /// Nothing, for nothing is decoded.
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
-        Container::parse(payload, Algorithm::Bitcomp).map(|container| container.total)
+        match Container::parse(payload, Algorithm::Bitcomp)?.total {
+            0 => Ok(0),
+            _ => Err(Fault::Library(NEEDS_GPU.into())),
+        }
     }
 
     fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {

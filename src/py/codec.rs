@@ -109,6 +109,8 @@ impl PyCodec {
     ///     The buffer is not C-contiguous.
     /// S4ManifestSizeExceedsLimitError
     ///     ``data`` is longer than 5 GiB.
+    /// S4BackendError
+    ///     The codec needs a GPU, and it is not there or failed.
     fn compress<'py>(
         &self,
         py: Python<'py>,
@@ -134,7 +136,7 @@ impl PyCodec {
     ///
     /// Raises
     /// ------
-    /// TypeError, BufferError, S4ManifestSizeExceedsLimitError
+    /// TypeError, BufferError, S4ManifestSizeExceedsLimitError, S4BackendError
     ///     As for :meth:`compress`.
     fn encode<'py>(&self, py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
         let data = &*self.unchanging(&data)?;
@@ -173,6 +175,9 @@ impl PyCodec {
     ///     The payload decodes to less than ``original_size``, or cannot hold that much.
     /// S4CrcMismatchError
     ///     The decoded bytes have another checksum.
+    /// S4CodecMismatchError, S4BackendError
+    ///     Of the nvcomp codecs: the container is another codec's, or damaged; or the codec
+    ///     needs a GPU, and it is not there or failed.
     /// TypeError, BufferError
     ///     ``data`` has no buffer, or one that is not C-contiguous.
     /// OverflowError

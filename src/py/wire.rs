@@ -180,7 +180,7 @@ fn decode<'py>(
     let data = data.as_slice();
     let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
     let dictionary = dictionary.map(|dictionary| dictionary.0);
-    let body = py.detach(|| Body::plan(data, dictionary.as_ref(), limit)).map_err(raise)?;
+    let body = py.detach(|| Body::plan(data, dictionary.as_ref(), device, limit)).map_err(raise)?;
     new_bytes(py, usize::try_from(body.len())?, |py, room| {
         interruptible(py, |interrupted| decode_body(&body, device, room, interrupted))
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::frame::{Frame, Frames};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
-use crate::gpu::Ready;
+use crate::gpu::{Device, Ready};
 use crate::kernel::Scratch;
 use crate::kernel::dictionary::Dictionary;
 use crate::manifest::{FREE_ROOM, Manifest, combine_crc32c};
@@ -54,9 +54,14 @@ pub struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Walks `body` and admits every frame, all together within `limit` bytes. Zero bytes are
-    /// the empty object; paddings alone are none.
-    pub fn plan(body: &'a [u8], dictionary: Option<&Arc<Dictionary>>, limit: u64) -> Result<Self> {
+    /// Walks `body` and admits every frame, all together within `limit` bytes, those of GPU
+    /// codecs for `device`. Zero bytes are the empty object; paddings alone are none.
+    pub fn plan(
+        body: &'a [u8],
+        dictionary: Option<&Arc<Dictionary>>,
+        device: Device,
+        limit: u64,
+    ) -> Result<Self> {
         refuse_encrypted(body)?;
         let mut frames: Vec<Planned> = Vec::new();
         let mut total = 0u64;
@@ -70,6 +75,7 @@ impl<'a> Body<'a> {
                 at,
                 source: Box::new(source),
             })?;
+            let codec = codec.on(device);
             let end = total.saturating_add(frame.header.manifest.original_size);
             frames
                 .try_reserve(1)
