@@ -7,6 +7,7 @@ import functools
 import gc
 import gzip
 import importlib
+import math
 import platform
 import random
 import statistics
@@ -137,12 +138,18 @@ class Contender:
     keep: bool = False
 
 
-def measure(contenders: Sequence[Contender], rounds: int, least_seconds: float = 0.0) -> Rates:
+def measure(
+    contenders: Sequence[Contender],
+    rounds: int,
+    least_seconds: float = 0.0,
+    most_seconds: float = math.inf,
+) -> Rates:
     """Times every contender once a round, in an order that changes from round to round.
 
     A sample runs as often as it takes to last ``least_seconds``. The first run of each
-    contender is a warm-up.
+    contender is a warm-up. No round but the first begins after ``most_seconds``.
     """
+    start = time.perf_counter()
     runs = {each.name: _runs(each, least_seconds) for each in contenders}
     rates: Rates = {each.name: [] for each in contenders}
     kept: list[object] = []
@@ -150,6 +157,8 @@ def measure(contenders: Sequence[Contender], rounds: int, least_seconds: float =
     gc.disable()
     try:
         for number in range(rounds):
+            if number > 0 and time.perf_counter() - start > most_seconds:
+                break
             for each in random.Random(number).sample(contenders, len(contenders)):
                 rate, output = _sample(each, runs[each.name])
                 rates[each.name].append(rate)

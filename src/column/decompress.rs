@@ -252,7 +252,11 @@ fn bare_lens(
             "this is an S4F2 frame, not a bare payload; decode reads frames".into(),
         ));
     }
-    let bound = kernel.decoded_bound(payload).map_err(|fault| how.bare_error(fault, limit))?;
+    let error = |fault| how.bare_error(fault, limit);
+    if kernel.stated_len(payload).map_err(error)?.is_some_and(|stated| stated > limit) {
+        return Err(Error::OutputExceedsLimit { limit });
+    }
+    let bound = kernel.decoded_bound(payload).map_err(error)?;
     Ok((bound, kernel.decoded_guess(payload, bound).min(limit)))
 }
 
