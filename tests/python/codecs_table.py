@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import s4_codec
@@ -91,6 +91,12 @@ def text(size: int) -> bytes:
     """Text that compresses, of any length."""
     lines = (f"{n} GET /item/{n * 37 % 101} 200 {n * n % 977}\n" for n in range(size // 8 + 1))
     return "".join(lines).encode()[:size]
+
+
+@cache
+def texts(count: int) -> list[bytes]:
+    """Texts of 0 to ``count`` - 1 bytes."""
+    return [text(size) for size in range(count)]
 
 
 VALUES = [

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from arrow_table import BYTES, LAYOUTS, PRODUCERS, SHAPES, Layout, nulls_in_dictionary, unaligned
-from codecs_table import VALUES, Row, error, text
+from codecs_table import VALUES, Row, error, text, texts
 
 import s4_codec.arrow as s4
 import s4_codec.polars
@@ -190,15 +190,15 @@ def test_bare_payloads(codec: Codec) -> None:
 
 def test_results_outlive_what_they_came_from(codec: Codec) -> None:
     """Output memory is recycled only once nothing refers to it."""
-    columns = [pa.array([text(n) for n in range(3000)]) for _ in range(6)]
+    columns = [pa.array(texts(3000)) for _ in range(6)]
     packed = [s4.compress(column, codec) for column in columns]
     slices = [part.slice(17, 5) for part in packed]
     del columns, packed
     gc.collect()
     for _ in range(6):
-        s4.decompress(s4.compress(pa.array([text(n) for n in range(3000)]), codec), codec)
+        s4.decompress(s4.compress(pa.array(texts(3000)), codec), codec)
     for part in slices:
-        assert s4.decompress(part, codec).to_pylist() == [text(n) for n in range(17, 22)]
+        assert s4.decompress(part, codec).to_pylist() == texts(3000)[17:22]
 
 
 def test_results_hold_no_input(codec: Codec) -> None:

@@ -185,7 +185,8 @@ def test_another_process_holds_the_memory() -> None:
     """Slabs shrink until they fit what is left, or the error is typed; nothing else breaks."""
     values: list[bytes | None] = [text(3_000_000)] * 20
     s4_codec.release_gpu_memory()
-    for left in (4 << 30, 1 << 30, 300 << 20):
+    # The stand-in's memory is of one process: nothing is short there.
+    for left in (4 << 30, 1 << 30, 300 << 20)[: 1 if is_standin() else 3]:
         with memory_held_elsewhere(left):
             for codec in codecs():
                 try:

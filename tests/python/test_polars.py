@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
-from codecs_table import VALUES, Row, error, text
+from codecs_table import VALUES, Row, error, text, texts
 from polars.testing import assert_frame_equal, assert_series_equal
 
 import s4_codec.polars as s4
@@ -161,11 +161,12 @@ def test_parquet_pipelines(codec: Codec, tmp_path: Path) -> None:
 
 def test_columns_outlive_their_frames(codec: Codec) -> None:
     """Output memory is recycled only once nothing refers to it."""
-    series = [binary([text(n) for n in range(3000)]) for _ in range(6)]
+    series = [binary(texts(3000)) for _ in range(6)]
     packed = [s.s4.compress(codec) for s in series]
     slices = [p.slice(17, 5) for p in packed]
     del packed
+    others = rows(20_000)
     for _ in range(6):
-        binary(rows(20_000)).s4.compress(codec).s4.decompress(codec)
+        binary(others).s4.compress(codec).s4.decompress(codec)
     for part in slices:
-        assert part.s4.decompress(codec).to_list() == [text(n) for n in range(17, 22)]
+        assert part.s4.decompress(codec).to_list() == texts(3000)[17:22]
