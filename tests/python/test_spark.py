@@ -1,0 +1,280 @@
+"""Columns of Spark: a cluster of two separate worker processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from codecs_table import DICTIONARY, text
+
+import s4_codec
+import s4_codec.polars as s4
+from s4_codec import CpuGzip, CpuZstd, CpuZstdDict, NvcompZstd, Passthrough
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest.importorskip("pyspark", reason="pyspark is not installed: pip install '.[spark]'")
+if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+    pytest.skip("Spark needs Java 17, which is not here", allow_module_level=True)
+
+from pyspark.errors import AnalysisException, PythonException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import s4_codec.spark as s4spark
+
+CODECS = [
+    Passthrough(),
+    CpuZstd(9),
+    CpuGzip(),
+    CpuZstdDict(DICTIONARY),
+    NvcompZstd("auto"),
+]
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[SparkSession]:
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    builder = SparkSession.builder.master("local-cluster[2,1,1024]")
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "700",
+    }
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="module")
+def frame(spark: SparkSession) -> DataFrame:
+    """Rows with nulls, empty values and an empty partition."""
+    body = (
+        "case when id % 7 = 3 then null else repeat(concat('line ', id), cast(id % 40 as int)) end"
+    )
+    rows = spark.range(0, 5000, 1, 5).selectExpr("id", f"{body} as body")
+    return rows.filter("id < 1000 or id >= 2000").cache()
+
+
+def mismatches(frame: DataFrame, one: str, other: str) -> int:
+    return frame.filter(~F.col(one).eqNullSafe(F.col(other))).count()
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=repr)
+def test_round_trip(frame: DataFrame, codec: s4_codec.Codec) -> None:
+    packed = frame.withColumn("packed", s4spark.compress(codec)("body"))
+    assert packed.schema["packed"].dataType.simpleString() == s4spark.COMPRESSED_TYPE
+    assert packed.filter("body is null and packed is not null").count() == 0
+    unpack = s4spark.decompress(codec, dtype="string")
+    assert mismatches(packed.withColumn("back", unpack(F.col("packed"))), "body", "back") == 0
+    dictionary = codec if isinstance(codec, CpuZstdDict) else None
+    framed = frame.withColumn("frames", s4spark.encode(codec)("body"))
+    decode = s4spark.decode(dtype="string", dictionary=dictionary)
+    assert mismatches(framed.withColumn("back", decode("frames")), "body", "back") == 0
+
+
+def test_frames_of_mixed_codecs(frame: DataFrame) -> None:
+    zstd, gzip = s4spark.encode(CpuZstd()), s4spark.encode("cpu-gzip")
+    mixed = F.when(F.col("id") % 2 == 0, zstd("body")).otherwise(gzip("body"))
+    decoded = frame.withColumn("frames", mixed).withColumn(
+        "back", s4spark.decode(dtype="string")("frames")
+    )
+    assert mismatches(decoded, "body", "back") == 0
+
+
+def test_sql(spark: SparkSession, frame: DataFrame) -> None:
+    names = s4spark.register(spark, CpuZstdDict(DICTIONARY, 9))
+    assert names[:2] == ["s4_compress", "s4_decompress"]
+    s4spark.register(spark, CpuGzip(1), prefix="fast_")
+    frame.createOrReplaceTempView("logs")
+    wrong = spark.sql("""
+        SELECT count(*) AS rows,
+          count_if(NOT (s4_decompress_text(s4_compress(body)) <=> body)) AS compressed,
+          count_if(NOT (s4_decode_text(s4_encode(body)) <=> body)) AS framed,
+          count_if(NOT (fast_decode(fast_encode(body)) <=> CAST(body AS BINARY))) AS fast
+        FROM logs
+    """).first()
+    assert wrong.asDict() == {"rows": 4000, "compressed": 0, "framed": 0, "fast": 0}
+
+
+def test_polars_and_spark_read_each_other(
+    spark: SparkSession, frame: DataFrame, tmp_path: Path
+) -> None:
+    packed = frame.withColumn("body", s4spark.compress(CpuZstd())("body"))
+    packed.write.parquet(str(tmp_path / "spark"))
+    read = pl.read_parquet(tmp_path / "spark/*.parquet").sort("id")
+    restored = read.select("id", s4.decompress("body", CpuZstd(), dtype=pl.String))
+    rows = [(row.id, row.body) for row in frame.orderBy("id").collect()]
+    assert restored.rows() == rows
+
+    ours = pl.DataFrame(rows, schema=["id", "body"], orient="row")
+    (tmp_path / "polars").mkdir()
+    ours.with_columns(s4.compress("body", CpuZstd())).write_parquet(
+        tmp_path / "polars/part.parquet"
+    )
+    theirs = spark.read.parquet(str(tmp_path / "polars"))
+    assert (
+        theirs.schema["body"].dataType["original_size"].dataType.simpleString() == "decimal(20,0)"
+    )
+    back = theirs.select("id", s4spark.decompress(CpuZstd(), dtype="string")("body").alias("body"))
+    assert [tuple(row) for row in back.orderBy("id").collect()] == rows
+
+
+def test_bare_payloads(spark: SparkSession) -> None:
+    payload = CpuGzip().compress(text(1000))[0]
+    bare = spark.createDataFrame([(bytearray(payload),), (None,)], "body binary")
+    unpack = s4spark.decompress("cpu-gzip", bare=True)
+    assert [row[0] and bytes(row[0]) for row in bare.select(unpack("body")).collect()] == [
+        text(1000),
+        None,
+    ]
+
+
+def damaged(frame: DataFrame) -> DataFrame:
+    """One row's checksum is wrong."""
+    packed = frame.withColumn("packed", s4spark.compress(CpuZstd())("body"))
+    crc = F.when(F.col("id") == 2003, F.lit(1)).otherwise(F.col("packed.crc32c"))
+    return packed.withColumn("packed", F.col("packed").withField("crc32c", crc))
+
+
+def test_a_corrupt_row_fails_the_job_or_becomes_null(frame: DataFrame) -> None:
+    bad = damaged(frame)
+    with pytest.raises(PythonException, match=r"S4CrcMismatchError: row 3 of its Arrow batch"):
+        bad.select(s4spark.decompress(CpuZstd())("packed")).collect()
+    lenient = s4spark.decompress(CpuZstd(), dtype="string", on_error="null")
+    kept = bad.withColumn("back", lenient("packed"))
+    assert [row.id for row in kept.filter("body is not null and back is null").collect()] == [2003]
+
+
+def test_what_is_wrong_is_said_on_the_driver(frame: DataFrame) -> None:
+    packed = frame.select(s4spark.compress()("body").alias("packed"))
+    unpack = s4spark.decompress(CpuZstd())
+    with pytest.raises(AnalysisException, match="crc32c"):
+        packed.select(F.col("packed").dropFields("crc32c").alias("packed")).select(unpack("packed"))
+    with pytest.raises(AnalysisException, match="STRUCT"):
+        frame.select(unpack("body"))
+    for make in (s4spark.compress, s4spark.decompress, s4spark.encode):
+        with pytest.raises(TypeError, match="codec must be a codec object"):
+            make(None)  # type: ignore[arg-type]
+        with pytest.raises(s4_codec.S4UnregisteredCodecError):
+            make("zstd")
+    with pytest.raises(TypeError, match="dtype must be"):
+        s4spark.decompress(dtype="int")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="on_error must be"):
+        s4spark.decode(on_error="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_size must be"):
+        s4spark.decode(max_size=-1)
+    with pytest.raises(s4_codec.S4BackendError):
+        s4spark.decode(dictionary=b"")
+
+
+def test_what_only_workers_can_see_is_said_there(frame: DataFrame) -> None:
+    with pytest.raises(PythonException, match="compress takes binary or string data, got Int64"):
+        frame.select(s4spark.compress()("id")).collect()
+    framed = frame.select(s4spark.encode(CpuZstdDict(DICTIONARY))("body").alias("frames"))
+    with pytest.raises(PythonException, match="needs its dictionary; pass dictionary="):
+        framed.select(s4spark.decode()("frames")).collect()
+    with pytest.raises(PythonException, match="S4ManifestSizeExceedsLimitError"):
+        frame.select(s4spark.encode()("body").alias("frames")).select(
+            s4spark.decode(max_size=10)("frames")
+        ).collect()
+
+
+def test_a_dictionary_is_read_once_in_a_worker_process(frame: DataFrame) -> None:
+    shipped = s4spark._Shipped(CpuZstdDict(DICTIONARY))
+
+    def seen(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        for batch in batches:
+            yield pa.array([f"{os.getpid()} {id(shipped.codec)}"] * len(batch))
+
+    seen.__annotations__ = {
+        "batches": s4spark.Iterator[pa.Array],
+        "return": s4spark.Iterator[pa.Array],
+    }
+    column = F.arrow_udf(seen, "string")("body")
+    found = set()
+    for _ in range(3):
+        found |= {row[0] for row in frame.select(column).collect()}
+    processes = {each.split()[0] for each in found}
+    assert len(found) == len(processes) <= 4, "one codec in each process, over batches and jobs"
+
+
+def test_batches_beyond_two_gib_are_split() -> None:
+    """A batch decodes piece by piece, and what one array cannot hold goes in several."""
+    cuts = list(s4spark._cuts([100, 100, None, 300, 50, 50, -5, 2**62, 1], most=250))
+    assert cuts == [(0, 3), (3, 4), (4, 7), (7, 8), (8, 9)]
+    array = pa.array([text(1000)] * 40, pa.large_binary())
+    before = s4spark._MOST_BYTES
+    s4spark._MOST_BYTES = 9_500
+    try:
+        parts = list(s4spark._for_spark(array, is_large=False))
+    finally:
+        s4spark._MOST_BYTES = before
+    assert [len(part) for part in parts] == [9, 9, 9, 9, 4]
+    assert all(part.type == pa.binary() for part in parts)
+    assert pa.chunked_array(parts).to_pylist() == array.to_pylist()
+
+
+def test_large_var_types(spark: SparkSession, frame: DataFrame) -> None:
+    name = "spark.sql.execution.arrow.useLargeVarTypes"
+    spark.conf.set(name, "true")
+    try:
+        packed = frame.withColumn("packed", s4spark.compress()("body"))
+        back = packed.withColumn("back", s4spark.decompress(dtype="string")("packed"))
+        assert mismatches(back, "body", "back") == 0
+    finally:
+        spark.conf.unset(name)
+
+
+def workers() -> list[int]:
+    """Spark's Python worker processes: children of its daemons."""
+    daemons, parents = set(), {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+        if b"pyspark.daemon" in command or b"pyspark/daemon" in command:
+            daemons.add(int(folder.name))
+            parents[int(folder.name)] = parent
+    return [process for process, parent in parents.items() if parent in daemons]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
+def test_a_killed_worker_is_replaced(spark: SparkSession) -> None:
+    """Spark runs the lost tasks again, and the result is whole."""
+    rows = spark.range(0, 40_000, 1, 8).selectExpr("id", "repeat(uuid(), 300) as body")
+    result: dict[str, Any] = {}
+
+    def job() -> None:
+        slow = s4spark.compress(CpuZstd(15))
+        packed = rows.select(F.length("body").alias("n"), slow("body").alias("packed"))
+        sizes = packed.select(F.sum("n"), F.sum("packed.original_size"), F.count("packed"))
+        result["sums"] = tuple(sizes.first())
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    killed = 0
+    deadline = time.monotonic() + 60
+    while thread.is_alive() and killed < 2 and time.monotonic() < deadline:
+        time.sleep(0.7)
+        for process in workers()[:1]:
+            os.kill(process, signal.SIGKILL)
+            killed += 1
+    thread.join(200)
+    assert killed
+    assert result["sums"] == (40_000 * 300 * 36, 40_000 * 300 * 36, 40_000)
