@@ -23,6 +23,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -300,6 +301,7 @@ def bench(run: Run, data_sets: dict[str, Data], sizes: list[int]) -> None:
             step()
         except Exception as error:
             # What fails is told at the end, and all else is measured.
+            traceback.print_exc()
             report.failed.append(f"{name}: {type(error).__name__}: {error}")
         report.save()
     progress("")

@@ -149,7 +149,7 @@ class Report:
             ("FAILED", self.failed),
         ):
             if lines:
-                print(f"\n{title}:", *lines, sep="\n  ")
+                print(f"\n{title}:", *dict.fromkeys(lines), sep="\n  ")
         self._print_summary()
 
     def _print_copies(self) -> None:
@@ -163,11 +163,11 @@ class Report:
                     reasons[f"{each.kind}, {size_name(each.size)} {rate}"] = None
             rows.append([f"{each.kind}, {size_name(each.size)}", *cells])
         header = ["GB/s", "to device", "from device", "both at once"]
-        table("Copies between host and device", header, rows)
+        _table("Copies between host and device", header, rows)
         for reason in reasons:
             print(reason)
         rows = [[f"{count}", f"{rate:.1f}"] for count, rate in self.host_copies.items()]
-        table("Copies within the host's memory", ["threads", "GB/s"], rows)
+        _table("Copies within the host's memory", ["threads", "GB/s"], rows)
 
     def _print_kernels(self) -> None:
         rows = [
@@ -180,7 +180,7 @@ class Report:
             for each in self.kernels
         ]
         title = "nvCOMP alone: one batch of 64 KiB chunks that is on the device, GB/s of originals"
-        table(title, ["", "compress", "decompress", "ratio"], rows)
+        _table(title, ["", "compress", "decompress", "ratio"], rows)
 
     def _print_results(self, codec: str, direction: str) -> None:
         found = [
@@ -209,7 +209,7 @@ class Report:
         header += [PEER, "its RAW", "GPU/it", "ratio", "column", "rounds"]
         way = "to" if direction == "compress" else "from"
         title = f"{codec}, {direction}; of pinned: as a share of copies {way} the device"
-        table(title, header, rows)
+        _table(title, header, rows)
 
     def _print_crossovers(self, by: str, results: list[Result]) -> None:
         sizes = sorted({_size_by(by, each) for each in results})
@@ -220,7 +220,7 @@ class Report:
             rows.append([f"{codec}, {direction}, {data}", *cells, since])
         what = "value" if by == "value" else "column of 64 KiB values"
         title = f"GPU over all cores by size of {what}, and from which size on it is above 1"
-        table(title, ["", *map(size_name, sizes), "from"], rows)
+        _table(title, ["", *map(size_name, sizes), "from"], rows)
 
     def _print_summary(self) -> None:
         rows = []
@@ -246,7 +246,13 @@ class Report:
                 )
         cores = f"/{num_threads()} cores"
         header = ["GB/s", GPU, "of pinned", "nvCOMP alone", cores, "/nvidia.nvcomp", "ratio"]
-        table("Summary: values of 64 KiB", header, rows)
+        _table("Summary: values of 64 KiB", header, rows)
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table, if there is anything in it."""
+    if rows:
+        table(title, header, rows)
 
 
 def _size_by(by: str, found: Result) -> int:

@@ -206,7 +206,7 @@ def register(
     dictionary = codec if isinstance(codec, CpuZstdDict) else None
     binary, text = _decoding("binary", "raise", None), _decoding("string", "raise", None)
     frames = dictionary_codec(dictionary)
-    functions = {
+    functions: dict[str, tuple[Callable[..., Iterable[pa.Array]], str, Codec]] = {
         "compress": (_compress, COMPRESSED_TYPE, codec),
         "decompress": (partial(_decompress, **binary), "binary", codec),
         "decompress_text": (partial(_decompress, **text), "string", codec),
@@ -244,16 +244,15 @@ class _Shipped:
 
     def __init__(self, codec: Codec) -> None:
         session = SparkSession.getActiveSession()
-        self._codec, self._broadcast = codec, None
+        self._codec: Codec | None = codec
+        self._broadcast: Any = None
+        # Without a session yet, or over Spark Connect, there is nothing to broadcast with.
         if isinstance(codec, CpuZstdDict) and hasattr(session, "sparkContext"):
             self._codec, self._broadcast = None, session.sparkContext.broadcast(codec)
 
     @property
     def codec(self) -> Codec:
-        if self._broadcast is None:
-            assert self._codec is not None
-            return self._codec
-        return self._broadcast.value  # type: ignore[no-any-return]
+        return self._codec or self._broadcast.value
 
 
 def _udf(
@@ -281,13 +280,13 @@ def _udf(
 
 
 def _call(udf: Any, column: Column | str) -> Column:
-    return udf(column)  # type: ignore[no-any-return]
+    return udf(column)
 
 
 def _call_with_fields(udf: Any, column: Column | str) -> Column:
     """Names the fields, so that the driver says if one is missing."""
     whole = F.col(column) if isinstance(column, str) else column
-    return udf(*[whole.getField(name) for name in _FIELDS])  # type: ignore[no-any-return]
+    return udf(*[whole.getField(name) for name in _FIELDS])
 
 
 # --- On the workers -----------------------------------------------------------------------
