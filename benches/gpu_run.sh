@@ -12,8 +12,9 @@
 #     s4_codec (pip wheel . --no-deps), polars, polars_runtime_32, pyarrow, numpy,
 #     nvidia_libnvcomp_cu13 or _cu12 (one of them; driver 580 or later serves either)
 # The tests alone:
-#     pytest, iniconfig, pluggy, packaging, pygments, hypothesis, sortedcontainers, zstandard
-# Tests that need more (arro3_core, duckdb, nanoarrow) are left out, and named, where it is absent.
+#     pytest, iniconfig, pluggy, packaging, pygments
+# Tests that need more (arro3_core, duckdb, hypothesis, nanoarrow, zstandard) are left out, and
+# named, where it is absent.
 # Optional: nvidia_nvcomp, of the same CUDA and the same version as libnvcomp, 6 or later, to
 #     measure against; torch, to test beside.
 #
