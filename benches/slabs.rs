@@ -3,6 +3,7 @@
 //! Its seconds mean nothing; the plans are those of a GPU with so much memory.
 
 #[path = "../tests/common/standin.rs"]
+#[allow(dead_code, reason = "what fails is for tests")]
 mod standin;
 
 use s4_codec::codec::Codec;

@@ -1,39 +1,17 @@
-//! GPU codecs against the stand-in for NVIDIA's libraries: what goes there comes home right,
-//! whatever fails on the way.
+//! GPU codecs against the stand-in for NVIDIA's libraries: what goes there comes home right.
 
 mod common;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use common::standin::{ChunkFault, Standin};
-use common::{Packed, PackedRows, Values, compress, decompress, noise, pack, text, unpack};
+use common::gpu::{GPU, assert_sound, codecs, round_trip, sealed, values, worthwhile, zstd_frame};
+use common::standin::Standin;
+use common::{Packed, PackedRows, Values, compress, decompress, pack, text, unpack};
 use s4_codec::codec::Codec;
 use s4_codec::column::{self, Decompress};
-use s4_codec::error::{Error, ErrorClass, Result};
+use s4_codec::error::{Error, ErrorClass};
 use s4_codec::gpu::{self, Device};
 use s4_codec::kernel::fcg1::DataType;
 use s4_codec::manifest::Manifest;
 use s4_codec::pool::NEVER;
-use s4_codec::warning;
-
-const GPU: Device = Device::Gpu(0);
-
-/// Every codec of GPUs. Bitcomp with a data type of each width.
-fn codecs(device: Device) -> Vec<Codec> {
-    let bitcomp = |name| {
-        let data_type = DataType::try_new(name).expect("a data type");
-        Codec::NvcompBitcomp { data_type, device }
-    };
-    let mut codecs = vec![Codec::NvcompZstd { device }, Codec::NvcompGDeflate { device }];
-    codecs.extend(["char", "i16", "f32", "u64"].map(bitcomp));
-    codecs
-}
-
-/// Values around the lengths where something changes, all of whole numbers of any type.
-fn values() -> Vec<Vec<u8>> {
-    let lens = [0, 8, 16, 248, 256, 264, 4096, 65_528, 65_536, 65_544, 131_072, 200_000];
-    lens.into_iter().map(text).chain([8, 4096, 65_536, 70_000].map(noise)).collect()
-}
 
 /// Values with a null after every third, in chunks of unlike lengths.
 fn columns(values: &[Vec<u8>]) -> Vec<Values> {
@@ -41,15 +19,6 @@ fn columns(values: &[Vec<u8>]) -> Vec<Values> {
     (3..rows.len()).rev().step_by(3).for_each(|i| rows.insert(i, None));
     let later = rows.split_off(rows.len() / 3);
     vec![Values(rows), Values(Vec::new()), Values(later)]
-}
-
-fn sealed(payload: &[u8], value: &[u8]) -> Packed {
-    Packed::Sealed(payload.to_vec(), Manifest::seal(value))
-}
-
-#[track_caller]
-fn assert_sound(gpu: &Standin) {
-    assert_eq!(gpu.violations(), Vec::<String>::new());
 }
 
 #[test]
@@ -199,191 +168,6 @@ fn little_memory_takes_more_slabs() {
     assert_sound(&gpu);
 }
 
-/// Compresses and restores a column of two slabs' worth of kinds, and one value.
-fn round_trip(codec: &Codec) -> Result<()> {
-    let values = [text(80_000), text(304), noise(9000), Vec::new()];
-    let rows = [Values(values.iter().cloned().map(Some).collect())];
-    let column = column::compress_flat(codec, &rows, NEVER)?;
-    let offsets = &column.payload[0].offsets;
-    let bytes = column.payload[0].bytes.as_ref();
-    let payload = |i: usize| &bytes[offsets[i] as usize..offsets[i + 1] as usize];
-    let packed = values.iter().enumerate().map(|(i, value)| sealed(payload(i), value));
-    let rows = [PackedRows(packed.collect())];
-    let restored = column::decompress_flat(&Decompress::new(codec.clone()), &rows, NEVER)?;
-    assert!(restored.values[0].bytes.as_ref() == values.concat());
-
-    let mut alone = Vec::new();
-    let manifest = codec.compress(&values[0], &mut alone)?;
-    assert!(alone == payload(0));
-    assert!(codec.decompress(&alone, &manifest, u64::MAX)? == values[0]);
-    Ok(())
-}
-
-/// A round trip, and giving everything back.
-fn round_trip_and_release(codec: &Codec) -> Result<()> {
-    let done = round_trip(codec);
-    let released = gpu::release_memory();
-    done.and(released.map_err(Error::from))
-}
-
-const FREEING: [&str; 6] = [
-    "cuMemFree_v2",
-    "cuMemFreeHost",
-    "cuStreamDestroy_v2",
-    "cuEventDestroy_v2",
-    "cuModuleUnload",
-    "cuDevicePrimaryCtxRelease_v2",
-];
-
-#[test]
-fn any_call_may_fail_and_the_next_works() {
-    let gpu = Standin::take();
-    let (mut failed, mut leaks, mut lost) = (0, 0, 0);
-    let mut names = std::collections::BTreeSet::new();
-    // One of each kind.
-    for codec in codecs(GPU).into_iter().take(3) {
-        gpu.reset();
-        round_trip_and_release(&codec).expect("nothing fails");
-        assert_sound(&gpu);
-        let calls: Vec<_> = (0..gpu.calls()).map(|n| gpu.call_name(n)).collect();
-        for (n, name) in calls.iter().enumerate() {
-            let before = gpu.live();
-            let status = if name.starts_with("cu") { 1 } else { 11 };
-            gpu.reset();
-            gpu.fail_call(n as u64, status, 0);
-            let error = round_trip_and_release(&codec).expect_err(name);
-            assert_eq!(error.class(), ErrorClass::Backend, "{name}: {error}");
-            let text = error.to_string();
-            let said = text.contains(name.trim_end_matches("Async"));
-            assert!(said || name.contains("TempSize"), "{name}: {text}");
-            let leaked = gpu.live() - before;
-            if FREEING.contains(&name.as_str()) {
-                assert!(leaked <= 1, "{name}: what could not be freed, and no more");
-                lost += leaked;
-            } else {
-                assert_eq!(leaked, 0, "{name}");
-                assert_sound(&gpu);
-                leaks += leaked;
-            }
-            gpu.reset();
-            round_trip_and_release(&codec).unwrap_or_else(|error| panic!("after {name}: {error}"));
-            failed += 1;
-            names.insert(name.clone());
-        }
-    }
-    println!(
-        "{failed} calls of {} functions failed in turn: {failed} typed errors, {leaks} leaks, \
-         {lost} objects whose own freeing failed, {failed} working next calls",
-        names.len()
-    );
-}
-
-#[test]
-fn a_lost_context_is_said_so_and_left_behind() {
-    let gpu = Standin::take();
-    let zstd = Codec::NvcompZstd { device: GPU };
-    round_trip(&zstd).expect("nothing fails");
-    gpu.reset();
-    round_trip(&zstd).expect("nothing fails");
-    let calls = gpu.calls();
-    for n in 0..calls {
-        gpu.reset();
-        gpu.fail_call(n, 700, 1);
-        let done = round_trip(&zstd);
-        let name = gpu.call_name(n);
-        // Nobody waits for what is only popped.
-        assert!(done.is_err() || name == "cuCtxPopCurrent_v2", "{name}");
-        if let Err(error) = done {
-            assert_eq!(error.class(), ErrorClass::Backend);
-            let text = error.to_string();
-            assert!(text.contains("context is lost") || text.contains("nvCOMP status"), "{text}");
-        }
-        let next = round_trip(&zstd).expect_err("it stays lost");
-        assert_eq!(next.class(), ErrorClass::Backend);
-        // A new process, as it were: what the lost context held is gone.
-        gpu.reset();
-        let _ = gpu::release_memory();
-        round_trip(&zstd).expect("works again");
-    }
-}
-
-#[test]
-fn short_memory_splits_before_it_fails() {
-    let gpu = Standin::take();
-    let zstd = Codec::NvcompZstd { device: GPU };
-    round_trip_and_release(&zstd).expect("nothing fails");
-    for first in 0..12 {
-        gpu.reset();
-        gpu.fail_allocations(first, 1);
-        round_trip_and_release(&zstd).unwrap_or_else(|error| panic!("allocation {first}: {error}"));
-        assert_eq!(gpu.live(), 0);
-        assert_sound(&gpu);
-    }
-    gpu.reset();
-    gpu.fail_allocations(0, 10_000);
-    let error = round_trip_and_release(&zstd).expect_err("no memory at all");
-    assert_eq!(error.class(), ErrorClass::Backend);
-    assert!(error.to_string().contains("out of memory"), "{error}");
-    gpu.reset();
-    round_trip_and_release(&zstd).expect("works again");
-}
-
-#[test]
-fn a_bad_chunk_is_its_rows_error() {
-    let gpu = Standin::take();
-    let faults = [
-        (ChunkFault::Status, ErrorClass::Backend, "chunk 0: nvCOMP status 12"),
-        (ChunkFault::SizeShort, ErrorClass::Backend, "chunk 0: nvCOMP made 4999 bytes"),
-        (ChunkFault::SizeHuge, ErrorClass::Backend, "chunk 0: nvCOMP made"),
-        (ChunkFault::WrongByte, ErrorClass::CrcMismatch, "crc32c"),
-    ];
-    for codec in codecs(GPU).into_iter().take(3) {
-        let value = text(5000);
-        let (payload, manifest) = pack(&codec, &value);
-        let rows = [PackedRows(vec![sealed(&payload, &value); 1])];
-        let others = [PackedRows((0..5).map(|_| sealed(&payload, &value)).collect())];
-        let how = Decompress::new(codec.clone());
-        for (fault, class, words) in faults {
-            gpu.reset();
-            gpu.chunk_fault(fault, 0);
-            let error = unpack(&codec, &payload, manifest).expect_err("a bad chunk");
-            assert_eq!(error.class(), class, "{codec:?} {fault:?}: {error}");
-            gpu.reset();
-            gpu.chunk_fault(fault, 0);
-            let error = column::decompress(&how, &rows, NEVER).err().expect("a bad row");
-            assert_eq!(error.class(), class);
-            assert!(error.to_string().contains(words), "{error}");
-
-            let lenient = Decompress { null_on_error: true, ..how.clone() };
-            gpu.reset();
-            gpu.chunk_fault(fault, 2);
-            let restored = column::decompress(&lenient, &others, NEVER).expect("the rest");
-            assert_eq!(restored.bad_rows, [2]);
-        }
-        for fault in [ChunkFault::Status, ChunkFault::SizeHuge] {
-            gpu.reset();
-            gpu.chunk_fault(fault, 0);
-            let error = codec.compress(&value, &mut Vec::new()).expect_err("a bad chunk");
-            assert_eq!(error.class(), ErrorClass::Backend);
-            gpu.reset();
-            gpu.chunk_fault(fault, 1);
-            let rows = [Values(vec![Some(text(900)), Some(text(901)), Some(text(902))])];
-            let Error::Row(bad) = column::compress(&codec, &rows, NEVER).err().expect("a bad row")
-            else {
-                panic!("not a row's error")
-            };
-            assert_eq!((bad.row, bad.source.class()), (1, ErrorClass::Backend));
-        }
-    }
-}
-
-static WARNINGS: AtomicUsize = AtomicUsize::new(0);
-
-/// Enough bytes in values long enough for the GPU.
-fn worthwhile() -> Vec<Vec<u8>> {
-    vec![text(1 << 20); 20]
-}
-
 #[test]
 fn auto_uses_a_gpu_where_it_pays() {
     let gpu = Standin::take();
@@ -406,42 +190,6 @@ fn auto_uses_a_gpu_where_it_pays() {
         codec.compress(&text(1000), &mut Vec::new()).expect("compresses");
         assert!(gpu.launch_count() > 0);
     }
-}
-
-#[test]
-fn auto_falls_back_with_a_warning() {
-    let gpu = Standin::take();
-    warning::set_hook(|_| {
-        WARNINGS.fetch_add(1, Ordering::Relaxed);
-    });
-    let zstd = Codec::NvcompZstd { device: Device::Auto };
-    let values = worthwhile();
-    let rows = [Values(values.iter().cloned().map(Some).collect())];
-    let how = Decompress::new(zstd.clone());
-    column::compress(&zstd, &rows, NEVER).expect("nothing fails");
-    for n in [3, 10, 30, 60] {
-        gpu.reset();
-        gpu.fail_call(n, 719, 1);
-        let before = WARNINGS.load(Ordering::Relaxed);
-        let column = compress(&zstd, &rows).expect("the CPU does it");
-        assert!(WARNINGS.load(Ordering::Relaxed) > before, "call {n}");
-        let packed = column.payload.iter().zip(&values).map(|(payload, v)| sealed(payload, v));
-        let restored = decompress(&how, &[PackedRows(packed.collect())]).expect("the CPU does it");
-        assert!(restored.values == values);
-    }
-    gpu.reset();
-    let _ = gpu::release_memory();
-
-    // A chunk that the GPU cannot decode, the CPU can.
-    let large = text(20 << 20);
-    let (payload, manifest) = pack(&zstd, &large);
-    gpu.reset();
-    gpu.chunk_fault(ChunkFault::Status, 7);
-    assert!(unpack(&zstd, &payload, manifest).as_ref() == Ok(&large));
-    let rows = [PackedRows(vec![sealed(&payload, &large)])];
-    gpu.reset();
-    gpu.chunk_fault(ChunkFault::Status, 7);
-    assert!(decompress(&how, &rows).expect("the CPU does it").values[0] == large);
 }
 
 #[test]
@@ -468,86 +216,6 @@ fn what_no_gpu_may_be_given_is_decoded_here() {
     assert_eq!(gpu.launch_count(), 0);
 }
 
-/// Everything that a container can lie about before anything is decoded, and what each lie is.
-fn lies(payload: &[u8], codec: &Codec) -> Vec<(Vec<u8>, ErrorClass)> {
-    let other = if matches!(codec, Codec::NvcompZstd { .. }) { 5 } else { 3 };
-    let set = |at: usize, bytes: &[u8]| {
-        let mut payload = payload.to_vec();
-        payload[at..at + bytes.len()].copy_from_slice(bytes);
-        payload
-    };
-    let damage = [
-        set(0, b"FCG2"),
-        set(4, &[9]),
-        set(5, &[12]),
-        set(6, &[1]),
-        // Chunk length, number of chunks, and the first one's size.
-        set(16, &0u32.to_le_bytes()),
-        set(16, &40_000u32.to_le_bytes()),
-        set(16, &u32::MAX.to_le_bytes()),
-        set(20, &0u32.to_le_bytes()),
-        set(20, &3u32.to_le_bytes()),
-        set(20, &u32::MAX.to_le_bytes()),
-        set(24, &0u32.to_le_bytes()),
-        set(24, &u32::MAX.to_le_bytes()),
-        // A total for which there would be another number of chunks.
-        set(8, &0u64.to_le_bytes()),
-        set(8, &65_536u64.to_le_bytes()),
-        set(8, &u64::MAX.to_le_bytes()),
-        payload[..payload.len() - 1].to_vec(),
-        payload[..28].to_vec(),
-        payload[..20].to_vec(),
-        Vec::new(),
-        [payload, b"more"].concat(),
-    ];
-    let mut lies: Vec<_> = damage.map(|payload| (payload, ErrorClass::Backend)).into();
-    lies.push((set(4, &[other]), ErrorClass::CodecMismatch));
-    lies.push((set(8, &99_999u64.to_le_bytes()), ErrorClass::SizeMismatch));
-    lies
-}
-
-#[test]
-fn no_lie_reaches_a_gpu() {
-    let gpu = Standin::take();
-    let value = text(100_000);
-    for codec in codecs(GPU).into_iter().take(3) {
-        let (payload, manifest) = pack(&codec, &value);
-        let how = Decompress::new(codec.clone());
-        let forged = |original_size| Manifest { original_size, ..manifest };
-        let mut all: Vec<_> = lies(&payload, &codec)
-            .into_iter()
-            .map(|(payload, class)| (payload, manifest, class))
-            .collect();
-        all.push((payload.clone(), forged(99_999), ErrorClass::SizeMismatch));
-        all.push((payload.clone(), forged(6 << 30), ErrorClass::ManifestSizeExceedsLimit));
-        for (payload, manifest, class) in all {
-            gpu.reset();
-            let error = unpack(&codec, &payload, manifest).expect_err("a lie");
-            assert_eq!(error.class(), class, "{codec:?}: {error}");
-            let rows = [PackedRows(vec![Packed::Sealed(payload, manifest)])];
-            let error = decompress(&how, &rows).err().expect("a lie");
-            assert_eq!(error.class(), class, "{codec:?}: {error}");
-            assert_eq!(gpu.launch_count(), 0, "{error}");
-        }
-    }
-    assert_sound(&gpu);
-}
-
-#[test]
-fn frame_headers_are_vetted() {
-    let gpu = Standin::take();
-    let (there, here) = [GPU, Device::Cpu].map(|device| Codec::NvcompZstd { device }).into();
-    let value = text(100_000);
-    let (payload, manifest) = pack(&here, &value);
-    for bit in 32 * 8..50 * 8 {
-        let mut lie = payload.clone();
-        lie[bit / 8] ^= 1 << (bit % 8);
-        let decoded = unpack(&there, &lie, manifest);
-        assert_eq!(decoded.is_ok(), unpack(&here, &lie, manifest).is_ok(), "bit {bit}");
-    }
-    assert_sound(&gpu);
-}
-
 #[test]
 fn chunks_of_any_length_are_read() {
     let gpu = Standin::take();
@@ -569,10 +237,6 @@ fn chunks_of_any_length_are_read() {
         assert!(gpu.launch_count() > 0, "on the GPU");
     }
     assert_sound(&gpu);
-}
-
-fn zstd_frame(bytes: &[u8]) -> Vec<u8> {
-    pack(&Codec::from_name("cpu-zstd", None).expect("a codec"), bytes).0
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod device;
 mod driver;
 mod engine;
 mod failure;
+mod home;
 mod libraries;
 mod loader;
 mod nvcomp;

@@ -3,9 +3,8 @@
 use std::mem::MaybeUninit;
 use std::sync::{Mutex, PoisonError};
 
-use super::failure::nvcomp_status;
-use super::nvcomp::Direction;
-use super::session::{Bad, Home, Session};
+use super::home::Home;
+use super::session::Session;
 use super::slab::{Group, Place};
 use super::value::OnGpu;
 use crate::kernel::fcg1::{Encoding, HEADER_BYTES, to_header};
@@ -80,20 +79,6 @@ impl Done<'_> {
         let direction = self.group().shape.work.direction;
         (0..count)
             .map(move |i| self.home.chunk(group, first + i).map_err(|bad| bad.fault(direction, i)))
-    }
-}
-
-impl Bad {
-    /// The fault that chunk `i` is to blame for.
-    pub fn fault(self, direction: Direction, i: usize) -> Fault {
-        let what = match self {
-            Self::Status(status) => nvcomp_status(status),
-            Self::Length(len) => format!("nvCOMP made {len} bytes of it, which cannot be"),
-        };
-        match direction {
-            Direction::Compress => Fault::Library(format!("chunk {i}: {what}")),
-            Direction::Decompress => Fault::Container(format!("chunk {i}: {what}")),
-        }
     }
 }
 

@@ -17,9 +17,10 @@ use std::mem::MaybeUninit;
 use super::driver::{Current, DevicePtr, PinnedMemory};
 use super::engine::{Engine, LANES, Lane, Resources, reserve};
 use super::failure::Failure;
+use super::home::{Home, coded_len};
 use super::nvcomp::{Batch, Direction, Nvcomp, Size, Work};
 use super::queue::Queue;
-use super::slab::{Chunks, Cost, Group, Layout, Results, Shape, Slab, WORD};
+use super::slab::{Chunks, Cost, Layout, Results, Shape, Slab, WORD};
 
 /// The most that one slab takes, where memory is plenty.
 const MOST: Cost = Cost { chunks: 32 << 10, bytes: 64 << 20, device: usize::MAX, temp: usize::MAX };
@@ -356,56 +357,4 @@ fn grow<'slot>(
         longer.as_mut_slice()[..kept].copy_from_slice(&memory.as_slice()[..kept]);
     }
     reserve(slot, current, len)
-}
-
-/// The length of a coded chunk, or what its status says.
-fn coded_len(results: &Results, chunk: usize, most: usize) -> Result<usize, Bad> {
-    match (results.status(chunk), results.size(chunk)) {
-        (0, len) if (1..=most as u64).contains(&len) => Ok(len as usize),
-        (0, len) => Err(Bad::Length(len)),
-        (status, _) => Err(Bad::Status(status)),
-    }
-}
-
-/// What is wrong with a chunk that came home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bad {
-    Status(i32),
-    /// It has a length that it cannot have.
-    Length(u64),
-}
-
-/// A slab that came home.
-pub struct Home<'s> {
-    pub chunks: Chunks,
-    layout: Layout,
-    offsets: Vec<usize>,
-    inbound: &'s [MaybeUninit<u8>],
-}
-
-impl Home<'_> {
-    /// What came of chunk `i` of a group.
-    pub fn chunk(&self, group: usize, i: usize) -> Result<&[u8], Bad> {
-        let count = self.layout.count();
-        let results = Results::new(self.inbound, count);
-        let chunk = self.layout.firsts[group] + i;
-        let Group { shape, originals } = &self.chunks.groups[group];
-        let (start, len) = match shape.work.direction {
-            Direction::Compress => {
-                let len = coded_len(&results, chunk, shape.max_output)?;
-                (Layout::results_len(count) + self.offsets[chunk], len)
-            }
-            Direction::Decompress => {
-                let len = originals[i];
-                match (results.status(chunk), results.size(chunk)) {
-                    (0, actual) if actual == len as u64 => (self.layout.output(chunk), len),
-                    (0, actual) => return Err(Bad::Length(actual)),
-                    (status, _) => return Err(Bad::Status(status)),
-                }
-            }
-        };
-        let bytes = &self.inbound[start..][..len];
-        // SAFETY: the copy that brought the chunk home wrote all of it, and is done.
-        Ok(unsafe { bytes.assume_init_ref() })
-    }
 }

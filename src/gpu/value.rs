@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use super::device::{Device, max_output, open, worthwhile};
 use super::failure::Failure;
+use super::home::Home;
 use super::nvcomp::{Direction, Work};
-use super::session::{Home, Session};
+use super::session::Session;
 use super::slab::{Chunk, Cost, Shape, Slab, class_of};
 use crate::kernel::fcg1::{
     Algorithm, CHUNK_BYTES, Container, Encoding, HEADER_BYTES, chunk_count, to_header,

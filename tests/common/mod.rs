@@ -3,6 +3,8 @@
 
 pub mod gdeflate;
 #[cfg(feature = "nvcomp-gpu")]
+pub mod gpu;
+#[cfg(feature = "nvcomp-gpu")]
 pub mod standin;
 
 use s4_codec::codec::Codec;

@@ -1,0 +1,264 @@
+//! What lives in a context: streams, events, memory of both sides, a kernel of our own.
+
+use std::ffi::{CStr, c_uint, c_void};
+use std::mem::MaybeUninit;
+use std::ptr::{NonNull, null_mut};
+
+use super::{Current, DevicePtr, Driver, Handle};
+use crate::gpu::failure::Failure;
+
+/// Events that measure no time are cheaper.
+const EVENT_DISABLE_TIMING: c_uint = 2;
+/// Streams that do not wait for the default stream, which others may use.
+const STREAM_NON_BLOCKING: c_uint = 1;
+
+/// A queue of work on the GPU.
+pub struct Stream {
+    driver: &'static Driver,
+    handle: Handle,
+}
+
+// SAFETY: a stream may be used from any thread whose context is its own.
+unsafe impl Send for Stream {}
+
+impl Stream {
+    pub fn new(current: &Current) -> Result<Self, Failure> {
+        let (driver, mut handle) = (current.driver, null_mut());
+        // SAFETY: `handle` is where to put the stream, and the context is current.
+        unsafe { driver.stream_create(&raw mut handle, STREAM_NON_BLOCKING)? };
+        Ok(Self { driver, handle })
+    }
+
+    pub fn handle(&self) -> *mut c_void {
+        self.handle
+    }
+
+    /// Waits until all work of the stream is done.
+    pub fn synchronize(&self, _current: &Current) -> Result<(), Failure> {
+        // SAFETY: the stream is alive.
+        unsafe { self.driver.stream_synchronize(self.handle) }
+    }
+
+    /// Lets later work of the stream wait for `event`.
+    pub fn wait(&self, _current: &Current, event: &Event) -> Result<(), Failure> {
+        // SAFETY: both are alive.
+        unsafe { self.driver.stream_wait(self.handle, event.handle, 0) }
+    }
+
+    /// Queues copying `bytes` from the front of `from` to the front of `to`.
+    ///
+    /// # Safety
+    /// Until the stream is synchronised both live on, nobody writes to that part of `from`,
+    /// and only work of the stream uses that part of `to`.
+    pub unsafe fn upload(
+        &self,
+        _current: &Current,
+        to: &DeviceMemory,
+        from: &PinnedMemory,
+        bytes: usize,
+    ) -> Result<(), Failure> {
+        debug_assert!(bytes <= to.len && bytes <= from.len);
+        // SAFETY: both are so long; the rest is the caller's promise.
+        unsafe { self.driver.upload(to.start, from.start.as_ptr().cast(), bytes, self.handle) }
+    }
+
+    /// Queues copying `bytes` from the front of `from` to `to` from `offset` on.
+    ///
+    /// # Safety
+    /// Until the stream is synchronised both live on, and nobody touches that part of `to`.
+    pub unsafe fn download(
+        &self,
+        _current: &Current,
+        to: &PinnedMemory,
+        offset: usize,
+        from: &DeviceMemory,
+        bytes: usize,
+    ) -> Result<(), Failure> {
+        debug_assert!(bytes <= from.len && offset + bytes <= to.len);
+        // SAFETY: both are so long; the rest is the caller's promise.
+        unsafe {
+            let to = to.start.as_ptr().add(offset).cast();
+            self.driver.download(to, from.start, bytes, self.handle)
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: made once, destroyed once.
+        self.driver.note(unsafe { self.driver.stream_destroy(self.handle) });
+    }
+}
+
+/// A point in a stream that another can wait for.
+pub struct Event {
+    driver: &'static Driver,
+    handle: Handle,
+}
+
+// SAFETY: an event may be used from any thread whose context is its own.
+unsafe impl Send for Event {}
+
+impl Event {
+    pub fn new(current: &Current) -> Result<Self, Failure> {
+        let (driver, mut handle) = (current.driver, null_mut());
+        // SAFETY: `handle` is where to put the event, and the context is current.
+        unsafe { driver.event_create(&raw mut handle, EVENT_DISABLE_TIMING)? };
+        Ok(Self { driver, handle })
+    }
+
+    /// Marks the present end of `stream`.
+    pub fn record(&self, _current: &Current, stream: &Stream) -> Result<(), Failure> {
+        // SAFETY: both are alive.
+        unsafe { self.driver.event_record(self.handle, stream.handle) }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: made once, destroyed once.
+        self.driver.note(unsafe { self.driver.event_destroy(self.handle) });
+    }
+}
+
+/// Memory of the GPU.
+pub struct DeviceMemory {
+    driver: &'static Driver,
+    start: DevicePtr,
+    len: usize,
+}
+
+impl DeviceMemory {
+    pub fn new(current: &Current, len: usize) -> Result<Self, Failure> {
+        let (driver, mut start) = (current.driver, 0);
+        // SAFETY: `start` is where to put the address, and the context is current.
+        let done = unsafe { driver.allocate(&raw mut start, len) };
+        done.map_err(|failure| short_of(failure, len, "device"))?;
+        Ok(Self { driver, start, len })
+    }
+
+    pub fn start(&self) -> DevicePtr {
+        self.start
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        // SAFETY: allocated once, freed once, and no queued work uses it.
+        self.driver.note(unsafe { self.driver.free(self.start) });
+    }
+}
+
+/// Memory of the host that the GPU reads and writes itself.
+pub struct PinnedMemory {
+    driver: &'static Driver,
+    start: NonNull<MaybeUninit<u8>>,
+    len: usize,
+}
+
+// SAFETY: memory that has one owner.
+unsafe impl Send for PinnedMemory {}
+// SAFETY: shared, it is only read.
+unsafe impl Sync for PinnedMemory {}
+
+impl PinnedMemory {
+    pub fn new(current: &Current, len: usize) -> Result<Self, Failure> {
+        let (driver, mut start) = (current.driver, null_mut());
+        // SAFETY: `start` is where to put the address, and the context is current.
+        let done = unsafe { driver.allocate_pinned(&raw mut start, len, 0) };
+        done.map_err(|failure| short_of(failure, len, "pinned"))?;
+        let start = NonNull::new(start.cast());
+        let start = start.ok_or(Failure::OutOfMemory { bytes: len, kind: "pinned" })?;
+        Ok(Self { driver, start, len })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [MaybeUninit<u8>] {
+        // SAFETY: the allocation is so long, and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+
+    pub fn as_slice(&self) -> &[MaybeUninit<u8>] {
+        // SAFETY: the allocation is so long; nobody writes to it while it is borrowed, for
+        // work that does is synchronised first.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for PinnedMemory {
+    fn drop(&mut self) {
+        // SAFETY: allocated once, freed once, and no queued work uses it.
+        self.driver.note(unsafe { self.driver.free_pinned(self.start.as_ptr().cast()) });
+    }
+}
+
+fn short_of(failure: Failure, bytes: usize, kind: &'static str) -> Failure {
+    if failure.is_out_of_memory() { Failure::OutOfMemory { bytes, kind } } else { failure }
+}
+
+/// A kernel of our own.
+pub struct Kernel {
+    driver: &'static Driver,
+    module: Handle,
+    function: Handle,
+}
+
+// SAFETY: a module may be used from any thread whose context is its own.
+unsafe impl Send for Kernel {}
+
+impl Kernel {
+    /// Compiles `ptx` for the GPU and finds its function `name`.
+    pub fn load(current: &Current, ptx: &CStr, name: &CStr) -> Result<Self, Failure> {
+        let (driver, mut module) = (current.driver, null_mut());
+        // SAFETY: `module` is where to put the module, and PTX ends with a zero byte.
+        unsafe { driver.module_load(&raw mut module, ptx.as_ptr().cast())? };
+        let mut kernel = Self { driver, module, function: null_mut() };
+        // SAFETY: the module is alive, and the name ends with a zero byte.
+        unsafe { driver.module_function(&raw mut kernel.function, module, name.as_ptr())? };
+        Ok(kernel)
+    }
+
+    /// Queues the kernel on `stream`, over so many blocks of so many threads.
+    ///
+    /// # Safety
+    /// `parameters` point to values of the types that the kernel takes, and until the stream
+    /// is synchronised the memory that they name lives on.
+    pub unsafe fn launch(
+        &self,
+        _current: &Current,
+        stream: &Stream,
+        (blocks, threads): (u32, u32),
+        parameters: &mut [*mut c_void],
+    ) -> Result<(), Failure> {
+        // SAFETY: the function and the stream are alive; the rest is the caller's promise.
+        unsafe {
+            self.driver.launch(
+                self.function,
+                blocks,
+                1,
+                1,
+                threads,
+                1,
+                1,
+                0,
+                stream.handle,
+                parameters.as_mut_ptr(),
+                null_mut(),
+            )
+        }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // SAFETY: loaded once, unloaded once.
+        self.driver.note(unsafe { self.driver.module_unload(self.module) });
+    }
+}

@@ -1,0 +1,75 @@
+//! A slab that came home: what became of each chunk.
+
+use std::mem::MaybeUninit;
+
+use super::failure::nvcomp_status;
+use super::nvcomp::Direction;
+use super::slab::{Chunks, Group, Layout, Results};
+use crate::kernel::Fault;
+
+/// The length of a coded chunk, or what its status says.
+pub fn coded_len(results: &Results, chunk: usize, most: usize) -> Result<usize, Bad> {
+    match (results.status(chunk), results.size(chunk)) {
+        (0, len) if (1..=most as u64).contains(&len) => Ok(len as usize),
+        (0, len) => Err(Bad::Length(len)),
+        (status, _) => Err(Bad::Status(status)),
+    }
+}
+
+/// What is wrong with a chunk that came home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bad {
+    Status(i32),
+    /// It has a length that it cannot have.
+    Length(u64),
+}
+
+impl Bad {
+    /// The fault that chunk `i` is to blame for.
+    pub fn fault(self, direction: Direction, i: usize) -> Fault {
+        let what = match self {
+            Self::Status(status) => nvcomp_status(status),
+            Self::Length(len) => format!("nvCOMP made {len} bytes of it, which cannot be"),
+        };
+        match direction {
+            Direction::Compress => Fault::Library(format!("chunk {i}: {what}")),
+            Direction::Decompress => Fault::Container(format!("chunk {i}: {what}")),
+        }
+    }
+}
+
+/// A slab that came home.
+pub struct Home<'s> {
+    pub chunks: Chunks,
+    pub(super) layout: Layout,
+    /// Of compressed chunks: where each begins behind the results.
+    pub(super) offsets: Vec<usize>,
+    pub(super) inbound: &'s [MaybeUninit<u8>],
+}
+
+impl Home<'_> {
+    /// What came of chunk `i` of a group.
+    pub fn chunk(&self, group: usize, i: usize) -> Result<&[u8], Bad> {
+        let count = self.layout.count();
+        let results = Results::new(self.inbound, count);
+        let chunk = self.layout.firsts[group] + i;
+        let Group { shape, originals } = &self.chunks.groups[group];
+        let (start, len) = match shape.work.direction {
+            Direction::Compress => {
+                let len = coded_len(&results, chunk, shape.max_output)?;
+                (Layout::results_len(count) + self.offsets[chunk], len)
+            }
+            Direction::Decompress => {
+                let len = originals[i];
+                match (results.status(chunk), results.size(chunk)) {
+                    (0, actual) if actual == len as u64 => (self.layout.output(chunk), len),
+                    (0, actual) => return Err(Bad::Length(actual)),
+                    (status, _) => return Err(Bad::Status(status)),
+                }
+            }
+        };
+        let bytes = &self.inbound[start..][..len];
+        // SAFETY: the copy that brought the chunk home wrote all of it, and is done.
+        Ok(unsafe { bytes.assume_init_ref() })
+    }
+}
