@@ -24,7 +24,9 @@ mod queue;
 mod ready;
 mod session;
 mod slab;
+mod timings;
 mod value;
+mod way;
 
 pub use device::{Device, available, check, open, release_memory, status, worthwhile};
 pub use failure::Failure;

@@ -1,0 +1,115 @@
+//! Where the time of a session goes, for whoever tunes it: `S4_GPU_TIMINGS=1` prints a line a
+//! session to standard error. With `S4_GPU_TIMINGS=serial` every step is waited for, so that
+//! each is seen on its own and none overlaps another; else `wait` is what overlap left over.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What a slab goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Stage,
+    Upload,
+    Code,
+    Gather,
+    Download,
+    Wait,
+    /// The caller's part: from a slab's coming home to the session's next call.
+    Assemble,
+}
+
+impl Step {
+    const ALL: [Self; 7] = [
+        Self::Stage,
+        Self::Upload,
+        Self::Code,
+        Self::Gather,
+        Self::Download,
+        Self::Wait,
+        Self::Assemble,
+    ];
+}
+
+/// The times of one session.
+pub struct Timings {
+    is_on: bool,
+    is_serial: bool,
+    started: Instant,
+    /// By step.
+    spent: [Duration; Step::ALL.len()],
+    slabs: usize,
+    bytes: usize,
+    /// Since when the caller has a slab.
+    lent: Option<Instant>,
+}
+
+impl Timings {
+    pub fn new() -> Self {
+        let mode = std::env::var_os("S4_GPU_TIMINGS").unwrap_or_default();
+        Self {
+            is_on: !mode.is_empty(),
+            is_serial: mode == "serial",
+            started: Instant::now(),
+            spent: Default::default(),
+            slabs: 0,
+            bytes: 0,
+            lent: None,
+        }
+    }
+
+    /// Whether each step is to be waited for.
+    pub fn is_serial(&self) -> bool {
+        self.is_serial
+    }
+
+    /// Counts a slab of so many bytes.
+    pub fn count(&mut self, bytes: usize) {
+        self.slabs += 1;
+        self.bytes += bytes;
+    }
+
+    /// Does `work`, and counts its time in.
+    pub fn time<T>(&mut self, step: Step, work: impl FnOnce() -> T) -> T {
+        if !self.is_on {
+            return work();
+        }
+        let start = Instant::now();
+        let done = work();
+        self.spent[step as usize] += start.elapsed();
+        done
+    }
+
+    /// The caller has a slab from now on.
+    pub fn lend(&mut self) {
+        self.lent = self.is_on.then(Instant::now);
+    }
+
+    /// The caller is done with what it had.
+    pub fn take_back(&mut self) {
+        if let Some(since) = self.lent.take() {
+            self.spent[Step::Assemble as usize] += since.elapsed();
+        }
+    }
+}
+
+impl fmt::Display for Timings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.started.elapsed().as_secs_f64();
+        let Self { slabs, bytes, .. } = self;
+        write!(f, "gpu session: {slabs} slabs, {bytes} bytes of originals, {total:.6} s in all")?;
+        for step in Step::ALL {
+            let seconds = self.spent[step as usize].as_secs_f64();
+            write!(f, ", {step:?} {seconds:.6}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Timings {
+    fn drop(&mut self) {
+        self.take_back();
+        if self.is_on && self.slabs > 0 {
+            eprintln!("{self}");
+        }
+    }
+}
