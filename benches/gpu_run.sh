@@ -22,7 +22,7 @@
 # of benches/gpu.py, such as --quick.
 set -uo pipefail
 
-INSTALL_SECONDS=40 TEST_SECONDS=205 BENCH_SECONDS=220
+INSTALL_SECONDS=40 TEST_SECONDS=190 BENCH_SECONDS=190 STEP_SECONDS=45
 
 if (($# < 1 || $# > 2)); then
     echo "usage: benches/gpu_run.sh WHEELS [OUT]" >&2
@@ -100,6 +100,9 @@ say "bench"
 run "$BENCH_SECONDS" TERM "$python" benches/gpu.py --seconds $((BENCH_SECONDS - 30)) \
     --json "$out/gpu.json" ${BENCH_OPTIONS:-}
 bench=$?
+
+say "steps"
+run "$STEP_SECONDS" TERM "$python" benches/gpu_steps.py
 
 say "summary"
 {

@@ -101,6 +101,10 @@ pub enum Error {
     #[error("{0}")]
     Backend(String),
 
+    /// A backend that is not here or failed, whatever the data.
+    #[error("{0}")]
+    Unavailable(String),
+
     #[error("{0}")]
     Argument(String),
 
@@ -151,6 +155,16 @@ pub struct RowError {
 }
 
 impl Error {
+    /// Whether the data it is about may be to blame; not for short memory or a missing GPU.
+    pub fn is_about_data(&self) -> bool {
+        match self {
+            Self::OutOfMemory { .. } | Self::Unavailable(_) | Self::Interrupted => false,
+            Self::InFrame { source, .. } => source.is_about_data(),
+            Self::Row(row) => row.source.is_about_data(),
+            _ => true,
+        }
+    }
+
     /// The public exception that this error is.
     pub fn class(&self) -> ErrorClass {
         match self {
@@ -166,7 +180,7 @@ impl Error {
             Self::Index(_) => ErrorClass::Index,
             Self::CodecMismatch { .. } => ErrorClass::CodecMismatch,
             Self::StoredSizeMismatch { .. } => ErrorClass::ManifestSizeMismatch,
-            Self::Backend(_) => ErrorClass::Backend,
+            Self::Backend(_) | Self::Unavailable(_) => ErrorClass::Backend,
             Self::Argument(_) => ErrorClass::Value,
             Self::Type(_) => ErrorClass::Type,
             Self::OutOfMemory { .. } => ErrorClass::Memory,

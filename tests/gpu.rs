@@ -103,6 +103,10 @@ fn frames_of_all_codecs_decode_on_a_gpu() {
     let error = decompress(&here, &rows).err().expect("Bitcomp needs a GPU");
     assert_eq!(error.class(), ErrorClass::Backend);
 
+    // With the device left open, a frame that no CPU can decode decides.
+    let open = Decompress { device: Device::Auto, ..Decompress::new(Codec::Passthrough) };
+    assert!(decompress(&open, &rows).expect("decodes").values[frames] == value.repeat(frames));
+
     let body =
         s4_codec::wire::body::Body::plan(&bodies[frames], None, GPU, 1 << 30).expect("a body");
     let mut out = vec![std::mem::MaybeUninit::uninit(); value.len() * frames];
@@ -261,7 +265,7 @@ fn whole_numbers_are_asked_for() {
 fn a_gpu_that_is_not_there_is_named() {
     let _gpu = Standin::take();
     let failure = gpu::check(3).expect_err("one GPU alone");
-    assert_eq!(failure.to_string(), "there is no GPU 3: found is 0 alone");
+    assert_eq!(failure.to_string(), "there is no GPU 3; GPU 0 alone is there");
     let codec = Codec::NvcompZstd { device: Device::Gpu(3) };
     let error = codec.compress(b"a value", &mut Vec::new()).expect_err("no such GPU");
     assert_eq!(error.class(), ErrorClass::Backend);

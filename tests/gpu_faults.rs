@@ -250,6 +250,60 @@ fn lies(payload: &[u8], codec: &Codec) -> Vec<(Vec<u8>, ErrorClass)> {
     lies
 }
 
+/// Where no CPU can do the work, a GPU that fails is the call's error: no row is blamed, none
+/// turns null, and nothing empty is passed off as compressed.
+#[test]
+fn what_no_cpu_can_do_fails_whole() {
+    let gpu = Standin::take();
+    for codec in codecs(Device::Auto).into_iter().skip(1).take(2) {
+        gpu.reset();
+        let values: Vec<_> = (1..40).map(|i| text(i * 5000)).collect();
+        let rows = [Values(values.iter().cloned().map(Some).collect())];
+        let packed = values.iter().map(|value| sealed(&pack(&codec, value).0, value));
+        let packed = [PackedRows(packed.collect())];
+        let lenient = Decompress { null_on_error: true, ..Decompress::new(codec.clone()) };
+        let is_bitcomp = matches!(codec, Codec::NvcompBitcomp { .. });
+        for faults in [0, 1] {
+            let break_gpu = || {
+                let _ = gpu::release_memory();
+                gpu.reset();
+                if faults == 0 {
+                    gpu.fail_allocations(0, 1_000_000);
+                } else {
+                    gpu.fail_call(12, 719, 1);
+                }
+            };
+            break_gpu();
+            let error = column::compress(&codec, &rows, NEVER).err().expect("no GPU");
+            assert_eq!((error.class(), error.is_about_data()), (ErrorClass::Backend, false));
+            break_gpu();
+            let error = codec.compress(&values[30], &mut Vec::new()).expect_err("no GPU");
+            assert_eq!((error.class(), error.is_about_data()), (ErrorClass::Backend, false));
+            break_gpu();
+            match column::decompress(&lenient, &packed, NEVER) {
+                Ok(restored) => {
+                    assert!(!is_bitcomp && restored.bad_rows.is_empty(), "{codec:?}");
+                }
+                Err(error) => {
+                    assert!(is_bitcomp && !error.is_about_data(), "{codec:?}: {error}");
+                }
+            }
+        }
+        // But a bad chunk is its row's, on a GPU that works.
+        let _ = gpu::release_memory();
+        gpu.reset();
+        gpu.chunk_fault(ChunkFault::Status, 0);
+        let restored = column::decompress(&lenient, &packed, NEVER).expect("the rest");
+        assert_eq!(restored.bad_rows.len(), usize::from(is_bitcomp));
+    }
+    // On a CPU none of it is the rows' fault either.
+    let here = Codec::NvcompBitcomp { data_type: Default::default(), device: Device::Cpu };
+    assert!(here.compress(&text(100), &mut Vec::new()).is_err());
+    assert!(
+        Codec::NvcompGDeflate { device: Device::Cpu }.compress(b"abc", &mut Vec::new()).is_err()
+    );
+}
+
 #[test]
 fn no_lie_reaches_a_gpu() {
     let gpu = Standin::take();

@@ -24,7 +24,7 @@ use crate::kernel::fcg1::{Algorithm, CHUNK_BYTES, Container, Encoding};
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::pool::Interrupted;
 use crate::wire::body::Body;
-use crate::wire::frame::Frames;
+use crate::wire::frame::{Frame, Frames};
 
 /// What a row has for a GPU.
 enum Part<'a> {
@@ -104,17 +104,15 @@ pub fn compress<'a, C: Rows>(
         let (chunk, row) = places.of(position);
         chunks[chunk].get(row).filter(|value| value.len() as u64 <= longest)
     };
-    let work = Work { direction: Direction::Compress, encoding };
-    let sizes = || (0..places.rows()).filter_map(|row| Some(value(row)?.len() as u64));
-    if !pays(device, work.has_twin(), sizes) {
-        return on_cpu(each);
-    }
+    let has_twin = Work { direction: Direction::Compress, encoding }.has_twin();
+    let load =
+        || (0..places.rows()).filter_map(value).map(|v| (v.len() as u64, has_twin)).collect();
     let parts = |position, parts: &mut Vec<Part<'a>>| {
         let value = value(position).filter(|value| !value.is_empty());
         let value = value.filter(|value| encoding.data_type.check_len(value.len()).is_ok());
         parts.extend(value.map(|value| Part::Value(value, encoding)));
     };
-    run(device, places.rows(), &parts, interrupted, each)
+    run(choose(device, load), places.rows(), &parts, interrupted, each)
 }
 
 /// Runs `each` over a column of payloads.
@@ -132,11 +130,29 @@ pub fn decompress<'a, C: Payloads>(
     let coded = how.codec.encoding();
     // Frames name their codecs, so that some may be for a GPU whatever the codec is.
     let device = coded.map_or(how.device, |(_, device)| device);
-    let has_twin = |encoding| Work { direction: Direction::Decompress, encoding }.has_twin();
-    let sizes = || (0..places.rows()).filter_map(|row| decoded_len(&payload(row)));
-    if !pays(device, coded.is_none_or(|(encoding, _)| has_twin(encoding)), sizes) {
-        return on_cpu(each);
-    }
+    let load = || {
+        let mut load = Load::default();
+        for row in 0..places.rows() {
+            match (payload(row), coded) {
+                (Payload::Sealed(_, manifest), Some((encoding, _))) => {
+                    load.add(manifest.original_size, can_decode(encoding));
+                }
+                (Payload::Bare(payload), Some((encoding, _))) => {
+                    let container = Container::parse(payload, encoding.algorithm);
+                    load.add(container.map_or(0, |c| c.total), can_decode(encoding));
+                }
+                (Payload::Frames(body), _) => {
+                    for (size, encoding) in
+                        coded_frames(body).map(|(f, e)| (f.header.manifest.original_size, e))
+                    {
+                        load.add(size, can_decode(encoding));
+                    }
+                }
+                _ => {}
+            }
+        }
+        load
+    };
     let parts = |position, parts: &mut Vec<Part<'a>>| match payload(position) {
         Payload::Sealed(payload, manifest) => {
             let (expected, limit) = (manifest.original_size, how.limit());
@@ -153,7 +169,7 @@ pub fn decompress<'a, C: Payloads>(
         Payload::Frames(body) => parts.extend(parts_of_frames(body, how.limit())),
         Payload::Null | Payload::Unsealed(..) => {}
     };
-    run(device, places.rows(), &parts, interrupted, each)
+    run(choose(device, load), places.rows(), &parts, interrupted, each)
 }
 
 /// Runs `each` over the frames of a body.
@@ -163,10 +179,13 @@ pub fn decode_body<'a>(
     interrupted: Interrupted,
     each: Each,
 ) -> Result<()> {
-    let sizes = || (0..body.frames()).map(|frame| body.frame(frame).1.original_size);
-    if !pays(device, true, sizes) {
-        return on_cpu(each);
-    }
+    let load = || {
+        let frames = (0..body.frames()).map(|frame| body.frame(frame));
+        let coded = frames.filter_map(|(codec, manifest, _)| {
+            Some((manifest.original_size, can_decode(codec.encoding()?.0)))
+        });
+        coded.collect()
+    };
     let parts = |frame, parts: &mut Vec<Part<'a>>| {
         let (codec, manifest, payload) = body.frame(frame);
         let expected = manifest.original_size;
@@ -174,43 +193,79 @@ pub fn decode_body<'a>(
             Part::of_payload(payload, encoding.algorithm, Some(expected), expected)
         }));
     };
-    run(device, body.frames(), &parts, interrupted, each)
+    run(choose(device, load), body.frames(), &parts, interrupted, each)
+}
+
+/// The frames of GPU codecs in a body.
+fn coded_frames(body: &[u8]) -> impl Iterator<Item = (Frame<'_>, Encoding)> {
+    Frames::new(body).map_while(Result::ok).filter_map(|(_, frame)| {
+        let (encoding, _) = Codec::for_decoding(frame.header.codec, None).ok()?.encoding()?;
+        Some((frame, encoding))
+    })
 }
 
 /// What a body of frames has for a GPU.
 fn parts_of_frames(body: &[u8], limit: u64) -> impl Iterator<Item = Part<'_>> {
-    Frames::new(body).map_while(Result::ok).filter_map(move |(_, frame)| {
-        let (encoding, _) = Codec::for_decoding(frame.header.codec, None).ok()?.encoding()?;
+    coded_frames(body).filter_map(move |(frame, encoding)| {
         let expected = frame.header.manifest.original_size;
         Part::of_payload(frame.payload, encoding.algorithm, Some(expected), limit)
     })
 }
 
-/// What a row says it decodes to.
-fn decoded_len(payload: &Payload) -> Option<u64> {
-    match payload {
-        Payload::Null | Payload::Unsealed(..) => None,
-        Payload::Sealed(_, manifest) => Some(manifest.original_size.min(MAX_ORIGINAL_SIZE)),
-        Payload::Bare(payload) => Some(payload.len() as u64),
-        Payload::Frames(body) => Some(body.len() as u64),
-    }
+/// Whether a CPU can decode it.
+fn can_decode(encoding: Encoding) -> bool {
+    Work { direction: Direction::Decompress, encoding }.has_twin()
 }
 
 fn on_cpu(each: Each) -> Result<()> {
     each(usize::MAX, &Ready::Nowhere)
 }
 
-/// Whether values of these lengths are to go to a GPU.
-fn pays<I: Iterator<Item = u64>>(device: Device, has_twin: bool, sizes: impl Fn() -> I) -> bool {
+/// What a column has for a GPU.
+#[derive(Default)]
+struct Load {
+    bytes: u64,
+    values: u64,
+    /// Whether some of it no CPU can do.
+    needs_gpu: bool,
+}
+
+impl Load {
+    /// Counts a value in: its length, and whether a CPU can do it.
+    fn add(&mut self, len: u64, has_twin: bool) {
+        self.bytes = self.bytes.saturating_add(len.min(MAX_ORIGINAL_SIZE));
+        self.values += 1;
+        self.needs_gpu |= len > 0 && !has_twin;
+    }
+}
+
+impl FromIterator<(u64, bool)> for Load {
+    fn from_iter<I: IntoIterator<Item = (u64, bool)>>(values: I) -> Self {
+        let mut load = Self::default();
+        values.into_iter().for_each(|(len, has_twin)| load.add(len, has_twin));
+        load
+    }
+}
+
+/// Where a column goes.
+#[derive(Clone, Copy)]
+struct Choice {
+    ordinal: u32,
+    /// The CPU takes over if the GPU fails.
+    falls_back: bool,
+    /// What the GPU could not code or decode, the CPU tries.
+    retries: bool,
+}
+
+/// The GPU for a column of such a load, if any.
+fn choose(device: Device, load: impl FnOnce() -> Load) -> Option<Choice> {
     match device {
-        Device::Cpu => false,
-        Device::Gpu(_) => true,
-        Device::Auto if !gpu::available() => false,
-        Device::Auto if !has_twin => true,
+        Device::Cpu => None,
+        Device::Gpu(ordinal) => Some(Choice { ordinal, falls_back: false, retries: false }),
         Device::Auto => {
-            let (bytes, values) = sizes()
-                .fold((0u64, 0), |(bytes, values), len| (bytes.saturating_add(len), values + 1));
-            gpu::worthwhile(bytes, values)
+            let Load { bytes, values, needs_gpu } = load();
+            let is_chosen = needs_gpu || gpu::worthwhile(bytes, values) && gpu::available_or_warn();
+            is_chosen.then_some(Choice { ordinal: 0, falls_back: !needs_gpu, retries: true })
         }
     }
 }
@@ -257,24 +312,20 @@ impl From<Failure> for Stop {
     }
 }
 
-/// Runs `each` over so many rows, whose `parts` go to a GPU before.
+/// Runs `each` over so many rows, whose `parts` go to a GPU before, if one is chosen.
 fn run<'a>(
-    device: Device,
+    choice: Option<Choice>,
     rows: usize,
     parts: &dyn Fn(usize, &mut Vec<Part<'a>>),
     interrupted: Interrupted,
     each: Each,
 ) -> Result<()> {
-    let (ordinal, falls_back) = match device {
-        Device::Cpu => return on_cpu(each),
-        Device::Auto => (0, true),
-        Device::Gpu(ordinal) => (ordinal, false),
-    };
-    let there = There { parts, rows, falls_back, interrupted };
-    match there.run(ordinal, each) {
+    let Some(choice) = choice else { return on_cpu(each) };
+    let there = There { parts, rows, choice, interrupted };
+    match there.run(each) {
         Ok(()) => Ok(()),
         Err(Stop::Error(error)) => Err(error),
-        Err(Stop::Failure(failure)) if falls_back => {
+        Err(Stop::Failure(failure)) if choice.falls_back => {
             gpu::falls_back(&failure.to_string());
             on_cpu(each)
         }
@@ -286,7 +337,7 @@ fn run<'a>(
 struct There<'c, 'a> {
     parts: &'c dyn Fn(usize, &mut Vec<Part<'a>>),
     rows: usize,
-    falls_back: bool,
+    choice: Choice,
     interrupted: Interrupted<'c>,
 }
 
@@ -299,8 +350,8 @@ enum Lot<'a> {
 }
 
 impl<'a> There<'_, 'a> {
-    fn run(&self, ordinal: u32, each: Each) -> Result<(), Stop> {
-        let mut session = gpu::open(ordinal, self.interrupted)?;
+    fn run(&self, each: Each) -> Result<(), Stop> {
+        let mut session = gpu::open(self.choice.ordinal, self.interrupted)?;
         let mut done = 0;
         // Rows after the last of each lot under way, and whether a slab is of it.
         let mut under_way: VecDeque<(usize, bool)> = VecDeque::new();
@@ -317,9 +368,13 @@ impl<'a> There<'_, 'a> {
                     }
                     Ok(Lot::Row) if under_way.is_empty() => {
                         let there = Mutex::new(&mut session);
-                        let ready = Ready::There { session: there, retries: self.falls_back };
+                        let falls_back = self.choice.falls_back;
+                        let ready = Ready::There { session: there, falls_back };
                         each(sent + 1, &ready).map_err(Stop::Error)?;
                         done = sent + 1;
+                        if session.is_given_up() {
+                            return on_cpu(each).map_err(Stop::Error);
+                        }
                         Ok(())
                     }
                     Ok(Lot::Row) => {
@@ -382,7 +437,7 @@ impl<'a> There<'_, 'a> {
         } else {
             match session.collect() {
                 Ok(Some(home)) => {
-                    let ready = Ready::AtHome { home: &home, retries: self.falls_back };
+                    let ready = Ready::AtHome { home: &home, retries: self.choice.retries };
                     each(end, &ready).map_err(Stop::Error)?;
                 }
                 Ok(None) => return Err(Failure::Unavailable("a slab went astray".into()).into()),

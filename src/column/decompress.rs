@@ -7,7 +7,7 @@ use super::output::{Output, Written};
 use super::view::{ViewColumn, Views};
 use super::{Payload, Payloads, ahead, slots};
 use crate::codec::Codec;
-use crate::error::{Error, ErrorClass, Result};
+use crate::error::{Error, Result};
 use crate::gpu::{Device, Ready};
 use crate::kernel::{Fault, Kernel, Scratch, with_scratch};
 use crate::manifest::{MAX_BARE_SIZE, MAX_ORIGINAL_SIZE, Manifest};
@@ -155,8 +155,7 @@ pub(super) fn decompress_row<'a, O: Output>(
     };
     match value {
         Ok(value) => Ok(Some(value)),
-        // Memory that ran out says nothing about the row.
-        Err(error) if how.null_on_error && error.class() != ErrorClass::Memory => {
+        Err(error) if how.null_on_error && error.is_about_data() => {
             worker.bad_rows.push(position);
             Ok(None)
         }

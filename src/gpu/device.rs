@@ -13,6 +13,7 @@ use super::session::Session;
 use crate::error::{Error, Result};
 use crate::pool::{Interrupted, NEVER};
 use crate::process::PerProcess;
+use crate::warning::warn;
 
 /// `auto` uses a GPU for values of at least so many bytes on average. Not measured yet: the
 /// published S4 project found one core faster than its GPU path at 8 KiB.
@@ -82,7 +83,7 @@ fn libraries() -> Result<&'static Libraries, Failure> {
     }
     let found = Libraries::load().map(|libraries| &*Box::leak(Box::new(libraries)));
     // What a call failed for may pass; what is not there stays away.
-    if matches!(found, Ok(_) | Err(Failure::Unavailable(_))) {
+    if matches!(found, Ok(_) | Err(Failure::Absent(_) | Failure::Unavailable(_))) {
         *known = Some(found.clone());
     }
     found
@@ -91,7 +92,7 @@ fn libraries() -> Result<&'static Libraries, Failure> {
 /// The libraries, and the number of GPUs, of which there is one at least.
 fn probe() -> Result<(&'static Libraries, u32), Failure> {
     let libraries = libraries()?;
-    let none = || Failure::Unavailable("the NVIDIA driver finds no GPU".into());
+    let none = || Failure::Absent("the NVIDIA driver finds no GPU".into());
     match libraries.driver.start() {
         Ok(0) | Err(Failure::Cuda { status: NO_DEVICE, .. }) => Err(none()),
         Ok(count) => Ok((libraries, count)),
@@ -102,6 +103,23 @@ fn probe() -> Result<(&'static Libraries, u32), Failure> {
 /// Whether there is a GPU that can be used.
 pub fn available() -> bool {
     probe().is_ok()
+}
+
+/// Whether `auto` may use a GPU. Warns where there seems to be one that cannot be used.
+pub fn available_or_warn() -> bool {
+    match probe() {
+        Ok(_) => true,
+        Err(Failure::Absent(_)) => false,
+        Err(failure) => {
+            falls_back(&failure.to_string());
+            false
+        }
+    }
+}
+
+/// Says that the CPU does what a GPU was to do.
+pub fn falls_back(reason: &str) {
+    warn(&format!("GPU: {reason}; the CPU does the work instead"));
 }
 
 /// Which GPUs and libraries would be used, or why there is none.
@@ -129,8 +147,9 @@ fn found(ordinal: u32) -> Result<&'static Libraries, Failure> {
     if ordinal < count {
         return Ok(libraries);
     }
-    let there = if count == 1 { "0 alone".into() } else { format!("0 to {}", count - 1) };
-    Err(Failure::Unavailable(format!("there is no GPU {ordinal}: found is {there}")))
+    let there =
+        if count == 1 { "GPU 0 alone is".into() } else { format!("0 to {} are", count - 1) };
+    Err(Failure::Unavailable(format!("there is no GPU {ordinal}; {there} there")))
 }
 
 /// Takes the GPU of that number, once the calls before this one are done with it.

@@ -35,12 +35,12 @@ macro_rules! driver {
 
         impl Driver {
             /// Finds all functions in `library`, or says which is missing.
-            pub fn bind(library: &'static Library) -> Result<Self, Failure> {
+            pub fn bind(library: &'static Library, path: &str) -> Result<Self, Failure> {
                 Ok(Self {
                     // SAFETY: the types are those that the driver API gives these symbols.
-                    $($field: unsafe { symbol(library, $symbol)? },)*
+                    $($field: unsafe { symbol(library, path, $symbol)? },)*
                     // SAFETY: as above.
-                    name_of: unsafe { symbol(library, "cuGetErrorName")? },
+                    name_of: unsafe { symbol(library, path, "cuGetErrorName")? },
                     late: Mutex::new(None),
                 })
             }
@@ -102,11 +102,11 @@ driver! {
 ///
 /// # Safety
 /// `T` is its type.
-unsafe fn symbol<T: Copy>(library: &Library, name: &str) -> Result<T, Failure> {
+unsafe fn symbol<T: Copy>(library: &Library, path: &str, name: &str) -> Result<T, Failure> {
     // SAFETY: the caller's promise.
     match unsafe { library.get::<T>(name) } {
         Ok(found) => Ok(*found),
-        Err(_) => Err(Failure::Unavailable(format!("the NVIDIA driver (libcuda) lacks {name}"))),
+        Err(_) => Err(Failure::Unavailable(format!("{path} lacks {name}; is it libcuda?"))),
     }
 }
 

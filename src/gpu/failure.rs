@@ -16,7 +16,11 @@ const CONTEXT_IS_LOST: [i32; 14] =
 /// told chunk by chunk.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Failure {
-    /// There is no GPU to use, and why.
+    /// There is no driver or no GPU, as on most machines.
+    #[error("{0}")]
+    Absent(String),
+
+    /// There may be a GPU, but it cannot be used, and why.
     #[error("{0}")]
     Unavailable(String),
 
@@ -45,14 +49,14 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Host(error) => error,
-            other => Self::Backend(format!("GPU: {other}")),
+            other => Self::Unavailable(format!("GPU: {other}")),
         }
     }
 }
 
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        Self::Library(format!("GPU: {failure}"))
+        Self::Unavailable(format!("GPU: {failure}"))
     }
 }
 

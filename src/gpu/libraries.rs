@@ -5,7 +5,7 @@
 //! what the system's loader finds. Loaded libraries are never unloaded.
 
 use std::env::var_os;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -40,22 +40,27 @@ impl Libraries {
     }
 }
 
+/// A variable of the environment, if it is set and not empty.
+fn set(variable: &str) -> Option<OsString> {
+    var_os(variable).filter(|value| !value.is_empty())
+}
+
 fn driver() -> Result<Driver, Failure> {
-    let (name, hint) = match var_os("S4_CUDA_LIBRARY") {
+    let (name, hint) = match set("S4_CUDA_LIBRARY") {
         Some(path) => (path, " (S4_CUDA_LIBRARY)"),
         None => (CUDA.into(), ""),
     };
     let library = open(&name).map_err(|reason| {
-        Failure::Unavailable(format!("there is no NVIDIA driver here{hint}: {reason}"))
+        Failure::Absent(format!("there is no NVIDIA driver here{hint}: {reason}"))
     })?;
-    Driver::bind(library)
+    Driver::bind(library, &name.to_string_lossy())
 }
 
 fn nvcomp() -> Result<Nvcomp, Failure> {
-    if let Some(path) = var_os("S4_NVCOMP_LIBRARY") {
+    if let Some(path) = set("S4_NVCOMP_LIBRARY") {
         return bind(Path::new(&path), " (S4_NVCOMP_LIBRARY)");
     }
-    if let Some(home) = var_os("NVCOMP_HOME") {
+    if let Some(home) = set("NVCOMP_HOME") {
         let folders = ["lib64", "lib"].map(|folder| Path::new(&home).join(folder));
         return match first_in(folders.iter().cloned()) {
             Some(path) => bind(&path, " (NVCOMP_HOME)"),
@@ -76,7 +81,8 @@ fn nvcomp() -> Result<Nvcomp, Failure> {
         }
     }
     Err(Failure::Unavailable(
-        "nvCOMP is not installed: pip install 's4-codec[gpu]' brings it (or set NVCOMP_HOME)"
+        "nvCOMP is not installed: pip install 's4-codec[gpu]' brings it, or '[gpu-cu13]', or set \
+         NVCOMP_HOME"
             .into(),
     ))
 }

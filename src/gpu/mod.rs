@@ -28,11 +28,14 @@ mod timings;
 mod value;
 mod way;
 
-pub use device::{Device, available, check, open, release_memory, status, worthwhile};
+pub use device::{
+    Device, available, available_or_warn, check, falls_back, open, release_memory, status,
+    worthwhile,
+};
 pub use failure::Failure;
 pub use libraries::set_package_folders;
 pub use nvcomp::{Direction, Work};
 pub use ready::Ready;
 pub use session::Session;
 pub use slab::{Chunk, Cost, Slab, class_of};
-pub use value::{OnDevice, falls_back};
+pub use value::OnDevice;

@@ -17,11 +17,11 @@ pub enum Ready<'r> {
     /// It has been done on a GPU, of those rows that could go there.
     AtHome {
         home: &'r Home<'r>,
-        /// What failed there is done again on the CPU.
+        /// What failed there is done again on the CPU, if it can.
         retries: bool,
     },
-    /// On a GPU, now.
-    There { session: Mutex<&'r mut Session>, retries: bool },
+    /// On a GPU, now; what fails there is done on the CPU if it `falls_back`.
+    There { session: Mutex<&'r mut Session>, falls_back: bool },
 }
 
 impl Ready<'_> {
@@ -36,20 +36,25 @@ impl Ready<'_> {
         match self {
             Self::Nowhere => work(cpu),
             Self::AtHome { home, retries } => match home.chunks.find(input) {
-                Some(place) if !retries || home.is_good(place) => {
+                Some(place) if !retries || !home.has_twin(place) || home.is_good(place) => {
                     work(&mut Done { home, place, encoding })
                 }
                 _ => work(cpu),
             },
-            Self::There { session, retries } => {
+            Self::There { session, falls_back } => {
                 let session = &mut **session.lock().unwrap_or_else(PoisonError::into_inner);
-                work(&mut OnGpu { session, encoding, cpu, falls_back: *retries })
+                work(&mut OnGpu { session, encoding, cpu, falls_back: *falls_back })
             }
         }
     }
 }
 
 impl Home<'_> {
+    /// Whether a CPU can do the same work.
+    fn has_twin(&self, place: Place) -> bool {
+        self.chunks.groups[place.group].shape.work.has_twin()
+    }
+
     /// Whether all chunks there are good.
     fn is_good(&self, place: Place) -> bool {
         (place.first..place.first + place.count).all(|i| self.chunk(place.group, i).is_ok())

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use super::device::falls_back;
 use super::driver::{Current, PinnedMemory};
 use super::engine::{Engine, LANES};
 use super::failure::Failure;
@@ -39,6 +40,7 @@ pub struct Session {
     limits: Cost,
     under_way: VecDeque<UnderWay>,
     has_failed: bool,
+    is_given_up: bool,
     timings: Timings,
 }
 
@@ -59,6 +61,7 @@ impl Session {
             limits: MOST,
             under_way: VecDeque::new(),
             has_failed: false,
+            is_given_up: false,
             timings: Timings::new(),
         };
         session.guarded(|session| {
@@ -103,6 +106,18 @@ impl Session {
             engine.shapes.push(shape);
             Ok(shape)
         })
+    }
+
+    /// Says that the CPU does the work from now on; once, however many values there are.
+    pub fn give_up(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.is_given_up, true) {
+            falls_back(reason.trim_start_matches("GPU: "));
+        }
+    }
+
+    /// Whether the CPU does the work.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 
     /// Whether a slab has to come home before another can go.

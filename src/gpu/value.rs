@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::device::{Device, max_output, open, worthwhile};
+use super::device::{Device, available_or_warn, max_output, open, worthwhile};
 use super::failure::Failure;
 use super::home::Home;
 use super::nvcomp::{Direction, Work};
@@ -15,7 +15,6 @@ use crate::kernel::fcg1::{
 };
 use crate::kernel::{Fault, Kernel, copy_to};
 use crate::pool::{self, NEVER};
-use crate::warning::warn;
 
 /// Pieces of about so many bytes are taken home at a time.
 const PIECE: usize = 256 << 10;
@@ -196,10 +195,12 @@ impl Kernel for OnGpu<'_> {
 
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         match self.compress_there(src, dst) {
-            Err(Fault::Library(reason)) if self.falls_back => {
-                falls_back(&reason);
+            Err(Fault::Unavailable(reason)) if self.falls_back => {
+                self.session.give_up(&reason);
                 self.cpu.compress(src, dst)
             }
+            // What the GPU could not code, the CPU may.
+            Err(Fault::Library(_)) if self.falls_back => self.cpu.compress(src, dst),
             other => other,
         }
     }
@@ -214,8 +215,8 @@ impl Kernel for OnGpu<'_> {
 
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         match self.decompress_there(payload, dst) {
-            Err(Fault::Library(reason)) if self.falls_back => {
-                falls_back(&reason);
+            Err(Fault::Unavailable(reason)) if self.falls_back => {
+                self.session.give_up(&reason);
                 self.cpu.decompress(payload, dst)
             }
             // What the GPU could not decode, the CPU may; or it says better what is wrong.
@@ -223,11 +224,6 @@ impl Kernel for OnGpu<'_> {
             other => other,
         }
     }
-}
-
-/// Says that the CPU does what a GPU failed to do.
-pub fn falls_back(reason: &str) {
-    warn(&format!("{reason}; the CPU does the work instead"));
 }
 
 /// The most bytes that a payload can decode to; of Bitcomp its container alone can tell.
@@ -266,7 +262,7 @@ impl OnDevice<'_> {
             Device::Gpu(ordinal) => Some((ordinal, false)),
             Device::Auto if len == 0 => None,
             Device::Auto if has_twin => {
-                (worthwhile(len, 1) && super::available()).then_some((0, true))
+                (worthwhile(len, 1) && available_or_warn()).then_some((0, true))
             }
             Device::Auto => Some((0, false)),
         }
@@ -290,7 +286,7 @@ impl OnDevice<'_> {
                 falls_back,
             }),
             Err(failure) if falls_back => {
-                self::falls_back(&failure.to_string());
+                super::falls_back(&failure.to_string());
                 work(self.cpu)
             }
             Err(failure) => Err(failure.into()),

@@ -361,7 +361,7 @@ pub fn chunk_count(len: usize) -> Result<u32, Fault> {
 
 /// The room for a container where only that of an empty value can be made.
 fn bound_of_empty(len: usize, reason: &str) -> Result<usize, Fault> {
-    if len == 0 { Ok(HEADER_BYTES) } else { Err(Fault::Library(reason.into())) }
+    if len == 0 { Ok(HEADER_BYTES) } else { Err(Fault::Unavailable(reason.into())) }
 }
 
 fn write_empty(encoding: Encoding, dst: &mut [MaybeUninit<u8>]) -> usize {
@@ -388,10 +388,11 @@ impl Chunks for GDeflateContainer<'_> {
 
 impl Kernel for GDeflateContainer<'_> {
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
-        bound_of_empty(len, "compressing to GDeflate takes an NVIDIA GPU")
+        bound_of_empty(len, DEFLATING_NEEDS_GPU)
     }
 
-    fn compress(&mut self, _src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+    fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        bound_of_empty(src.len(), DEFLATING_NEEDS_GPU)?;
         Ok(write_empty(Encoding::new(Algorithm::GDeflate), dst))
     }
 
@@ -411,7 +412,10 @@ impl Kernel for GDeflateContainer<'_> {
 /// Bitcomp chunks, of which a CPU can check the container alone.
 pub struct BitcompContainer(pub DataType);
 
-const NEEDS_GPU: &str = "Bitcomp has no public format, so that it takes an NVIDIA GPU";
+const DEFLATING_NEEDS_GPU: &str = "compressing to GDeflate takes an NVIDIA GPU; \
+                                   gpu_status() says why none is used";
+const NEEDS_GPU: &str = "Bitcomp has no public format, so that it takes an NVIDIA GPU \
+                         (device=); gpu_status() says whether there is one";
 
 impl Kernel for BitcompContainer {
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
@@ -419,7 +423,8 @@ impl Kernel for BitcompContainer {
         bound_of_empty(len, NEEDS_GPU)
     }
 
-    fn compress(&mut self, _src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+    fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        self.compress_bound(src.len())?;
         let encoding = Encoding { algorithm: Algorithm::Bitcomp, data_type: self.0 };
         Ok(write_empty(encoding, dst))
     }
@@ -428,7 +433,7 @@ impl Kernel for BitcompContainer {
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
         match Container::parse(payload, Algorithm::Bitcomp)?.total {
             0 => Ok(0),
-            _ => Err(Fault::Library(NEEDS_GPU.into())),
+            _ => Err(Fault::Unavailable(NEEDS_GPU.into())),
         }
     }
 
@@ -441,6 +446,6 @@ impl Kernel for BitcompContainer {
         if container.total != dst.len() as u64 {
             return Err(Fault::Length { decoded: container.total });
         }
-        if dst.is_empty() { Ok(0) } else { Err(Fault::Library(NEEDS_GPU.into())) }
+        if dst.is_empty() { Ok(0) } else { Err(Fault::Unavailable(NEEDS_GPU.into())) }
     }
 }

@@ -36,6 +36,8 @@ pub enum Fault {
     OutOfMemory { bytes: u64 },
     /// The library refused for a reason that is not the data's.
     Library(String),
+    /// What does the work is not here, or failed: nothing that the data is to blame for.
+    Unavailable(String),
 }
 
 impl Fault {
@@ -118,7 +120,9 @@ pub(crate) fn resembles(bytes: &[u8]) -> &'static str {
         [0x1f, 0x8b, ..] => "; these bytes look like gzip",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "; these bytes look like zstd",
         [b'S', b'4', b'F', b'2', ..] => "; these bytes look like an S4F2 frame",
-        [b'F', b'C', b'G', b'1', ..] => "; these bytes look like an nvCOMP container",
+        [b'F', b'C', b'G', b'1', ..] => {
+            "; these bytes look like an nvCOMP container, for NvcompZstd or its like"
+        }
         _ => "",
     }
 }

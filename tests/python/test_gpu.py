@@ -183,7 +183,7 @@ def test_no_device(both: dict[str, str]) -> None:
 
 
 def test_devices_that_are_not_there(both: dict[str, str]) -> None:
-    fails("import s4_codec; s4_codec.NvcompZstd(2)", "no GPU 2: found is 0 to 1",
+    fails("import s4_codec; s4_codec.NvcompZstd(2)", "no GPU 2; 0 to 1 are there",
           STANDIN_DEVICES="2", **both)  # fmt: skip
     code = """
 import s4_codec

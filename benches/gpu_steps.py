@@ -1,0 +1,99 @@
+"""Where the time of a GPU column goes: each step on its own, and what overlap leaves.
+
+    python benches/gpu_steps.py [--mib 512] [--value-kib 64] [--device 0]
+
+Every step of a slab (staging, upload, coding, gathering, download, the workers' part) is
+waited for in turn (``S4_GPU_TIMINGS=serial``), so that its share of the work is seen; beside
+it the same column as it really runs, where steps overlap and only waiting is left to see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+
+from gpu_data import EMBEDDINGS, KINDS, LOG, POSTINGS, load_data
+from harness import load, table
+
+import s4_codec
+import s4_codec.arrow
+
+CASES = [("zstd", LOG), ("gdeflate", LOG), ("bitcomp", POSTINGS), ("bitcomp", EMBEDDINGS)]
+STEPS = ["Stage", "Upload", "Code", "Gather", "Download", "Wait", "Assemble"]
+LINE = re.compile(r"gpu session: (\d+) slabs, (\d+) bytes of originals, ([\d.]+) s in all(.*)")
+
+
+def run_case(kind: str, data: str, mib: int, value_kib: int, device: int) -> None:
+    """Compresses and decompresses one column twice; the second time is warm."""
+    source = load_data(load())[data]
+    column = source.column(value_kib << 10, mib << 20)
+    codec = KINDS[kind].make(device, source.data_type)
+    for _ in range(2):
+        compressed = s4_codec.arrow.compress(column, codec)
+        restored = s4_codec.arrow.decompress(compressed, codec)
+    assert restored.equals(column)
+
+
+def measured(mode: str, arguments: list[str]) -> list[list[str]]:
+    """The last two sessions of a case, compressing and decompressing: GB/s and ms a step."""
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments],
+        env=os.environ | {"S4_GPU_TIMINGS": mode},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        print(done.stderr[-2000:], file=sys.stderr)
+        return []
+    rows = []
+    # A column of more than 256 MiB may take several sessions: the last of each direction tells.
+    sessions = [match for line in done.stderr.splitlines() if (match := LINE.match(line))]
+    half = len(sessions) // 4
+    for direction, lines in (("to", sessions[-2 * half : -half]), ("from", sessions[-half:])):
+        total = sum(float(line[3]) for line in lines)
+        size = sum(int(line[2]) for line in lines)
+        spent = [
+            sum(float(re.search(rf"{step} ([\d.]+)", line[4])[1]) for line in lines)  # type: ignore[index]
+            for step in STEPS
+        ]
+        share = [f"{seconds / total:.0%}" for seconds in spent]
+        name = "overlapped" if mode == "1" else mode
+        rows.append(
+            [f"{direction} {name}", f"{size / total / 1e9:.2f}", f"{total * 1e3:.1f}", *share]
+        )
+    return rows
+
+
+def main() -> None:
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mib", type=int, default=512, help="bytes of the column")
+    parser.add_argument("--value-kib", type=int, default=64)
+    parser.add_argument("--device", type=int, default=0)
+    parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.case:
+        run_case(*args.case, args.mib, args.value_kib, args.device)
+        return
+    if not s4_codec.gpu_available():
+        print(s4_codec.gpu_status())
+        sys.exit(2)
+    print(s4_codec.gpu_status())
+    options = ["--mib", str(args.mib), "--value-kib", str(args.value_kib)]
+    options += ["--device", str(args.device)]
+    for kind, data in CASES:
+        rows = [
+            row
+            for mode in ("serial", "1")
+            for row in measured(mode, ["--case", kind, data, *options])
+        ]
+        header = ["", "GB/s", "ms", *map(str.lower, STEPS)]
+        table(f"{kind}, {data}, {args.mib} MiB of {args.value_kib} KiB values", header, rows)
+
+
+if __name__ == "__main__":
+    main()
