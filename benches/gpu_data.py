@@ -51,7 +51,7 @@ GDEFLATE = Kind(
 )
 BITCOMP = Kind(
     "bitcomp",
-    lambda device, data_type: NvcompBitcomp(data_type, device),
+    lambda device, data_type: NvcompBitcomp(data_type, device),  # type: ignore[arg-type]
     "Bitcomp",
     "Bitcomp",
     None,

@@ -56,10 +56,8 @@ def measured(mode: str, arguments: list[str]) -> list[list[str]]:
     for direction, lines in (("to", sessions[-2 * half : -half]), ("from", sessions[-half:])):
         total = sum(float(line[3]) for line in lines)
         size = sum(int(line[2]) for line in lines)
-        spent = [
-            sum(float(re.search(rf"{step} ([\d.]+)", line[4])[1]) for line in lines)  # type: ignore[index]
-            for step in STEPS
-        ]
+        steps = [dict(re.findall(r"(\w+) ([\d.]+)", line[4])) for line in lines]
+        spent = [sum(float(each[step]) for each in steps) for step in STEPS]
         share = [f"{seconds / total:.0%}" for seconds in spent]
         name = "overlapped" if mode == "1" else mode
         rows.append(
@@ -77,7 +75,8 @@ def main() -> None:
     parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
-        run_case(*args.case, args.mib, args.value_kib, args.device)
+        kind, data = args.case
+        run_case(kind, data, args.mib, args.value_kib, args.device)
         return
     if not s4_codec.gpu_available():
         print(s4_codec.gpu_status())

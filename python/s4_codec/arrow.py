@@ -25,7 +25,7 @@ except ImportError as error:
 
 from . import s4_codec as _native
 from ._arguments import dictionary_codec, is_null_on_error, size_limit
-from .s4_codec import Codec, CpuZstd, CpuZstdDict
+from .s4_codec import Codec, CpuZstd, CpuZstdDict, NvcompBitcomp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -90,7 +90,8 @@ def compress(
         string, in the normal, large or view layout, fixed-size binary, null, or a dictionary
         of these; a table of one column is that column.
     codec
-        A codec object, or the name of a codec with its default settings.
+        A codec object, or the name of a codec with its default settings (and of a GPU's codec
+        with ``device="auto"``).
 
     Returns
     -------
@@ -111,7 +112,7 @@ def compress(
         ``data`` is malformed, or its capsule has been consumed already. (A reader that has
         been read to its end is not an error: it has no rows.)
     S4BackendError
-        The producer of the stream failed.
+        The producer of the stream failed; or a GPU that the codec needs failed or is missing.
     """
     chunks, is_chunked = _native._arrow_compress(data, codec)
     return _assembled(chunks, is_chunked, COMPRESSED_TYPE)
@@ -181,7 +182,7 @@ def decompress(
         ``data`` is malformed, or its capsule has been consumed already. (A reader that has
         been read to its end is not an error: it has no rows.)
     S4BackendError
-        The producer of the stream failed.
+        The producer of the stream failed; or a GPU that the codec needs failed or is missing.
     """
     dtype = _result_type(dtype)
     is_text = dtype == pa.large_string()
@@ -357,6 +358,9 @@ def register_compute_functions(
       where ``T`` is a string type or a dictionary of one, else to large_binary. Its level
       plays no part: it decompresses what any level made.
 
+    Names have all settings of a codec: the level, a dictionary's id, Bitcomp's data type, and
+    ``gpu0`` where a codec is for that GPU.
+
     For a struct type with the fields ``payload``, ``original_size`` and ``crc32c``, such as
     other engines make of ours (of binary instead of large_binary, say), there is one function,
     ``s4_decompress_cpu_zstd_3__struct<...>``, that decompresses it to large_binary.
@@ -367,7 +371,8 @@ def register_compute_functions(
     Parameters
     ----------
     codec
-        A codec object, or the name of a codec with its default settings.
+        A codec object, or the name of a codec with its default settings (and of a GPU's codec
+        with ``device="auto"``).
     input_type
         One type, or several.
 
@@ -433,6 +438,10 @@ def _functions(codec: Codec, dtype: pa.DataType) -> list[_Function]:
     name = codec.name.replace("-", "_") + ("" if level is None else f"_{level}")
     if isinstance(codec, CpuZstdDict):
         name += f"_{codec.dict_id[:8]}"
+    if isinstance(codec, NvcompBitcomp):
+        name += f"_{codec.data_type}"
+    if getattr(codec, "device", "auto") != "auto":
+        name += f"_gpu{codec.device}"  # type: ignore[attr-defined]
     back = f"s4_decompress_{name}__{dtype}"
     if pa.types.is_struct(dtype):
         return [(back, decompress, dtype, pa.large_binary())]

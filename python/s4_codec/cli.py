@@ -12,7 +12,7 @@ import signal
 import sys
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from . import s4_codec as _native
 from ._files import (
@@ -151,8 +151,13 @@ def _check_output(source: str, path: str) -> None:
 class _Decoders:
     """The codecs of a body's frames."""
 
-    def __init__(self, dictionary: CpuZstdDict | None) -> None:
+    def __init__(self, dictionary: CpuZstdDict | None, device: str | None) -> None:
         self.dictionary = dictionary
+        #: A GPU's number or "auto", where one is asked for.
+        self.device: int | Literal["auto"] | None = None
+        if device is not None:
+            self.device = int(device) if device.isdecimal() else cast("Any", device)
+            _native._device_option(self.device)
         self._known: dict[str, Codec] = {}
         if dictionary is not None:
             self._known[dictionary.name] = dictionary
@@ -162,14 +167,19 @@ class _Decoders:
             if name == "cpu-zstd-dict":
                 msg = f"there are frames of {name}, which need their dictionary: --dict FILE"
                 raise Failure(msg)
-            self._known[name] = Codec.from_name(name)
+            codec = Codec.from_name(name)
+            if name.startswith("nvcomp-"):
+                # Data that names its codec goes to a GPU only where that is asked for.
+                device = "cpu" if self.device is None else str(self.device)
+                codec = _native._nvcomp_codec(name, "char", device)
+            self._known[name] = codec
         return self._known[name]
 
 
 def decode(args: argparse.Namespace) -> None:
     """The original of INPUT; nothing of a frame is written before its crc32c holds."""
     _check_output(args.input, args.output)
-    decoders = _Decoders(_dictionary(args.dict))
+    decoders = _Decoders(_dictionary(args.dict), args.device)
     with _input(args.input) as file:
         body = Body(file)
         pieces = _pieces(body, decoders, args.allow_empty)
@@ -237,7 +247,7 @@ def _decoded_batch(
             return _decoded(frame, payload, decoders)
     with view[start:end] as body:
         try:
-            return decode_body(body, decoders.dictionary)
+            return decode_body(body, decoders.dictionary, device=decoders.device)
         except _BAD_DATA as error:
             frames = Body(io.BytesIO(body))
             for frame in frames.frames():
@@ -268,7 +278,7 @@ def _decoded(frame: StoredFrame, payload: Any, decoders: _Decoders) -> Any:
 
 def inspect(args: argparse.Namespace) -> None:
     """What the headers of INPUT say; with --verify also what its payloads are worth."""
-    decoders = _Decoders(_dictionary(args.dict))
+    decoders = _Decoders(_dictionary(args.dict), args.device)
     states: list[str] = []
     with _input(args.input) as file:
         body = Body(file)
@@ -447,7 +457,11 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-o", "--output", default="-", metavar="FILE", help="default: standard output"
     )
-    made.add_argument("--codec", help="cpu-zstd (default), cpu-gzip, cpu-zstd-dict, ...")
+    made.add_argument(
+        "--codec",
+        help="cpu-zstd (default), cpu-gzip, cpu-zstd-dict, passthrough, nvcomp-zstd; on a GPU "
+        "also nvcomp-gdeflate and nvcomp-bitcomp",
+    )
     made.add_argument("--level", type=int, help="zstd: 1 to 22, gzip: 0 to 9")
     made.add_argument("--dict", metavar="FILE", help="zstd dictionary, for codec cpu-zstd-dict")
     made.add_argument("--index", action="store_true", help="also write FILE.s4index")
@@ -458,10 +472,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--dict", metavar="FILE", help="dictionary of frames of cpu-zstd-dict")
     made.add_argument("--allow-empty", action="store_true", help="zero bytes are an empty object")
+    made.add_argument(
+        "--device", metavar="N", help="GPU for frames of nvcomp codecs, or auto; default the CPU"
+    )
 
     made = command("inspect", inspect, "list the frames of a file")
     made.add_argument("--json", action="store_true")
     made.add_argument("--verify", action="store_true", help="decode them; add ratio and state")
+    made.add_argument(
+        "--device", metavar="N", help="GPU for frames of nvcomp codecs, or auto; default the CPU"
+    )
     made.add_argument("--dict", metavar="FILE", help="dictionary of frames of cpu-zstd-dict")
 
     made = command("index", index, "show a sidecar")

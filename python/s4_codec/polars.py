@@ -88,7 +88,8 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     expr
         The column: Binary, String or Null.
     codec
-        A codec object, or the name of a codec with its default settings.
+        A codec object, or the name of a codec with its default settings (and of a GPU's codec
+        with ``device="auto"``).
 
     Returns
     -------
@@ -101,7 +102,8 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     S4UnregisteredCodecError
         The codec's name is unknown.
     polars.exceptions.ComputeError
-        The column has another type, or memory ran out.
+        The column has another type, memory ran out, or a GPU that the codec needs failed or is
+        missing.
     """
     options = {"codec": _native._codec_options(codec)}
     return _call_with(codec, "compress", [_expr(expr)], options)
@@ -187,7 +189,8 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     expr
         The column: Binary, String or Null.
     codec
-        A codec object, or the name of a codec with its default settings.
+        A codec object, or the name of a codec with its default settings (and of a GPU's codec
+        with ``device="auto"``).
 
     Returns
     -------
@@ -200,7 +203,8 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     S4UnregisteredCodecError
         The codec's name is unknown.
     polars.exceptions.ComputeError
-        The column has another type, or memory ran out.
+        The column has another type, memory ran out, or a GPU that the codec needs failed or is
+        missing.
     """
     options = {"codec": _native._codec_options(codec)}
     return _call_with(codec, "encode", [_expr(expr)], options)

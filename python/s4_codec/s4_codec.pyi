@@ -73,6 +73,10 @@ class S4IoError(OSError):
     #: As that of S4Error.
     row: int | None
 
+_DataType = Literal[
+    "char", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f16", "bf16", "f32", "f64"
+]
+
 class Codec:
     """A codec and its settings. The base of the codec classes.
 
@@ -282,6 +286,10 @@ class CpuZstdDict(Codec):
 class NvcompZstd(Codec):
     """zstd in an FCG1 container, as GPUs write it: one frame for each 64 KiB.
 
+    Decompressing with it says that the bytes are your own: on a GPU, what is damaged can end the
+    use of CUDA in this process. Where ``"auto"`` falls back to the CPU because a GPU failed, a
+    ``RuntimeWarning`` says so. GPU memory is kept between calls, see :func:`release_gpu_memory`.
+
     Parameters
     ----------
     device
@@ -323,13 +331,13 @@ class NvcompBitcomp(Codec):
     """
 
     def __new__(
-        cls, data_type: str = "char", device: SupportsIndex | Literal["auto"] = 0
+        cls, data_type: _DataType = "char", device: SupportsIndex | Literal["auto"] = 0
     ) -> NvcompBitcomp: ...
     @property
     def device(self) -> int | Literal["auto"]:
         """Where it runs: a GPU's number, or ``"auto"``."""
     @property
-    def data_type(self) -> str:
+    def data_type(self) -> _DataType:
         """What the bytes are taken for."""
 
 @final

@@ -3,12 +3,14 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use pyo3::exceptions::{PyRuntimeWarning, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyRuntimeWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 use super::codec::{CodecArgument, PyCodec, to_object};
 use super::errors::raise;
 use crate::codec::Codec;
+use crate::error::Error;
 use crate::gpu::{self, Device};
 use crate::kernel::fcg1::DataType;
 use crate::warning;
@@ -93,6 +95,23 @@ fn _device_option(py: Python<'_>, device: DeviceArgument) -> PyResult<String> {
     Ok(device.checked(py)?.to_string())
 }
 
+/// An argument: what Bitcomp takes its input for, by name.
+struct DataTypeArgument(DataType);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for DataTypeArgument {
+    type Error = PyErr;
+
+    fn extract(data_type: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match data_type.extract::<&str>() {
+            Ok(name) => DataType::try_new(name).map(Self).map_err(raise),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "data_type must be a name such as 'char', 'u32' or 'f32', not {}",
+                data_type.get_type().name()?
+            ))),
+        }
+    }
+}
+
 /// An argument: the number of a GPU, or `"auto"`.
 pub struct DeviceArgument(pub Device);
 
@@ -104,11 +123,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DeviceArgument {
         match device.extract::<&str>() {
             Ok("auto") => Ok(Self(Device::Auto)),
             Ok(other) => Err(PyValueError::new_err(format!("{wanted}, not '{other}'"))),
+            Err(_) if device.is_instance_of::<PyBool>() => Err(PyTypeError::new_err(wanted)),
             Err(_) => device.extract().map(Device::Gpu).map(Self).map_err(|error| {
                 if error.is_instance_of::<PyTypeError>(device.py()) {
                     PyTypeError::new_err(wanted)
                 } else {
-                    error
+                    PyOverflowError::new_err(format!("{wanted}, not {}", &*device))
                 }
             }),
         }
@@ -119,7 +139,11 @@ impl DeviceArgument {
     /// The device, which is there if it has a number.
     pub fn checked(self, py: Python<'_>) -> PyResult<Device> {
         if let Device::Gpu(ordinal) = self.0 {
-            py.detach(|| gpu::check(ordinal)).map_err(|failure| raise(failure.into()))?;
+            py.detach(|| gpu::check(ordinal)).map_err(|failure| {
+                let text =
+                    format!("{}; device=\"auto\" uses the CPU where it can", Error::from(failure));
+                raise(Error::Unavailable(text))
+            })?;
         }
         Ok(self.0)
     }
@@ -142,6 +166,10 @@ fn device<'py>(py: Python<'py>, codec: &PyCodec) -> PyResult<Bound<'py, PyAny>> 
 }
 
 /// zstd in an FCG1 container, as GPUs write it: one frame for each 64 KiB.
+///
+/// Decompressing with it says that the bytes are your own: on a GPU, what is damaged can end the
+/// use of CUDA in this process. Where ``"auto"`` falls back to the CPU because a GPU failed, a
+/// ``RuntimeWarning`` says so. GPU memory is kept between calls, see :func:`release_gpu_memory`.
 ///
 /// Parameters
 /// ----------
@@ -198,16 +226,15 @@ pub struct NvcompBitcomp;
 impl NvcompBitcomp {
     #[new]
     #[pyo3(
-        signature = (data_type = "char", device = FIRST),
+        signature = (data_type = DataTypeArgument(DataType::default()), device = FIRST),
         text_signature = "(data_type='char', device=0)"
     )]
     fn new(
         py: Python<'_>,
-        data_type: &str,
+        data_type: DataTypeArgument,
         device: DeviceArgument,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let data_type = DataType::try_new(data_type).map_err(raise)?;
-        let codec = Codec::NvcompBitcomp { data_type, device: device.checked(py)? };
+        let codec = Codec::NvcompBitcomp { data_type: data_type.0, device: device.checked(py)? };
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
     }
 
