@@ -10,21 +10,19 @@
 //! here that is not judged again where every codec's rows are. A row that no slab can hold is
 //! coded on its own, slab by slab, when those before it are home.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
+mod there;
 
 use super::decompress::Decompress;
 use super::{Payload, Payloads, Rows};
 use crate::codec::Codec;
-use crate::error::{Error, Result};
-use crate::gpu::{
-    self, Chunk, Cost, Device, Direction, Failure, Ready, Session, Slab, Work, class_of,
-};
+use crate::error::Result;
+use crate::gpu::{self, Chunk, Device, Direction, Ready, Work};
 use crate::kernel::fcg1::{Algorithm, CHUNK_BYTES, Container, Encoding};
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::pool::Interrupted;
 use crate::wire::body::Body;
 use crate::wire::frame::{Frame, Frames};
+use there::{Choice, run};
 
 /// What a row has for a GPU.
 enum Part<'a> {
@@ -142,10 +140,8 @@ pub fn decompress<'a, C: Payloads>(
                     load.add(container.map_or(0, |c| c.total), can_decode(encoding));
                 }
                 (Payload::Frames(body), _) => {
-                    for (size, encoding) in
-                        coded_frames(body).map(|(f, e)| (f.header.manifest.original_size, e))
-                    {
-                        load.add(size, can_decode(encoding));
+                    for (frame, encoding) in coded_frames(body) {
+                        load.add(frame.header.manifest.original_size, can_decode(encoding));
                     }
                 }
                 _ => {}
@@ -247,16 +243,6 @@ impl FromIterator<(u64, bool)> for Load {
     }
 }
 
-/// Where a column goes.
-#[derive(Clone, Copy)]
-struct Choice {
-    ordinal: u32,
-    /// The CPU takes over if the GPU fails.
-    falls_back: bool,
-    /// What the GPU could not code or decode, the CPU tries.
-    retries: bool,
-}
-
 /// The GPU for a column of such a load, if any.
 fn choose(device: Device, load: impl FnOnce() -> Load) -> Option<Choice> {
     match device {
@@ -292,159 +278,5 @@ impl Places {
         let chunk = self.0.partition_point(|&end| end <= position);
         let start = chunk.checked_sub(1).map_or(0, |before| self.0[before]);
         (chunk, position - start)
-    }
-}
-
-/// What ends the work on a GPU before its time.
-enum Stop {
-    /// The GPU.
-    Failure(Failure),
-    /// A row, or the caller.
-    Error(Error),
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Host(error) => Self::Error(error),
-            other => Self::Failure(other),
-        }
-    }
-}
-
-/// Runs `each` over so many rows, whose `parts` go to a GPU before, if one is chosen.
-fn run<'a>(
-    choice: Option<Choice>,
-    rows: usize,
-    parts: &dyn Fn(usize, &mut Vec<Part<'a>>),
-    interrupted: Interrupted,
-    each: Each,
-) -> Result<()> {
-    let Some(choice) = choice else { return on_cpu(each) };
-    let there = There { parts, rows, choice, interrupted };
-    match there.run(each) {
-        Ok(()) => Ok(()),
-        Err(Stop::Error(error)) => Err(error),
-        Err(Stop::Failure(failure)) if choice.falls_back => {
-            gpu::falls_back(&failure.to_string());
-            on_cpu(each)
-        }
-        Err(Stop::Failure(failure)) => Err(failure.into()),
-    }
-}
-
-/// A column that goes to a GPU.
-struct There<'c, 'a> {
-    parts: &'c dyn Fn(usize, &mut Vec<Part<'a>>),
-    rows: usize,
-    choice: Choice,
-    interrupted: Interrupted<'c>,
-}
-
-/// Rows that go together.
-enum Lot<'a> {
-    /// A slab, empty if no row has a part, and the row after its last.
-    Slab(Slab<'a>, usize),
-    /// One row that no slab can hold.
-    Row,
-}
-
-impl<'a> There<'_, 'a> {
-    fn run(&self, each: Each) -> Result<(), Stop> {
-        let mut session = gpu::open(self.choice.ordinal, self.interrupted)?;
-        let mut done = 0;
-        // Rows after the last of each lot under way, and whether a slab is of it.
-        let mut under_way: VecDeque<(usize, bool)> = VecDeque::new();
-        while done < self.rows {
-            if (self.interrupted)() {
-                return Err(Stop::Error(Error::Interrupted));
-            }
-            let sent = under_way.back().map_or(done, |(end, _)| *end);
-            let step = if sent < self.rows && !session.is_full() {
-                match self.next_lot(&mut session, sent) {
-                    Ok(Lot::Slab(slab, end)) => {
-                        under_way.push_back((end, !slab.is_empty()));
-                        if slab.is_empty() { Ok(()) } else { session.submit(slab) }
-                    }
-                    Ok(Lot::Row) if under_way.is_empty() => {
-                        let there = Mutex::new(&mut session);
-                        let falls_back = self.choice.falls_back;
-                        let ready = Ready::There { session: there, falls_back };
-                        each(sent + 1, &ready).map_err(Stop::Error)?;
-                        done = sent + 1;
-                        if session.is_given_up() {
-                            return on_cpu(each).map_err(Stop::Error);
-                        }
-                        Ok(())
-                    }
-                    Ok(Lot::Row) => {
-                        self.bring_home(&mut session, &mut under_way, &mut done, each)?
-                    }
-                    Err(failure) => Err(failure),
-                }
-            } else {
-                self.bring_home(&mut session, &mut under_way, &mut done, each)?
-            };
-            match step {
-                Err(failure) if failure.is_out_of_memory() && session.shrink()? => {
-                    under_way.clear();
-                }
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    /// As many rows from `start` on as fit one slab.
-    fn next_lot(&self, session: &mut Session, start: usize) -> Result<Lot<'a>, Failure> {
-        let limits = session.limits();
-        let (mut slab, mut parts, mut costs) = (Slab::default(), Vec::new(), Vec::new());
-        for row in start..self.rows {
-            parts.clear();
-            costs.clear();
-            (self.parts)(row, &mut parts);
-            let mut row_cost = Cost::default();
-            for part in &parts {
-                let (work, longest) = part.work();
-                let shape = session.shape(work, class_of(longest))?;
-                let mut cost = Cost::default();
-                part.each_chunk(&mut |chunk| cost.add(&shape, &chunk));
-                row_cost = row_cost.plus(cost);
-                costs.push((shape, cost));
-            }
-            if !slab.cost.plus(row_cost).fits(&limits) {
-                let is_alone = slab.is_empty() && row == start;
-                return Ok(if is_alone { Lot::Row } else { Lot::Slab(slab, row) });
-            }
-            for (part, (shape, cost)) in parts.iter().zip(&costs) {
-                slab.push(part.whole(), shape, *cost, |take| part.each_chunk(take));
-            }
-        }
-        Ok(Lot::Slab(slab, self.rows))
-    }
-
-    /// Has the workers take the oldest lot home.
-    fn bring_home(
-        &self,
-        session: &mut Session,
-        under_way: &mut VecDeque<(usize, bool)>,
-        done: &mut usize,
-        each: Each,
-    ) -> Result<Result<(), Failure>, Stop> {
-        let Some((end, has_slab)) = under_way.pop_front() else { return Ok(Ok(())) };
-        if !has_slab {
-            each(end, &Ready::Nowhere).map_err(Stop::Error)?;
-        } else {
-            match session.collect() {
-                Ok(Some(home)) => {
-                    let ready = Ready::AtHome { home: &home, retries: self.choice.retries };
-                    each(end, &ready).map_err(Stop::Error)?;
-                }
-                Ok(None) => return Err(Failure::Unavailable("a slab went astray".into()).into()),
-                Err(failure) => return Ok(Err(failure)),
-            }
-        }
-        *done = end;
-        Ok(Ok(()))
     }
 }
