@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -36,15 +37,16 @@ SETTINGS = {
 }
 
 
-def library_files(folder: Path, rows_a_file: int = 250) -> None:
-    """Writes the .py files of the running interpreter's library, as several Parquet files."""
+def library_files(folder: Path) -> str:
+    """The .py files of the running interpreter's library, as a folder of Parquet files."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in sorted(root.rglob("*.py")) if "site-packages" not in p.parts]
-    for start in range(0, len(paths), rows_a_file):
-        part = paths[start : start + rows_a_file]
-        bodies = pa.array([p.read_bytes() for p in part], pa.binary())
-        table = pa.table({"path": list(map(str, part)), "body": bodies})
+    folder.mkdir()
+    for start in range(0, len(paths), 250):
+        part = paths[start : start + 250]
+        table = pa.table({"body": [p.read_bytes() for p in part], "path": list(map(str, part))})
         pq.write_table(table, folder / f"{start:05}.parquet")
+    return str(folder)
 
 
 def start_spark(master: str) -> SparkSession:
@@ -53,22 +55,28 @@ def start_spark(master: str) -> SparkSession:
     return builder.config(map=SETTINGS).getOrCreate()
 
 
+def start_workers(spark: SparkSession, codec: CpuZstd) -> None:
+    """Gives every worker something small to do, so that the speed is without their start."""
+    texts = spark.range(0, 1000, 1, 8).select(F.col("id").cast("string").alias("text"))
+    texts.select(compress(codec)("text")).write.format("noop").mode("overwrite").save()
+
+
 def quoted(column: str) -> str:
     """A column's name in SQL."""
     return "`" + column.replace("`", "``") + "`"
 
 
-def choose_column(table: DataFrame, wanted: str | None) -> tuple[str, int]:
-    """The wanted column, or the binary or string one with the most bytes; and its bytes."""
-    usable = [name for name, dtype in table.dtypes if dtype in ("binary", "string")]
-    if not usable or (wanted or usable[0]) not in usable:
-        what = f"{wanted!r} is not one of them" if usable else "there is none"
-        sys.exit(f"a binary or string column is needed, {what}; columns: {dict(table.dtypes)}")
-    names = [wanted] if wanted else usable
-    sums = table.agg(*[F.sum(F.octet_length(quoted(name))) for name in names]).collect()[0]
-    sizes = {name: size or 0 for name, size in zip(names, sums, strict=True)}
-    column = max(names, key=lambda name: sizes[name])
-    return column, sizes[column]
+def choose_column(types: dict[str, str], wanted: str | None) -> str:
+    usable = [name for name, dtype in types.items() if dtype in ("binary", "string")]
+    column = wanted or next(iter(usable), None)
+    if column not in usable:
+        sys.exit(f"a binary or string column is needed; columns: {types}")
+    return column
+
+
+def size(table: DataFrame, values: str) -> int:
+    """The bytes of all values."""
+    return int(table.agg(F.sum(F.octet_length(values))).collect()[0][0] or 0)
 
 
 def largest_in_sql(spark: SparkSession, packed: DataFrame, column: str, codec: CpuZstd) -> int:
@@ -85,28 +93,28 @@ def largest_in_sql(spark: SparkSession, packed: DataFrame, column: str, codec: C
 
 def run(spark: SparkSession, source: str, output: str, wanted: str | None, codec: CpuZstd) -> None:
     table = spark.read.parquet(source)
-    column, original = choose_column(table, wanted)
-    dtype = dict(table.dtypes)[column]
-    rows, name = table.count(), quoted(column)
-    files = len(table.inputFiles())
-    print(f"column   {column!r}: {rows:,} rows in {files} files, {original:,} bytes of {dtype}")
+    column = choose_column(dict(table.dtypes), wanted)
+    dtype, name = dict(table.dtypes)[column], quoted(column)
+    rows, original = table.count(), size(table, name)
+    print(f"column   {column!r}: {rows:,} rows, {original:,} bytes of {dtype}")
     print(f"codec    {codec!r} on Spark {spark.version}, {spark.sparkContext.master}")
+    start_workers(spark, codec)
 
     start = time.perf_counter()
     packed = table.withColumn(column, compress(codec)(name))
     # The payloads are compressed already.
     packed.write.parquet(output, compression="uncompressed")
-    compress_rate = rows / (time.perf_counter() - start)
+    packing = rows / (time.perf_counter() - start)
 
     read_back = spark.read.parquet(output)
-    payload = read_back.agg(F.sum(F.octet_length(f"{name}.payload"))).collect()[0][0] or 0
+    payload = size(read_back, f"{name}.payload")
     print(f"payload  {payload:,} bytes, ratio {original / payload if payload else 1:.2f}")
 
     restored = read_back.withColumn(column, decompress(codec, dtype=dtype)(name))
     start = time.perf_counter()
     restored.write.format("noop").mode("overwrite").save()
-    decompress_rate = rows / (time.perf_counter() - start)
-    print(f"speed    compress {compress_rate:,.0f} rows/s, decompress {decompress_rate:,.0f} rows/s")
+    unpacking = rows / (time.perf_counter() - start)
+    print(f"speed    compress {packing:,.0f} rows/s, decompress {unpacking:,.0f} rows/s")
     largest = largest_in_sql(spark, read_back, column, codec)
     print(f"sql      found the largest value, {largest:,} bytes, by original_size")
 
@@ -117,30 +125,23 @@ def run(spark: SparkSession, source: str, output: str, wanted: str | None, codec
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="?", help="Parquet file or folder; default: the library")
-    parser.add_argument("--column", help="default: the binary or string column with most bytes")
+    parser.add_argument("--column", help="default: the first binary or string column")
     parser.add_argument("--level", type=int, default=3, help="of zstd, 1 to 22; default: 3")
     parser.add_argument("--output", help="new folder to write; default: none kept")
     parser.add_argument("--master", default="local-cluster[2,1,1024]", help="default: %(default)s")
     args = parser.parse_args()
-    try:
-        codec = CpuZstd(args.level)
-    except ValueError as error:
-        parser.error(str(error))
     with tempfile.TemporaryDirectory() as scratch:
-        source = args.source or str(Path(scratch, "library"))
+        source = args.source or library_files(Path(scratch, "library"))
         output = args.output or str(Path(scratch, "compressed"))
-        if args.source is None:
-            Path(source).mkdir()
-            library_files(Path(source))
         try:
+            codec = CpuZstd(args.level)
             with start_spark(args.master) as spark:
                 run(spark, source, output, args.column, codec)
-        except PySparkException as error:
-            sys.exit(f"Spark: {str(error).splitlines()[0]}")
+        except (PySparkException, Py4JJavaError, ValueError) as error:
+            # What Java says goes on for pages.
+            sys.exit("\n".join(str(error).splitlines()[:2]))
 
 
 if __name__ == "__main__":
