@@ -308,6 +308,7 @@ impl Codec {
             }
             Fault::OutOfMemory { bytes } => Error::OutOfMemory { bytes },
             Fault::Library(reason) => Error::Backend(format!("{codec}: {reason}")),
+            Fault::Other(error) => *error,
             Fault::Unavailable(reason) => Error::Unavailable(format!("{codec}: {reason}")),
         }
     }

@@ -1,5 +1,6 @@
 //! Warnings: what went well in the end, but not as it should have.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 static HOOK: OnceLock<fn(&str)> = OnceLock::new();
@@ -9,9 +10,18 @@ pub fn set_hook(hook: fn(&str)) {
     HOOK.get_or_init(|| hook);
 }
 
+thread_local! {
+    static WARNS: Cell<bool> = const { Cell::new(false) };
+}
+
 pub fn warn(text: &str) {
+    // What a hook does may warn again, and so on without end.
+    if WARNS.replace(true) {
+        return;
+    }
     match HOOK.get() {
         Some(hook) => hook(text),
         None => eprintln!("s4-codec: warning: {text}"),
     }
+    WARNS.set(false);
 }

@@ -200,16 +200,18 @@ fn auto_falls_back_with_a_warning() {
     gpu.reset();
     let _ = gpu::release_memory();
 
-    // A chunk that the GPU cannot decode, the CPU can.
+    // A chunk that the GPU cannot decode, or decodes to other bytes, the CPU can.
     let large = text(20 << 20);
     let (payload, manifest) = pack(&zstd, &large);
     gpu.reset();
     gpu.chunk_fault(ChunkFault::Status, 7);
     assert!(unpack(&zstd, &payload, manifest).as_ref() == Ok(&large));
     let rows = [PackedRows(vec![sealed(&payload, &large)])];
-    gpu.reset();
-    gpu.chunk_fault(ChunkFault::Status, 7);
-    assert!(decompress(&how, &rows).expect("the CPU does it").values[0] == large);
+    for fault in [ChunkFault::Status, ChunkFault::WrongByte] {
+        gpu.reset();
+        gpu.chunk_fault(fault, 7);
+        assert!(decompress(&how, &rows).expect("the CPU does it").values[0] == large);
+    }
 }
 
 /// Everything that a container can lie about before anything is decoded, and what each lie is.
@@ -248,6 +250,67 @@ fn lies(payload: &[u8], codec: &Codec) -> Vec<(Vec<u8>, ErrorClass)> {
     lies.push((set(4, &[other]), ErrorClass::CodecMismatch));
     lies.push((set(8, &99_999u64.to_le_bytes()), ErrorClass::SizeMismatch));
     lies
+}
+
+/// Rows that take several slabs of their own: what one that failed leaves under way is nobody
+/// else's.
+#[test]
+fn a_failed_row_leaves_nothing_to_the_next() {
+    let gpu = Standin::take();
+    gpu.set_memory(40 << 20);
+    let values: Vec<_> = (0..4).map(|i| text((6 << 20) + i * 800_000)).collect();
+    let rows = [Values(values.iter().cloned().map(Some).collect())];
+    for codec in codecs(GPU).into_iter().take(3) {
+        let column = column::compress_flat(&codec, &rows, NEVER).expect("compresses");
+        let (offsets, bytes) = (&column.payload[0].offsets, column.payload[0].bytes.as_ref());
+        let payload = |i: usize| bytes[offsets[i] as usize..offsets[i + 1] as usize].to_vec();
+        let lenient = Decompress { null_on_error: true, ..Decompress::new(codec.clone()) };
+        for make in [
+            (|payload: Vec<u8>, value: &[u8]| sealed(&payload, value))
+                as fn(Vec<u8>, &[u8]) -> Packed,
+            |payload, _| Packed::Bare(payload),
+        ] {
+            gpu.reset();
+            gpu.chunk_fault(ChunkFault::Status, 0);
+            let packed = values.iter().enumerate().map(|(i, value)| make(payload(i), value));
+            let rows = [PackedRows(packed.collect())];
+            let restored = column::decompress_flat(&lenient, &rows, NEVER).expect("the rest");
+            assert_eq!(restored.bad_rows, [0], "{codec:?}");
+            assert!(restored.values[0].bytes.as_ref() == values[1..].concat(), "{codec:?}");
+        }
+        assert_sound(&gpu);
+    }
+    // And where the CPU takes over a row, every payload is its own row's.
+    let auto = Codec::NvcompZstd { device: Device::Auto };
+    gpu.reset();
+    gpu.chunk_fault(ChunkFault::Status, 0);
+    let column = compress(&auto, &rows).expect("compresses");
+    for (payload, value) in column.payload.iter().zip(&values) {
+        let here = auto.clone().on(Device::Cpu);
+        assert!(unpack(&here, payload, Manifest::seal(value)).as_ref() == Ok(value));
+    }
+}
+
+/// A thread in the middle of a call cannot wait for itself.
+#[test]
+fn a_call_within_a_call_is_refused() {
+    let gpu = Standin::take();
+    let zstd = Codec::NvcompZstd { device: GPU };
+    let inner = std::cell::RefCell::new(Vec::new());
+    let interrupted = || {
+        let value = zstd.compress(&text(100), &mut Vec::new()).map(drop);
+        inner.borrow_mut().extend([value, gpu::release_memory().map_err(Error::from)]);
+        false
+    };
+    let rows = [Values(vec![Some(text(1 << 20)); 4])];
+    column::compress(&zstd, &rows, &interrupted).expect("compresses");
+    let inner = inner.into_inner();
+    assert!(!inner.is_empty());
+    for refused in inner {
+        assert!(refused.expect_err("in the middle").to_string().contains("another call"));
+    }
+    round_trip(&zstd).expect("works");
+    assert_sound(&gpu);
 }
 
 /// Where no CPU can do the work, a GPU that fails is the call's error: no row is blamed, none

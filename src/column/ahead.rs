@@ -132,18 +132,16 @@ pub fn decompress<'a, C: Payloads>(
         let mut load = Load::default();
         for row in 0..places.rows() {
             match (payload(row), coded) {
-                (Payload::Sealed(_, manifest), Some((encoding, _))) => {
-                    load.add(manifest.original_size, can_decode(encoding));
+                (Payload::Sealed(payload, manifest), Some((encoding, _))) => {
+                    load.add_payload(payload, encoding, Some(manifest.original_size));
                 }
                 (Payload::Bare(payload), Some((encoding, _))) => {
-                    let container = Container::parse(payload, encoding.algorithm);
-                    load.add(container.map_or(0, |c| c.total), can_decode(encoding));
+                    load.add_payload(payload, encoding, None);
                 }
-                (Payload::Frames(body), _) => {
-                    for (frame, encoding) in coded_frames(body) {
-                        load.add(frame.header.manifest.original_size, can_decode(encoding));
-                    }
-                }
+                (Payload::Frames(body), _) => coded_frames(body).for_each(|(frame, encoding)| {
+                    let expected = frame.header.manifest.original_size;
+                    load.add_payload(frame.payload, encoding, Some(expected));
+                }),
                 _ => {}
             }
         }
@@ -165,7 +163,11 @@ pub fn decompress<'a, C: Payloads>(
         Payload::Frames(body) => parts.extend(parts_of_frames(body, how.limit())),
         Payload::Null | Payload::Unsealed(..) => {}
     };
-    run(choose(device, load), places.rows(), &parts, interrupted, each)
+    let choice = match coded {
+        Some(_) => choose(device, load),
+        None => choose_for_frames(device, load),
+    };
+    run(choice, places.rows(), &parts, interrupted, each)
 }
 
 /// Runs `each` over the frames of a body.
@@ -176,11 +178,13 @@ pub fn decode_body<'a>(
     each: Each,
 ) -> Result<()> {
     let load = || {
-        let frames = (0..body.frames()).map(|frame| body.frame(frame));
-        let coded = frames.filter_map(|(codec, manifest, _)| {
-            Some((manifest.original_size, can_decode(codec.encoding()?.0)))
-        });
-        coded.collect()
+        let mut load = Load::default();
+        for (codec, manifest, payload) in (0..body.frames()).map(|frame| body.frame(frame)) {
+            if let Some((encoding, _)) = codec.encoding() {
+                load.add_payload(payload, encoding, Some(manifest.original_size));
+            }
+        }
+        load
     };
     let parts = |frame, parts: &mut Vec<Part<'a>>| {
         let (codec, manifest, payload) = body.frame(frame);
@@ -189,7 +193,7 @@ pub fn decode_body<'a>(
             Part::of_payload(payload, encoding.algorithm, Some(expected), expected)
         }));
     };
-    run(choose(device, load), body.frames(), &parts, interrupted, each)
+    run(choose_for_frames(device, load), body.frames(), &parts, interrupted, each)
 }
 
 /// The frames of GPU codecs in a body.
@@ -206,11 +210,6 @@ fn parts_of_frames(body: &[u8], limit: u64) -> impl Iterator<Item = Part<'_>> {
         let expected = frame.header.manifest.original_size;
         Part::of_payload(frame.payload, encoding.algorithm, Some(expected), limit)
     })
-}
-
-/// Whether a CPU can decode it.
-fn can_decode(encoding: Encoding) -> bool {
-    Work { direction: Direction::Decompress, encoding }.has_twin()
 }
 
 fn on_cpu(each: Each) -> Result<()> {
@@ -233,6 +232,19 @@ impl Load {
         self.values += 1;
         self.needs_gpu |= len > 0 && !has_twin;
     }
+
+    /// Counts in what is to be decompressed; what no GPU can decode needs none.
+    fn add_payload(&mut self, payload: &[u8], encoding: Encoding, expected: Option<u64>) {
+        let has_twin = Work { direction: Direction::Decompress, encoding }.has_twin();
+        let is_good =
+            || Part::of_payload(payload, encoding.algorithm, expected, MAX_ORIGINAL_SIZE).is_some();
+        let total = || Container::parse(payload, encoding.algorithm).map_or(0, |c| c.total);
+        self.add(expected.unwrap_or_else(total), has_twin || !is_good());
+    }
+
+    fn is_worthwhile(&self) -> bool {
+        gpu::worthwhile(self.bytes, self.values)
+    }
 }
 
 impl FromIterator<(u64, bool)> for Load {
@@ -249,11 +261,26 @@ fn choose(device: Device, load: impl FnOnce() -> Load) -> Option<Choice> {
         Device::Cpu => None,
         Device::Gpu(ordinal) => Some(Choice { ordinal, falls_back: false, retries: false }),
         Device::Auto => {
-            let Load { bytes, values, needs_gpu } = load();
-            let is_chosen = needs_gpu || gpu::worthwhile(bytes, values) && gpu::available_or_warn();
-            is_chosen.then_some(Choice { ordinal: 0, falls_back: !needs_gpu, retries: true })
+            let load = load();
+            let is_chosen = load.needs_gpu || load.is_worthwhile() && gpu::available_or_warn();
+            is_chosen.then_some(Choice { ordinal: 0, falls_back: !load.needs_gpu, retries: true })
         }
     }
+}
+
+/// The same where the data names its codecs: a frame that no CPU can decode is that row's
+/// error, and must not cost others theirs.
+fn choose_for_frames(device: Device, load: impl FnOnce() -> Load) -> Option<Choice> {
+    if device != Device::Auto {
+        return choose(device, load);
+    }
+    let load = load();
+    let is_wanted = load.needs_gpu || load.is_worthwhile();
+    (is_wanted && gpu::available_or_warn()).then_some(Choice {
+        ordinal: 0,
+        falls_back: true,
+        retries: true,
+    })
 }
 
 /// Where rows are in the chunks of a column.

@@ -92,8 +92,7 @@ impl Engine {
             (lane.outbound, lane.inbound) = (None, None);
             (lane.input, lane.output, lane.gathered) = (None, None, None);
         }
-        drop(current);
-        self.driver.late_failure()
+        Ok(())
     }
 
     /// Bytes of device memory that are held.

@@ -56,7 +56,10 @@ impl From<Failure> for Error {
 
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        Self::Unavailable(format!("GPU: {failure}"))
+        match failure {
+            Failure::Host(error) => Self::Other(Box::new(error)),
+            other => Self::Unavailable(format!("GPU: {other}")),
+        }
     }
 }
 

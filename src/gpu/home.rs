@@ -48,19 +48,25 @@ pub struct Home<'s> {
 }
 
 impl Home<'_> {
+    /// The chunks of a group.
+    pub fn count(&self, group: usize) -> usize {
+        self.chunks.groups.get(group).map_or(0, |group| group.originals.len())
+    }
+
     /// What came of chunk `i` of a group.
     pub fn chunk(&self, group: usize, i: usize) -> Result<&[u8], Bad> {
         let count = self.layout.count();
         let results = Results::new(self.inbound, count);
         let chunk = self.layout.firsts[group] + i;
         let Group { shape, originals } = &self.chunks.groups[group];
+        let Some(&original) = originals.get(i) else { return Err(Bad::Length(0)) };
         let (start, len) = match shape.work.direction {
             Direction::Compress => {
                 let len = coded_len(&results, chunk, shape.max_output)?;
                 (Layout::results_len(count) + self.offsets[chunk], len)
             }
             Direction::Decompress => {
-                let len = originals[i];
+                let len = original;
                 match (results.status(chunk), results.size(chunk)) {
                     (0, actual) if actual == len as u64 => (self.layout.output(chunk), len),
                     (0, actual) => return Err(Bad::Length(actual)),

@@ -1,6 +1,7 @@
 //! One queue a GPU: calls have it one after another, whatever threads they come from.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use super::engine::Engine;
 use super::failure::Failure;
@@ -15,7 +16,8 @@ pub struct Queue {
 
 #[derive(Default)]
 struct Place {
-    is_taken: bool,
+    /// The thread whose call has the GPU.
+    owner: Option<ThreadId>,
     /// What the last call left.
     engine: Option<Engine>,
 }
@@ -26,23 +28,35 @@ impl Queue {
     }
 
     /// Waits for the calls before this one. Whoever gets the GPU puts it back.
+    ///
+    /// A thread that has it cannot wait for itself: a signal handler, or a hook for warnings,
+    /// that asks for the GPU in the middle of a call gets an error.
     pub fn take(&self, interrupted: Interrupted) -> Result<Option<Engine>, Failure> {
-        let mut place = self.lock();
-        while place.is_taken {
-            let waited = self.freed.wait_timeout(place, PATIENCE);
-            place = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if place.is_taken && interrupted() {
+        let this = thread::current().id();
+        loop {
+            let place = self.lock();
+            if place.owner == Some(this) {
+                let busy = "this thread is in the middle of another call that uses it";
+                return Err(Failure::Unavailable(busy.into()));
+            }
+            let wait = self.freed.wait_timeout_while(place, PATIENCE, |p| p.owner.is_some());
+            let mut place = wait.unwrap_or_else(PoisonError::into_inner).0;
+            if place.owner.is_none() {
+                place.owner = Some(this);
+                return Ok(place.engine.take());
+            }
+            // Which may run anything, so that nothing is locked meanwhile.
+            drop(place);
+            if interrupted() {
                 return Err(Error::Interrupted.into());
             }
         }
-        place.is_taken = true;
-        Ok(place.engine.take())
     }
 
     /// Lets the next call have the GPU, and the engine if it is fit for use.
     pub fn put_back(&self, engine: Option<Engine>) {
         let mut place = self.lock();
-        (place.is_taken, place.engine) = (false, engine);
+        (place.owner, place.engine) = (None, engine);
         drop(place);
         self.freed.notify_one();
     }

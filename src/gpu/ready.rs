@@ -25,6 +25,15 @@ pub enum Ready<'r> {
 }
 
 impl Ready<'_> {
+    /// Whether the CPU does again what went wrong.
+    pub fn retries(&self) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::AtHome { retries, .. } => *retries,
+            Self::There { falls_back, .. } => *falls_back,
+        }
+    }
+
     /// Runs `work` with the kernel for `input`: `cpu`, or one that has or gets it from a GPU.
     pub fn with_kernel<R>(
         &self,

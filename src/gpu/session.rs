@@ -84,6 +84,9 @@ impl Session {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        if self.has_failed {
+            return Err(given_up());
+        }
         let done = work(self);
         self.has_failed |= done.as_ref().is_err_and(|failure| !failure.is_out_of_memory());
         done
@@ -198,6 +201,16 @@ impl Session {
         Ok(Some(Home { chunks, layout, offsets, inbound }))
     }
 
+    /// Forgets the slabs under way, once their work is done: the next caller's are others.
+    pub fn abandon(&mut self) {
+        self.under_way.clear();
+        let waited = self.guarded(|session| {
+            let engine = session.engine()?;
+            engine.resources.wait(&engine.context.enter()?)
+        });
+        self.has_failed |= waited.is_err();
+    }
+
     /// After a failure for lack of memory: gives up the slabs under way and all buffers, and
     /// takes half as much at a time from now on. `false` where that is not possible.
     pub fn shrink(&mut self) -> Result<bool, Failure> {
@@ -220,7 +233,7 @@ impl Session {
 }
 
 fn given_up() -> Failure {
-    Failure::Unavailable("the GPU was given up".into())
+    Failure::Unavailable("the GPU failed before in this call".into())
 }
 
 impl Drop for Session {

@@ -35,8 +35,21 @@ impl OnGpu<'_> {
     }
 
     /// Sends all `chunks` and hands those that came home to `take`, slab by slab and in order:
-    /// which they are, and what came of each.
+    /// which they are, and what came of each. Leaves nothing under way.
     fn each_slab(
+        &mut self,
+        shape: &Shape,
+        chunks: &[Chunk],
+        take: impl FnMut(&Home, Range<usize>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let done = self.send_and_take(shape, chunks, take);
+        if done.is_err() {
+            self.session.abandon();
+        }
+        done
+    }
+
+    fn send_and_take(
         &mut self,
         shape: &Shape,
         chunks: &[Chunk],
@@ -52,7 +65,7 @@ impl OnGpu<'_> {
                 self.session.submit(slab)
             } else {
                 match (self.session.collect(), under_way.pop_front()) {
-                    (Ok(Some(home)), Some(range)) => {
+                    (Ok(Some(home)), Some(range)) if home.count(0) == range.len() => {
                         done = range.end;
                         take(&home, range)?;
                         Ok(())
@@ -116,7 +129,7 @@ fn take_home<'h>(
     };
     pool::work_off(pieces, || (), copy, NEVER)
         .map(drop)
-        .map_err(|error| Fault::Library(error.to_string()))
+        .map_err(|error| Fault::Other(Box::new(error)))
 }
 
 impl OnGpu<'_> {
@@ -143,7 +156,7 @@ impl OnGpu<'_> {
                 coded.push(chunk);
             }
             let slab_len = coded.iter().map(|chunk| chunk.len()).sum();
-            let room = rest.split_off_mut(..slab_len).unwrap_or_default();
+            let room = rest.split_off_mut(..slab_len).ok_or_else(no_room)?;
             len += slab_len;
             take_home(coded.into_iter(), room)
         })?;
@@ -169,7 +182,7 @@ impl OnGpu<'_> {
         let mut rest = dst;
         self.each_slab(&shape, &chunks, |home, range| {
             let bytes = chunks[range.clone()].iter().map(|chunk| chunk.original).sum();
-            let room = rest.split_off_mut(..bytes).unwrap_or_default();
+            let room = rest.split_off_mut(..bytes).ok_or_else(no_room)?;
             let decoded = range.enumerate().map(|(i, chunk)| {
                 home.chunk(0, i).map_err(|bad| bad.fault(Direction::Decompress, chunk))
             });
@@ -182,15 +195,7 @@ impl OnGpu<'_> {
 
 impl Kernel for OnGpu<'_> {
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
-        let on_gpu = container_bound(self.encoding, len);
-        if !self.falls_back {
-            return on_gpu;
-        }
-        // Where the one cannot, the other may.
-        match (on_gpu, self.cpu.compress_bound(len)) {
-            (Ok(one), Ok(other)) => Ok(one.max(other)),
-            (one, other) => one.or(other),
-        }
+        either_bound(self.encoding, len, self.cpu, self.falls_back)
     }
 
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
@@ -226,6 +231,10 @@ impl Kernel for OnGpu<'_> {
     }
 }
 
+fn no_room() -> Fault {
+    Fault::Library("what came home is longer than its room".into())
+}
+
 /// The most bytes that a payload can decode to; of Bitcomp its container alone can tell.
 fn decoded_bound(encoding: Encoding, cpu: &mut dyn Kernel, payload: &[u8]) -> Result<u64, Fault> {
     match encoding.algorithm {
@@ -244,6 +253,24 @@ fn container_bound(encoding: Encoding, len: usize) -> Result<usize, Fault> {
     let one = max_output(work, class_of(len.min(CHUNK_BYTES)))?;
     let bound = count.checked_mul(4 + one).and_then(|chunks| chunks.checked_add(HEADER_BYTES));
     bound.ok_or(Fault::OutOfMemory { bytes: u64::MAX })
+}
+
+/// The same, and where the CPU may take over, what it may make of them.
+fn either_bound(
+    encoding: Encoding,
+    len: usize,
+    cpu: &mut dyn Kernel,
+    falls_back: bool,
+) -> Result<usize, Fault> {
+    let on_gpu = container_bound(encoding, len);
+    if !falls_back {
+        return on_gpu;
+    }
+    // Where the one cannot, the other may.
+    match (on_gpu, cpu.compress_bound(len)) {
+        (Ok(one), Ok(other)) => Ok(one.max(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// One value where its codec says: a kernel that asks for a GPU when it is used.
@@ -300,8 +327,7 @@ impl Kernel for OnDevice<'_> {
             return self.cpu.compress_bound(len);
         };
         self.encoding.data_type.check_len(len)?;
-        let on_gpu = container_bound(self.encoding, len)?;
-        if has_twin { Ok(on_gpu.max(self.cpu.compress_bound(len)?)) } else { Ok(on_gpu) }
+        either_bound(self.encoding, len, self.cpu, has_twin)
     }
 
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {

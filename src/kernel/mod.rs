@@ -19,6 +19,8 @@ pub mod zstd;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
+use crate::error::Error;
+
 /// Why a kernel could not do its work.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
@@ -38,6 +40,8 @@ pub enum Fault {
     Library(String),
     /// What does the work is not here, or failed: nothing that the data is to blame for.
     Unavailable(String),
+    /// Something else, which has its error already.
+    Other(Box<Error>),
 }
 
 impl Fault {

@@ -163,7 +163,7 @@ fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
             let len = rest.le(4)?;
             rest.skip(len)?;
         } else if magic == MAGIC {
-            total = total.saturating_add(frame_bound(&mut rest)?);
+            total = total.saturating_add(walk_frame(&mut rest)?.most);
         } else {
             let at = payload.len() - rest.0.len() - 4;
             let look = resembles(&payload[at..]);
@@ -173,8 +173,18 @@ fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
     Ok(total)
 }
 
+/// What the headers of a frame's blocks say.
+struct Walked {
+    /// Bytes that it decodes to at most.
+    most: u64,
+    /// And at least: those of raw and RLE blocks.
+    least: u64,
+    /// Whether no block is larger than the window lets it be.
+    blocks_fit: bool,
+}
+
 /// Reads one frame after its magic (RFC 8878, 3.1.1.1 and 3.1.1.2).
-fn frame_bound(rest: &mut Reader) -> Result<u64, Fault> {
+fn walk_frame(rest: &mut Reader) -> Result<Walked, Fault> {
     let descriptor = rest.le(1)?;
     let single_segment = descriptor & 0x20 != 0;
     let window = if single_segment { None } else { Some(window_of(rest.le(1)?)) };
@@ -188,21 +198,22 @@ fn frame_bound(rest: &mut Reader) -> Result<u64, Fault> {
     };
     let block_max = window.or(content_size).map_or(BLOCK_MAX, |window| window.min(BLOCK_MAX));
 
-    let mut blocks = 0u64;
+    let (mut blocks, mut least, mut blocks_fit) = (0u64, 0u64, true);
     loop {
         let header = rest.le(3)?;
         let (last, kind, size) = (header & 1 != 0, header >> 1 & 3, header >> 3);
         if size > BLOCK_MAX {
             return Err(Fault::corrupt("a block is larger than 128 KiB"));
         }
+        blocks_fit &= size <= block_max;
         match kind {
             0 => {
                 rest.skip(size)?;
-                blocks += size;
+                (blocks, least) = (blocks + size, least + size);
             }
             1 => {
                 rest.skip(1)?;
-                blocks += size;
+                (blocks, least) = (blocks + size, least + size);
             }
             2 => {
                 rest.skip(size)?;
@@ -218,7 +229,8 @@ fn frame_bound(rest: &mut Reader) -> Result<u64, Fault> {
     if has_checksum {
         rest.skip(4)?;
     }
-    Ok(content_size.map_or(blocks, |size| size.min(blocks)))
+    let most = content_size.map_or(blocks, |size| size.min(blocks));
+    Ok(Walked { most, least, blocks_fit })
 }
 
 /// Whether `chunk` is one frame, and nothing else, that can hold `len` bytes and asks for
@@ -240,7 +252,8 @@ pub fn is_plain_frame(chunk: &[u8], len: usize) -> bool {
     }
     let states_other_size =
         has_size && zstd_safe::get_frame_content_size(chunk).ok().flatten() != Some(len as u64);
-    let holds = frame_bound(&mut rest).is_ok_and(|most| most >= len as u64);
+    let holds = walk_frame(&mut rest)
+        .is_ok_and(|frame| (frame.least..=frame.most).contains(&(len as u64)) && frame.blocks_fit);
     holds && rest.0.is_empty() && !states_other_size
 }
 
