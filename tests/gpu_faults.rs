@@ -36,6 +36,12 @@ const FREEING: [&str; 6] = [
 fn any_call_may_fail_and_the_next_works() {
     let gpu = Standin::take();
     let (mut failed, mut leaks, mut lost) = (0, 0, 0);
+    // What could not be freed is still there when the context goes.
+    let sound = |lost: u64| {
+        let found = gpu.violations();
+        let mut others = found.iter().filter(|v| lost == 0 || !v.contains("the last context goes"));
+        assert_eq!(others.next(), None);
+    };
     let mut names = std::collections::BTreeSet::new();
     // One of each kind.
     for codec in codecs(GPU).into_iter().take(3) {
@@ -43,7 +49,7 @@ fn any_call_may_fail_and_the_next_works() {
         round_trip_and_release(&codec).expect("nothing fails");
         gpu.reset();
         round_trip_and_release(&codec).expect("nothing fails");
-        assert_sound(&gpu);
+        sound(lost);
         let calls: Vec<_> = (0..gpu.calls()).map(|n| gpu.call_name(n)).collect();
         for (n, name) in calls.iter().enumerate() {
             let before = gpu.live();
@@ -61,7 +67,7 @@ fn any_call_may_fail_and_the_next_works() {
                 lost += leaked;
             } else {
                 assert_eq!(leaked, 0, "{name}");
-                assert_sound(&gpu);
+                sound(lost);
                 leaks += leaked;
             }
             gpu.reset();
