@@ -3,9 +3,9 @@
     python benches/scale.py
     python benches/scale.py --quick
 
-Needs Java 17 and `pip install '.[spark]'`. Values of 5 KB, pages of a log and JSON documents, are
-read from uncompressed Parquet, coded by the functions of `s4_codec.spark`, and dropped. A worker
-is a process of its own with a Python process of its own, both for one task at a time.
+Needs Linux, Java 17 and `pip install '.[spark]'`. Values of 5 KB, pages of a log and JSON
+documents, are read from uncompressed Parquet, coded by the functions of `s4_codec.spark`, and
+dropped. A worker is a process of its own with a Python process of its own, for one task at a time.
 
 On the workers a clock runs around each call of `s4_codec.arrow` (the codec), around what
 `s4_codec.spark` does besides (the conversion), and around Spark's own input and output. Shares
@@ -192,12 +192,12 @@ class Job:
     def run(self) -> Sample:
         batches = "spark.sql.execution.arrow.maxRecordsPerBatch"
         self.frame.sparkSession.conf.set(batches, self.batch_rows)
-        before, cpu = self.counts(), workers_cpu()
+        before, cpu, others = self.counts(), workers_cpu(), others_cpu()
         start = time.perf_counter()
         self.frame.write.format("noop").mode("overwrite").save()
         seconds = time.perf_counter() - start
         counts = {name: after - before[name] for name, after in self.counts().items()}
-        return Sample(seconds, workers_cpu() - cpu, counts)
+        return Sample(seconds, workers_cpu() - cpu, others_cpu() - others, counts)
 
     def counts(self) -> dict[str, float]:
         return {name: total.value for name, total in self.totals.items()}
@@ -205,10 +205,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of a job: its seconds, CPU seconds of the workers, and counts on the workers."""
+    """One run of a job: its seconds, CPU seconds of the workers and of programs that have
+    nothing to do with it, and counts on the workers."""
 
     seconds: float
     cpu: float
+    others: float
     counts: dict[str, float]
 
     def conversion(self, clock: str = "") -> float:
@@ -249,6 +251,13 @@ def workers_cpu() -> float:
 def driver_cpu() -> float:
     """CPU seconds of the driver's Java."""
     return cpu_seconds(descendants()[0])
+
+
+def others_cpu() -> float:
+    """CPU seconds of everything else on this machine."""
+    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().split()[1:9])
+    total = (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+    return total - cpu_seconds(itertools.chain([os.getpid()], *descendants()))
 
 
 @contextmanager
@@ -527,6 +536,9 @@ def main() -> None:
         print_shares(results, name, args.workers)
         print_shares(results, name + BIG_BATCHES, args.workers)
     print_cpu(results, data, args.workers)
+    samples = list(itertools.chain.from_iterable(results.samples.values()))
+    others = statistics.median(each.others / each.seconds / CORES for each in samples)
+    print(f"\nOther programs took {others:.0%} of the cores meanwhile, by the median.")
     project(results, data, max([each for each in args.workers if each <= CORES] or args.workers))
 
 
