@@ -11,6 +11,7 @@ worker codes whole Arrow batches.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -334,7 +335,7 @@ def _piecewise(
     work: Callable[[pa.Array], pa.Array], array: pa.Array, sizes: pa.Array | None
 ) -> Iterator[pa.Array]:
     """Works on some rows at a time, by what they say they decode to."""
-    for start, end in _cuts([0] * len(array) if sizes is None else sizes.to_pylist()):
+    for start, end in [(0, len(array))] if sizes is None else _cuts(sizes, _PIECE_BYTES):
         try:
             yield work(array.slice(start, end - start))
         except (S4Error, S4IoError, S4BackendError) as error:
@@ -344,17 +345,23 @@ def _piecewise(
             raise type(error)(text) from None
 
 
-def _cuts(sizes: list[int | None], most: int = _PIECE_BYTES) -> Iterator[tuple[int, int]]:
+def _cuts(sizes: pa.Array, most: int) -> list[tuple[int, int]]:
     """Ranges of rows of at most so many bytes together, or of one row."""
-    start = total = 0
-    for row, size in enumerate(sizes):
-        # What is claimed beyond reason is refused when its turn comes.
-        size = min(max(int(size or 0), 0), _MOST_BYTES)
-        if row > start and total + size > most:
-            yield start, row
-            start, total = row, 0
+    if not pa.types.is_integer(sizes.type) and not pa.types.is_decimal(sizes.type):
+        return [(0, len(sizes))]
+    # A claim beyond reason is refused when its row's turn comes.
+    sizes = pc.fill_null(sizes.cast(pa.float64(), safe=False), 0.0)
+    sizes = pc.max_element_wise(pc.min_element_wise(sizes, float(_MOST_BYTES)), 0.0)
+    if (pc.sum(sizes).as_py() or 0) <= most:
+        return [(0, len(sizes))]
+    cuts = [0]
+    total = 0.0
+    for row, size in enumerate(sizes.to_pylist()):
+        if row > cuts[-1] and total + size > most:
+            cuts.append(row)
+            total = 0
         total += size
-    yield start, len(sizes)
+    return list(itertools.pairwise([*cuts, len(sizes)]))
 
 
 def _for_spark(made: pa.Array, is_large: bool) -> Iterator[pa.Array]:
@@ -362,7 +369,7 @@ def _for_spark(made: pa.Array, is_large: bool) -> Iterator[pa.Array]:
     values = made.field("payload") if pa.types.is_struct(made.type) else made
     parts = [(0, len(made))]
     if not is_large and values.nbytes > _MOST_BYTES:
-        parts = list(_cuts(pc.binary_length(values).to_pylist(), _MOST_BYTES))
+        parts = _cuts(pc.binary_length(values), _MOST_BYTES)
     for start, end in parts:
         yield _as_spark_has_it(made.slice(start, end - start), is_large)
 

@@ -214,8 +214,10 @@ def test_a_dictionary_is_read_once_in_a_worker_process(frame: DataFrame) -> None
 
 def test_batches_beyond_two_gib_are_split() -> None:
     """A batch decodes piece by piece, and what one array cannot hold goes in several."""
-    cuts = list(s4spark._cuts([100, 100, None, 300, 50, 50, -5, 2**62, 1], most=250))
-    assert cuts == [(0, 3), (3, 4), (4, 7), (7, 8), (8, 9)]
+    claims = [100, 100, None, 300, 50, 50, -5, 2**62, 1]
+    for dtype in (pa.int64(), pa.decimal128(20, 0)):
+        cuts = s4spark._cuts(pa.array(claims).cast(dtype), most=250)
+        assert cuts == [(0, 3), (3, 4), (4, 7), (7, 8), (8, 9)]
     array = pa.array([text(1000)] * 40, pa.large_binary())
     before = s4spark._MOST_BYTES
     s4spark._MOST_BYTES = 9_500
