@@ -155,15 +155,11 @@ fn found(ordinal: u32) -> Result<&'static Libraries, Failure> {
 /// Takes the GPU of that number, once the calls before this one are done with it.
 pub fn open(ordinal: u32, interrupted: Interrupted) -> Result<Session, Failure> {
     let libraries = found(ordinal)?;
-    let queue = queue(ordinal);
-    let kept = queue.take(interrupted)?;
-    match kept.map_or_else(|| Engine::start(libraries, ordinal), Ok) {
-        Ok(engine) => Session::new(queue, engine),
-        Err(failure) => {
-            queue.put_back(None);
-            Err(failure)
-        }
+    let mut turn = queue(ordinal).take(interrupted)?;
+    if turn.engine.is_none() {
+        turn.engine = Some(Engine::start(libraries, ordinal)?);
     }
+    Session::new(turn)
 }
 
 fn queue(ordinal: u32) -> &'static Queue {
@@ -181,9 +177,7 @@ pub(super) fn max_output(work: super::Work, longest: usize) -> Result<usize, Fai
 pub fn release_memory() -> Result<(), Failure> {
     let queues = GPUS.get().queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for queue in queues.values() {
-        let engine = queue.take(NEVER)?;
-        drop(engine);
-        queue.put_back(None);
+        queue.take(NEVER)?.engine = None;
     }
     let known = GPUS.get().libraries.lock().unwrap_or_else(PoisonError::into_inner);
     match &*known {

@@ -27,11 +27,11 @@ impl Queue {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the calls before this one. Whoever gets the GPU puts it back.
+    /// Waits for the calls before this one.
     ///
     /// A thread that has it cannot wait for itself: a signal handler, or a hook for warnings,
     /// that asks for the GPU in the middle of a call gets an error.
-    pub fn take(&self, interrupted: Interrupted) -> Result<Option<Engine>, Failure> {
+    pub fn take(&'static self, interrupted: Interrupted) -> Result<Turn, Failure> {
         let this = thread::current().id();
         loop {
             let place = self.lock();
@@ -43,7 +43,7 @@ impl Queue {
             let mut place = wait.unwrap_or_else(PoisonError::into_inner).0;
             if place.owner.is_none() {
                 place.owner = Some(this);
-                return Ok(place.engine.take());
+                return Ok(Turn { queue: self, engine: place.engine.take() });
             }
             // Which may run anything, so that nothing is locked meanwhile.
             drop(place);
@@ -52,12 +52,45 @@ impl Queue {
             }
         }
     }
+}
 
-    /// Lets the next call have the GPU, and the engine if it is fit for use.
-    pub fn put_back(&self, engine: Option<Engine>) {
-        let mut place = self.lock();
-        (place.owner, place.engine) = (None, engine);
+/// Exclusive use of a GPU. Its end lets the next call have the GPU, and the engine if there
+/// still is one, which then is fit for use.
+pub struct Turn {
+    queue: &'static Queue,
+    pub engine: Option<Engine>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut place = self.queue.lock();
+        (place.owner, place.engine) = (None, self.engine.take());
         drop(place);
-        self.freed.notify_one();
+        self.queue.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_ends_by_a_panic() {
+        let queue: &Queue = Box::leak(Box::default());
+        let panicking = thread::spawn(|| {
+            let _turn = queue.take(&|| true);
+            panic!("on purpose");
+        });
+        assert!(panicking.join().is_err());
+        assert!(queue.take(&|| true).is_ok());
+    }
+
+    #[test]
+    fn a_thread_does_not_wait_for_itself() {
+        let queue: &Queue = Box::leak(Box::default());
+        let turn = queue.take(&|| true);
+        assert!(matches!(queue.take(&|| false), Err(Failure::Unavailable(_))));
+        drop(turn);
+        assert!(queue.take(&|| true).is_ok());
     }
 }

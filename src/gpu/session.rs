@@ -18,7 +18,7 @@ use super::engine::{Engine, LANES};
 use super::failure::Failure;
 use super::home::Home;
 use super::nvcomp::{Direction, Size, Work};
-use super::queue::Queue;
+use super::queue::Turn;
 use super::slab::{Chunks, Cost, Layout, Shape, Slab};
 use super::timings::{Step, Timings};
 use super::way::Way;
@@ -34,9 +34,7 @@ const SHARE: usize = 4;
 
 /// Exclusive use of a GPU.
 pub struct Session {
-    queue: &'static Queue,
-    /// Absent once it was given up.
-    engine: Option<Engine>,
+    turn: Turn,
     limits: Cost,
     under_way: VecDeque<UnderWay>,
     has_failed: bool,
@@ -54,10 +52,9 @@ struct UnderWay {
 }
 
 impl Session {
-    pub(super) fn new(queue: &'static Queue, engine: Engine) -> Result<Self, Failure> {
+    pub(super) fn new(turn: Turn) -> Result<Self, Failure> {
         let mut session = Self {
-            queue,
-            engine: Some(engine),
+            turn,
             limits: MOST,
             under_way: VecDeque::new(),
             has_failed: false,
@@ -76,10 +73,10 @@ impl Session {
     }
 
     fn engine(&mut self) -> Result<&mut Engine, Failure> {
-        self.engine.as_mut().ok_or_else(given_up)
+        self.turn.engine.as_mut().ok_or_else(given_up)
     }
 
-    /// Runs `work`; after any failure the engine is not used again.
+    /// Runs `work`; after any failure, or a panic, the engine is not used again.
     fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Failure>,
@@ -87,8 +84,9 @@ impl Session {
         if self.has_failed {
             return Err(given_up());
         }
+        self.has_failed = true;
         let done = work(self);
-        self.has_failed |= done.as_ref().is_err_and(|failure| !failure.is_out_of_memory());
+        self.has_failed = done.as_ref().is_err_and(|failure| !failure.is_out_of_memory());
         done
     }
 
@@ -141,7 +139,7 @@ impl Session {
             let layout = Layout::of(&slab);
             session.timings.take_back();
             session.timings.count(slab.cost.bytes);
-            let Some(engine) = &mut session.engine else { return Err(given_up()) };
+            let Some(engine) = &mut session.turn.engine else { return Err(given_up()) };
             let current = engine.context.enter()?;
             let to = Way {
                 current: &current,
@@ -167,7 +165,7 @@ impl Session {
 
     /// Gathers the first so many slabs and starts them on their way home.
     fn advance(&mut self, slabs: usize) -> Result<(), Failure> {
-        let Some(engine) = &mut self.engine else { return Ok(()) };
+        let Some(engine) = &mut self.turn.engine else { return Ok(()) };
         for slab in self.under_way.iter_mut().take(slabs).filter(|slab| !slab.is_advanced) {
             let current = engine.context.enter()?;
             let back = Way {
@@ -188,7 +186,7 @@ impl Session {
         self.guarded(|session| session.advance(1))?;
         let Some(slab) = self.under_way.pop_front() else { return Ok(None) };
         self.guarded(|session| {
-            let Some(engine) = &session.engine else { return Err(given_up()) };
+            let Some(engine) = &session.turn.engine else { return Err(given_up()) };
             let current = engine.context.enter()?;
             let stream = &engine.resources.lanes[slab.lane].stream;
             session.timings.time(Step::Wait, || stream.synchronize(&current))
@@ -239,8 +237,9 @@ fn given_up() -> Failure {
 impl Drop for Session {
     fn drop(&mut self) {
         // An engine with work under way, or with a past, is not for the next call.
-        let is_sound = !self.has_failed && self.under_way.is_empty();
-        self.queue.put_back(self.engine.take().filter(|_| is_sound));
+        if self.has_failed || !self.under_way.is_empty() {
+            self.turn.engine = None;
+        }
     }
 }
 
