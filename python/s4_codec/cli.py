@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import mmap
 import os
 import signal
@@ -28,6 +27,7 @@ from ._files import (
     standard_stream,
     write_pieces,
 )
+from ._listing import print_frames, print_frames_json, print_index, print_index_json
 from .s4_codec import (
     FRAME_HEADER_BYTES,
     SIDECAR_SUFFIX,
@@ -301,7 +301,7 @@ def inspect(args: argparse.Namespace) -> None:
                     raise S4FrameError(msg)
                 frames.append(frame)
             size = body.offset
-    (_print_frames_json if args.json else _print_frames)(frames, states, size)
+    (print_frames_json if args.json else print_frames)(frames, states, size)
     if any(state != "ok" for state in states):
         msg = f"{sum(state != 'ok' for state in states)} of {len(states)} frame(s) are bad"
         raise Failure(msg)
@@ -315,64 +315,6 @@ def _state(frame: StoredFrame, payload: Any, decoders: _Decoders) -> str:
     return "ok"
 
 
-def _print_frames(frames: list[StoredFrame], states: list[str], size: int) -> None:
-    verified = "         RATIO   STATE" if states else ""
-    print(f"{'FRAME':<7}{'CODEC':<16}{'ORIGINAL':>14}{'COMPRESSED':>15}{'CRC32C':>9}{verified}")
-    for i, frame in enumerate(frames):
-        extra = f"  {_ratio(frame):>9}   {states[i]}" if states else ""
-        print(
-            f"{frame.number:<7}{frame.codec:<16}{frame.original_size:>14}"
-            f"{frame.compressed_size:>15}   {frame.header['crc32c']:#010x}{extra}"
-        )
-    original, payload, padding = _totals(frames, size)
-    print(
-        f"total: {len(frames)} frame(s), {original} original bytes, {payload} compressed "
-        f"payload bytes, {size} file bytes ({padding} padding)"
-    )
-
-
-def _ratio(frame: StoredFrame) -> str:
-    if not frame.compressed_size:
-        return "-"
-    return f"{frame.original_size / frame.compressed_size:.2f}"
-
-
-def _totals(frames: list[StoredFrame], size: int) -> tuple[int, int, int]:
-    original = sum(frame.original_size for frame in frames)
-    payload = sum(frame.compressed_size for frame in frames)
-    return original, payload, max(0, size - payload - FRAME_HEADER_BYTES * len(frames))
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def _print_list(key: str, items: list[Any], comma: str) -> None:
-    print(f'  "{key}": [')
-    for i, item in enumerate(items):
-        print(f"    {_compact(item)}{',' if i + 1 < len(items) else ''}")
-    print(f"  ]{comma}")
-
-
-def _print_frames_json(frames: list[StoredFrame], states: list[str], size: int) -> None:
-    original, payload, padding = _totals(frames, size)
-    items: list[dict[str, Any]] = [dict(frame.header) for frame in frames]
-    for item, state in zip(items, states, strict=False):
-        packed = item["compressed_size"]
-        item["ratio"] = round(item["original_size"] / packed, 3) if packed else None
-        item["verified"] = state == "ok"
-        if state != "ok":
-            item["error"] = state
-    print("{")
-    _print_list("frames", items, ",")
-    print(f'  "total_frames": {len(frames)},')
-    print(f'  "total_original_size": {original},')
-    print(f'  "total_compressed_size": {payload},')
-    print(f'  "file_size": {size},')
-    print(f'  "padding_bytes": {padding}')
-    print("}")
-
-
 def index(args: argparse.Namespace) -> None:
     """What the sidecar INPUT says."""
     with _input(args.input) as file:
@@ -380,40 +322,9 @@ def index(args: argparse.Namespace) -> None:
     if found["sse"] is not None:
         found["sse"]["enc_salt"] = found["sse"]["enc_salt"].hex()
     if args.json:
-        print("{")
-        print(f'  "total_frames": {len(found["entries"])},')
-        for key in ("total_original_size", "total_padded_size", "source_etag"):
-            print(f'  "{key}": {_compact(found[key])},')
-        print(f'  "source_compressed_size": {_compact(found["source_compressed_size"])},')
-        print(f'  "sse": {_compact(found["sse"])},')
-        _print_list("entries", found["entries"], "")
-        print("}")
-        return
-    etag, size = found["source_etag"], found["source_compressed_size"]
-    print(f"S4IX sidecar: {args.input}")
-    print(f"  entries:                 {len(found['entries'])}")
-    print(f"  total_original_size:     {found['total_original_size']}")
-    padded = found["total_padded_size"]
-    print(f"  total_padded_size:       {padded}   (backend object size incl. padding)")
-    unbound = "(none \N{EM DASH} legacy v1 or unbound sidecar)"
-    print(f"  source_etag:             {unbound if etag is None else _printable(etag)}")
-    print(f"  source_compressed_size:  {'(none)' if size is None else size}")
-    print(f"  sse (v3 S4E6 geometry):  {_sse_text(found['sse'])}")
-    print(f"\n{'IDX':<5}{'ORIG_OFFSET':>16}{'ORIG_SIZE':>13}{'COMP_OFFSET':>15}{'COMP_SIZE':>13}")
-    for i, entry in enumerate(found["entries"]):
-        first, second, third, fourth = entry.values()
-        print(f"{i:<5}{first:>16}{second:>13}{third:>15}{fourth:>13}")
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else ascii(text)
-
-
-def _sse_text(sse: dict[str, Any] | None) -> str:
-    if sse is None:
-        return "none"
-    names = ("chunk_size", "chunk_count", "key_id", "plaintext_len", "header_bytes", "salt")
-    return " ".join(f"{name}={sse[f'enc_{name}']}" for name in names)
+        print_index_json(found)
+    else:
+        print_index(found, args.input)
 
 
 def reindex(args: argparse.Namespace) -> None:
@@ -436,9 +347,6 @@ def reindex(args: argparse.Namespace) -> None:
     )
 
 
-STDOUT = "default: standard output"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="s4-codec",
@@ -453,10 +361,18 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
+    def output_option(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "-o", "--output", default="-", metavar="FILE", help="default: standard output"
+        )
+
+    def decoding_options(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--dict", metavar="FILE", help="dictionary of frames of cpu-zstd-dict")
+        text = "GPU for frames of nvcomp codecs, or auto; default the CPU"
+        made.add_argument("--device", metavar="N", help=text)
+
     made = command("encode", encode, "compress a file to S4F2 frames")
-    made.add_argument(
-        "-o", "--output", default="-", metavar="FILE", help="default: standard output"
-    )
+    output_option(made)
     made.add_argument(
         "--codec",
         help="cpu-zstd (default), cpu-gzip, cpu-zstd-dict, passthrough, nvcomp-zstd; on a GPU "
@@ -467,22 +383,14 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--index", action="store_true", help="also write FILE.s4index")
 
     made = command("decode", decode, "restore the original of a file of frames, and verify it")
-    made.add_argument(
-        "-o", "--output", default="-", metavar="FILE", help="default: standard output"
-    )
-    made.add_argument("--dict", metavar="FILE", help="dictionary of frames of cpu-zstd-dict")
+    output_option(made)
+    decoding_options(made)
     made.add_argument("--allow-empty", action="store_true", help="zero bytes are an empty object")
-    made.add_argument(
-        "--device", metavar="N", help="GPU for frames of nvcomp codecs, or auto; default the CPU"
-    )
 
     made = command("inspect", inspect, "list the frames of a file")
     made.add_argument("--json", action="store_true")
     made.add_argument("--verify", action="store_true", help="decode them; add ratio and state")
-    made.add_argument(
-        "--device", metavar="N", help="GPU for frames of nvcomp codecs, or auto; default the CPU"
-    )
-    made.add_argument("--dict", metavar="FILE", help="dictionary of frames of cpu-zstd-dict")
+    decoding_options(made)
 
     made = command("index", index, "show a sidecar")
     made.add_argument("--json", action="store_true")
