@@ -2,7 +2,8 @@
 
 Needs Spark 4.1 or later, with Java 17, and this package on every worker. Functions are Arrow
 UDFs: a codec travels to the workers once, its dictionary once per worker process, and each
-worker codes whole Arrow batches.
+worker codes whole Arrow batches, on a pool of its own: of all cores unless its environment says
+S4_NUM_THREADS (``spark.executorEnv.S4_NUM_THREADS``).
 
     from s4_codec.spark import compress, decompress
     packed = df.withColumn("body", compress(CpuZstd(3))("body"))
