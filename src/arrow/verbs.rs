@@ -3,6 +3,7 @@
 //! A stream is worked off in windows of chunks, so that of a producer that makes its chunks
 //! as it goes, only a window's worth is held at a time.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::codec::Codec;
 use crate::column::{
-    self, Decompress, Payloads, Rows, compress_flat, decompress_flat, encode_flat,
+    self, Decompress, Payloads, Pieces, Rows, compress_flat, decompress_flat, encode_flat,
 };
 use crate::error::{Error, Result};
 use crate::pool::{Interrupted, PATIENCE};
@@ -131,7 +132,7 @@ pub fn each_value(
     mut take: impl FnMut(&[u8]) -> Result<()>,
     interrupted: Interrupted,
 ) -> Result<()> {
-    let take = std::cell::RefCell::new(&mut take);
+    let take = RefCell::new(&mut take);
     each_window_of_bytes(
         "train_dictionary",
         input,
@@ -183,12 +184,53 @@ fn bad_within(bad_rows: &[usize], rows: &Range<usize>) -> Vec<usize> {
     bad_rows[start..end].iter().map(|row| row - rows.start).collect()
 }
 
-/// Decompresses what [`compress`] makes, or bare payloads, to large binary or large string.
+/// What payloads come as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// What [`compress`] makes, or bare payloads.
+    Compressed,
+    Frames,
+}
+
+/// Decompresses or decodes payloads to large binary or large string.
 pub fn decompress(
     how: &Decompress,
-    mut input: Exported,
+    form: Form,
+    input: Exported,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
+    let work = |chunks: &[PayloadRows]| decompressed(how, chunks, interrupted);
+    each_window_of_payloads(form, input, work, interrupted)
+}
+
+/// The first rows of ranges of rows that decode to at most `most` bytes each, or are one row.
+pub fn pieces(
+    how: &Decompress,
+    form: Form,
+    most: u64,
+    input: Exported,
+    interrupted: Interrupted,
+) -> Result<Vec<usize>> {
+    let pieces = RefCell::new(Pieces::new(most));
+    let work = |chunks: &[PayloadRows]| {
+        chunks.iter().for_each(|chunk| pieces.borrow_mut().extend(how, chunk));
+        Ok(Vec::new())
+    };
+    each_window_of_payloads(form, input, work, interrupted)?;
+    Ok(pieces.into_inner().starts())
+}
+
+fn each_window_of_payloads(
+    form: Form,
+    mut input: Exported,
+    work: impl Fn(&[PayloadRows]) -> Result<Vec<ArrayRef>>,
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    if form == Form::Frames {
+        let wanted = "decode takes binary data of frames";
+        let read = |array: &ArrayRef| PayloadRows::of_frames(array);
+        return each_window_as(wanted, input, read, PayloadRows::bytes, work, interrupted);
+    }
     let whole = input.schema()?;
     let column = match &whole {
         DataType::Struct(fields) if is_manifest(fields) => &whole,
@@ -199,31 +241,8 @@ pub fn decompress(
         (other, _) => other,
     })?;
     let read = |array: &ArrayRef| PayloadRows::try_new(array);
-    each_window(
-        input,
-        &whole,
-        column != &whole,
-        read,
-        PayloadRows::bytes,
-        |chunks| decompressed(how, chunks, interrupted),
-        interrupted,
-    )
-}
-
-/// Decodes binary data of frames to large binary or large string.
-pub fn decode(
-    how: &Decompress,
-    input: Exported,
-    interrupted: Interrupted,
-) -> Result<Vec<ArrayRef>> {
-    each_window_as(
-        "decode takes binary data of frames",
-        input,
-        |array| PayloadRows::of_frames(array),
-        PayloadRows::bytes,
-        |chunks| decompressed(how, chunks, interrupted),
-        interrupted,
-    )
+    let is_table = column != &whole;
+    each_window(input, &whole, is_table, read, PayloadRows::bytes, work, interrupted)
 }
 
 fn decompressed(

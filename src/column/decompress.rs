@@ -249,7 +249,7 @@ pub(super) fn stated_len(how: &Decompress, scratch: &mut Scratch, payload: Paylo
 }
 
 /// What a bare payload can decode to at most, and what it will likely, within `limit`.
-fn bare_lens(
+pub(super) fn bare_lens(
     how: &Decompress,
     kernel: &mut dyn Kernel,
     payload: &[u8],

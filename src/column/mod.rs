@@ -21,6 +21,7 @@ mod info;
 mod job;
 mod memory;
 mod output;
+mod pieces;
 mod slots;
 mod view;
 
@@ -32,6 +33,7 @@ pub use info::{Inspected, frame_info};
 pub use job::zeroed;
 pub use memory::{Block, advise_huge_pages};
 pub use output::Zero;
+pub use pieces::Pieces;
 pub use view::{VIEW_MAX_BYTES, View, ViewColumn};
 
 use crate::error::Error;

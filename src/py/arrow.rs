@@ -12,7 +12,7 @@ use super::codec::CodecArgument;
 use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
-use crate::arrow::verbs::{self, Exported};
+use crate::arrow::verbs::{self, Exported, Form};
 use crate::arrow::{CArray, CSchema, CStream, from_arrow};
 use crate::column::Decompress;
 use crate::error::Result;
@@ -24,6 +24,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_arrow_decompress, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_encode, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_decode, module)?)?;
+    module.add_function(wrap_pyfunction!(_arrow_pieces, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_frame_info, module)?)
 }
 
@@ -146,7 +147,9 @@ fn _arrow_decompress(
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
     let ArrowData { exported, chunked } = data.extract()?;
     let how = Decompress { codec: codec.0, device: Device::Cpu, max_size, utf8, null_on_error };
-    let arrays = interruptible(py, |interrupted| verbs::decompress(&how, exported, interrupted))?;
+    let arrays = interruptible(py, |interrupted| {
+        verbs::decompress(&how, Form::Compressed, exported, interrupted)
+    })?;
     Ok((chunks(arrays), chunked))
 }
 
@@ -176,8 +179,27 @@ fn _arrow_decode(
     let device = device_or_cpu(py, device)?;
     let ArrowData { exported, chunked } = data.extract()?;
     let how = Decompress { codec: dictionary.0, device, max_size, utf8, null_on_error };
-    let arrays = interruptible(py, |interrupted| verbs::decode(&how, exported, interrupted))?;
+    let arrays = interruptible(py, |interrupted| {
+        verbs::decompress(&how, Form::Frames, exported, interrupted)
+    })?;
     Ok((chunks(arrays), chunked))
+}
+
+/// The first rows of ranges of rows, each of which decodes to at most `most` bytes by what its
+/// payloads say, or is one row.
+#[pyfunction]
+fn _arrow_pieces(
+    py: Python<'_>,
+    data: &Bound<'_, PyAny>,
+    codec: CodecArgument,
+    is_frames: bool,
+    max_size: Option<u64>,
+    most: u64,
+) -> PyResult<Vec<usize>> {
+    let form = if is_frames { Form::Frames } else { Form::Compressed };
+    let ArrowData { exported, .. } = data.extract()?;
+    let how = Decompress { max_size, ..Decompress::new(codec.0) };
+    interruptible(py, |interrupted| verbs::pieces(&how, form, most, exported, interrupted))
 }
 
 /// The headers of each chunk's frames, and whether the input came in chunks.

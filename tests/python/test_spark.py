@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import collections.abc
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import polars as pl
 import pyarrow as pa
@@ -171,8 +174,12 @@ def test_what_is_wrong_is_said_on_the_driver(frame: DataFrame) -> None:
             make(None)  # type: ignore[arg-type]
         with pytest.raises(s4_codec.S4UnregisteredCodecError):
             make("zstd")
-    with pytest.raises(TypeError, match="dtype must be"):
-        s4spark.decompress(dtype="int")  # type: ignore[arg-type]
+    for dtype in ("int", pa.binary()):
+        with pytest.raises(TypeError, match="dtype must be"):
+            s4spark.decompress(dtype=dtype)  # type: ignore[arg-type]
+    for column in (None, 3, ["body"]):
+        with pytest.raises(TypeError, match="s4_decompress takes a Column or the name of one"):
+            unpack(column)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="on_error must be"):
         s4spark.decode(on_error="ignore")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_size must be"):
@@ -193,16 +200,37 @@ def test_what_only_workers_can_see_is_said_there(frame: DataFrame) -> None:
         ).collect()
 
 
-def test_a_dictionary_is_read_once_in_a_worker_process(frame: DataFrame) -> None:
-    shipped = s4spark._Shipped(CpuZstdDict(DICTIONARY))
+def test_sql_says_what_it_takes(spark: SparkSession, frame: DataFrame) -> None:
+    s4spark.register(spark)
+    packed = frame.select("body", s4spark.compress()("body").alias("packed"))
+    packed.createOrReplaceTempView("packed_logs")
+    for call, message in [
+        ("s4_decompress(packed.payload)", "takes a struct of payload, original_size and crc32c"),
+        ("s4_decompress_text(body)", "takes a struct of payload, original_size and crc32c"),
+        ("s4_compress(body, body)", "s4_compress takes one column, not 2"),
+        ("s4_decode(packed)", "decode takes binary data of frames, got Struct"),
+    ]:
+        with pytest.raises(PythonException, match=f"TypeError: .*{message}"):
+            spark.sql(f"SELECT {call} AS result FROM packed_logs").collect()
+    for wrong in ("", None, 5):
+        with pytest.raises(TypeError, match="prefix must be"):
+            s4spark.register(spark, prefix=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="spark must be a SparkSession"):
+        s4spark.register(CpuZstd())  # type: ignore[arg-type]
+
+
+def test_a_dictionary_is_read_once_in_a_worker_process(
+    spark: SparkSession, frame: DataFrame
+) -> None:
+    shipped = s4spark._shipped(CpuZstdDict(DICTIONARY), spark.sparkContext)
 
     def seen(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         for batch in batches:
-            yield pa.array([f"{os.getpid()} {id(shipped.codec)}"] * len(batch))
+            yield pa.array([f"{os.getpid()} {id(shipped.codec())}"] * len(batch))
 
     seen.__annotations__ = {
-        "batches": s4spark.Iterator[pa.Array],
-        "return": s4spark.Iterator[pa.Array],
+        "batches": collections.abc.Iterator[pa.Array],
+        "return": collections.abc.Iterator[pa.Array],
     }
     column = F.arrow_udf(seen, "string")("body")
     found = set()
@@ -212,22 +240,49 @@ def test_a_dictionary_is_read_once_in_a_worker_process(frame: DataFrame) -> None
     assert len(found) == len(processes) <= 4, "one codec in each process, over batches and jobs"
 
 
-def test_batches_beyond_two_gib_are_split() -> None:
-    """A batch decodes piece by piece, and what one array cannot hold goes in several."""
-    claims = [100, 100, None, 300, 50, 50, -5, 2**62, 1]
-    for dtype in (pa.int64(), pa.decimal128(20, 0)):
-        cuts = s4spark._cuts(pa.array(claims).cast(dtype), most=250)
-        assert cuts == [(0, 3), (3, 4), (4, 7), (7, 8), (8, 9)]
-    array = pa.array([text(1000)] * 40, pa.large_binary())
-    before = s4spark._MOST_BYTES
-    s4spark._MOST_BYTES = 9_500
-    try:
-        parts = list(s4spark._for_spark(array, is_large=False))
-    finally:
-        s4spark._MOST_BYTES = before
-    assert [len(part) for part in parts] == [9, 9, 9, 9, 4]
-    assert all(part.type == pa.binary() for part in parts)
-    assert pa.chunked_array(parts).to_pylist() == array.to_pylist()
+def test_a_dictionary_is_broadcast_once(spark: SparkSession) -> None:
+    send = mock.Mock(side_effect=spark.sparkContext.broadcast)
+    with mock.patch.object(spark.sparkContext, "broadcast", send):
+        for _ in range(2):
+            codec = CpuZstdDict(DICTIONARY, 11)
+            s4spark.register(spark, codec)
+            s4spark.decode(dictionary=codec)("body")
+            s4spark.compress(codec)("body")
+    assert send.call_count == 1
+
+
+SESSIONS = """
+import pickle, sys
+from pyspark.sql import SparkSession, functions as F
+from s4_codec import CpuZstdDict
+from s4_codec.spark import compress
+
+ours, other = CpuZstdDict(b"one dictionary " * 50), CpuZstdDict(b"another dictionary " * 50)
+pack = compress(ours)
+builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+for _ in range(2):
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("OFF")
+    row = spark.range(1)
+    row.select(compress(other)(F.lit("x"))).collect()
+    for function in (pack, pickle.loads(pickle.dumps(pack))):
+        payload, size, crc = row.select(function(F.lit("one dictionary")).alias("p")).first().p
+        assert ours.decompress(bytes(payload), size, crc) == b"one dictionary"
+    spark.stop()
+try:
+    pack("body")
+except Exception as error:
+    assert "No active or default Spark session" in str(error), error
+else:
+    sys.exit("no error without a session")
+"""
+
+
+def test_functions_outlive_sessions() -> None:
+    """And may be made before the first. Spark numbers broadcasts anew in each."""
+    command = [sys.executable, "-c", SESSIONS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_large_var_types(spark: SparkSession, frame: DataFrame) -> None:

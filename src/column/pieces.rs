@@ -1,0 +1,56 @@
+//! Ranges of rows that decode to about so many bytes, for callers that cannot hold all the
+//! values of a column at once.
+
+use super::decompress::{Decompress, bare_lens, stated_len};
+use super::{Payload, Payloads};
+use crate::kernel::{Scratch, with_scratch};
+
+/// A bare payload may decode to so many times the length that it likely has.
+const SURPRISE: u64 = 16;
+
+/// Where the ranges start, found row by row.
+pub struct Pieces {
+    /// A piece of more than one row decodes to at most so many bytes.
+    most: u64,
+    starts: Vec<usize>,
+    rows: usize,
+    /// Bytes of the last piece.
+    bytes: u64,
+}
+
+impl Pieces {
+    pub fn new(most: u64) -> Self {
+        Self { most, starts: vec![0], rows: 0, bytes: 0 }
+    }
+
+    /// Adds the rows of one more chunk.
+    pub fn extend<C: Payloads>(&mut self, how: &Decompress, chunk: &C) {
+        with_scratch(|scratch| {
+            for row in 0..chunk.count() {
+                let bytes = room(how, scratch, chunk.get(row));
+                let together = self.bytes.saturating_add(bytes);
+                if together > self.most && self.starts.last() != Some(&self.rows) {
+                    self.starts.push(self.rows);
+                    self.bytes = bytes;
+                } else {
+                    self.bytes = together;
+                }
+                self.rows += 1;
+            }
+        });
+    }
+
+    /// The first row of every piece.
+    pub fn starts(self) -> Vec<usize> {
+        self.starts
+    }
+}
+
+/// The bytes that a row may come to. What is refused anyway counts nothing.
+fn room(how: &Decompress, scratch: &mut Scratch, payload: Payload) -> u64 {
+    let Payload::Bare(bytes) = payload else { return stated_len(how, scratch, payload) };
+    let lens = how
+        .codec
+        .with_kernel_on(scratch, |kernel| bare_lens(how, kernel, bytes, how.bare_limit()));
+    lens.map_or(0, |(bound, guess)| guess.max(bound / SURPRISE))
+}
