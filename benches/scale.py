@@ -59,7 +59,7 @@ THROUGH = THROUGH_VALUES, THROUGH_PAYLOADS = "values back", "payloads back"
 
 #: What is counted on the workers: seconds, the CPU seconds in them, and what is shipped.
 SECONDS = ("function", "in", "codec", "out")
-COUNTS = (*SECONDS, *[f"{name} cpu" for name in SECONDS], "bytes in", "bytes out")
+COUNTS = (*SECONDS, *[f"{name} cpu" for name in SECONDS], "bytes in", "bytes out", "batches")
 
 SETTINGS = {
     "spark.ui.enabled": "false",
@@ -114,7 +114,7 @@ def write(folder: Path, rows: int) -> Data:
                 path,
                 compression="none",
                 use_dictionary=False,
-                row_group_size=5000,
+                row_group_size=DEFAULT_BATCH_ROWS,
             )
     return Data(str(folder / "values"), str(folder / "packed"), rows // FILES * FILES, *sizes)
 
@@ -145,6 +145,7 @@ class Clock:
         step = self.timed("in", lambda: next(iterator, None))
         while (batch := step()) is not None:
             arrays = batch if isinstance(batch, tuple) else (batch,)
+            self.counts["batches"] += 1
             self.counts["bytes in"] += sum(array.nbytes for array in arrays)
             yield batch
 
@@ -190,8 +191,9 @@ class Job:
     batch_rows: int
 
     def run(self) -> Sample:
-        batches = "spark.sql.execution.arrow.maxRecordsPerBatch"
-        self.frame.sparkSession.conf.set(batches, self.batch_rows)
+        # Spark 4.3 may hand over the batches of its Parquet reader as they are.
+        for name in ("execution.arrow.maxRecordsPerBatch", "parquet.columnarReaderBatchSize"):
+            self.frame.sparkSession.conf.set(f"spark.sql.{name}", self.batch_rows)
         before, cpu, others = self.counts(), workers_cpu(), others_cpu()
         start = time.perf_counter()
         self.frame.write.format("noop").mode("overwrite").save()
@@ -278,12 +280,12 @@ def job(
     """A job with the function of columns that ``make`` makes, metered."""
     totals = {name: session.sparkContext.accumulator(0.0) for name in COUNTS}
 
-    def metered_udf(function: Callable[..., Any], result: str) -> Any:
+    def metered_udf(function: Callable[..., Any], result: Any) -> Any:
         return arrow_udf(metered(function, totals), result)
 
     with mock.patch.object(s4_codec.spark, "arrow_udf", metered_udf):
-        function = make()
-    frame = session.read.parquet(folder).select(function("body").alias("body"))
+        column = make()("body").alias("body")
+    frame = session.read.parquet(folder).select(column)
     return Job(frame, totals, batch_rows)
 
 
@@ -387,6 +389,11 @@ def measure(data: Data, counts: list[int], rounds: int, samples: int = 2) -> Res
 
 def label(workers: int) -> str:
     return f"{workers} (on {CORES} cores)" if workers > CORES else str(workers)
+
+
+def print_batches(results: Results, data: Data, name: str, workers: int) -> None:
+    batches = results.median(workers, name, lambda sample: sample.counts["batches"])
+    print(f"{name}: {data.rows / batches:,.0f} rows in a batch, by the mean")
 
 
 def print_rates(results: Results, data: Data, name: str, counts: list[int]) -> None:
@@ -531,6 +538,8 @@ def main() -> None:
         )
         print(f"{CODEC}; payloads of {data.payload_bytes / data.rows:,.0f} bytes")
         results = measure(data, args.workers, rounds)
+    for name in (*DIRECTIONS, *[name + BIG_BATCHES for name in DIRECTIONS]):
+        print_batches(results, data, name, args.workers[0])
     for name in DIRECTIONS:
         print_rates(results, data, name, args.workers)
         print_shares(results, name, args.workers)

@@ -38,7 +38,7 @@ pub fn data_type(schema: &CSchema) -> Result<DataType> {
 fn type_at(schema: &CSchema, depth: usize) -> Result<DataType> {
     let format = schema.format()?;
     if depth >= MAX_DEPTH {
-        return Ok(other_type("+l"));
+        return Ok(unread("a type of too many levels"));
     }
     if let Some(values) = schema.dictionary() {
         let values = type_at(values, depth + 1)?;
@@ -92,7 +92,6 @@ fn plain_type(format: &str) -> Result<DataType> {
 
 /// A type that nothing here reads, as well as messages can tell it.
 fn other_type(format: &str) -> DataType {
-    let item = || Field::new("item", DataType::Null, true).into();
     match format {
         "b" => DataType::Boolean,
         "e" => DataType::Float16,
@@ -100,12 +99,24 @@ fn other_type(format: &str) -> DataType {
         "g" => DataType::Float64,
         "tdD" => DataType::Date32,
         "tdm" => DataType::Date64,
-        "+L" => DataType::LargeList(item()),
         _ if format.starts_with("ts") => {
             DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, None)
         }
-        _ => DataType::List(item()),
+        "+m" => unread("Map"),
+        "+r" => unread("RunEndEncoded"),
+        "+l" | "+L" | "+vl" | "+vL" => unread("List"),
+        _ if format.starts_with("+w:") => unread("FixedSizeList"),
+        _ if format.starts_with("+u") => unread("Union"),
+        _ if format.starts_with("ti") => unread("Interval"),
+        _ if format.starts_with("tt") => unread("Time"),
+        _ if format.starts_with("tD") => unread("Duration"),
+        _ => unread("a type that is not read here"),
     }
+}
+
+/// Stands for a type that goes no further than a message, by the name that it has there.
+fn unread(name: &str) -> DataType {
+    DataType::List(Field::new(name, DataType::Null, true).into())
 }
 
 /// An exported array, kept until the last buffer that lies in it goes.

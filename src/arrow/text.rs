@@ -14,7 +14,8 @@ pub fn type_text(data_type: &DataType) -> String {
         DataType::Dictionary(_, values) if values.is_string() => {
             "Categorical or Enum; cast it to String first".into()
         }
-        DataType::List(item) if item.data_type().is_null() => "a type that is not read here".into(),
+        // As the import of schemas has types that it does not read.
+        DataType::List(item) if item.data_type().is_null() => item.name().clone(),
         DataType::LargeList(field) => format!("List({})", type_text(field.data_type())),
         other => other.to_string(),
     }

@@ -49,8 +49,7 @@ impl Pieces {
 /// The bytes that a row may come to. What is refused anyway counts nothing.
 fn room(how: &Decompress, scratch: &mut Scratch, payload: Payload) -> u64 {
     let Payload::Bare(bytes) = payload else { return stated_len(how, scratch, payload) };
-    let lens = how
-        .codec
-        .with_kernel_on(scratch, |kernel| bare_lens(how, kernel, bytes, how.bare_limit()));
+    let lens =
+        how.codec.with_kernel_on(scratch, |kernel| bare_lens(how, kernel, bytes, how.bare_limit()));
     lens.map_or(0, |(bound, guess)| guess.max(bound / SURPRISE))
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -134,6 +135,13 @@ def test_polars_and_spark_read_each_other(
     )
     back = theirs.select("id", s4spark.decompress(CpuZstd(), dtype="string")("body").alias("body"))
     assert [tuple(row) for row in back.orderBy("id").collect()] == rows
+
+
+def test_readme(spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"```py\n(from pyspark.*?)```", readme, re.S)
+    exec(block.replace('parquet("logs"', f'parquet("{tmp_path}/logs"'), {})
+    assert "|  1|a fine body a fin" in capfd.readouterr().out
 
 
 def test_bare_payloads(spark: SparkSession) -> None:
