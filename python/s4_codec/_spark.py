@@ -124,8 +124,9 @@ def _piecewise(
             if found is None:
                 raise
             row = start + int(found[1])
-            text = f"row {row} of its Arrow batch{str(error)[found.end() :]}"
-            raise type(error)(text) from None
+            placed = type(error)(f"row {row} of its Arrow batch{str(error)[found.end() :]}")
+            placed.row = row  # type: ignore[union-attr]
+            raise placed from None
 
 
 def for_spark(made: pa.Array, is_large: bool) -> Iterator[pa.Array]:

@@ -3,7 +3,8 @@
 Needs Spark 4.1 or later, with Java 17, and this package on every worker. Functions are Arrow
 UDFs: a codec travels to the workers once, its dictionary once per worker process, and each
 worker codes whole Arrow batches, on a pool of its own: of all cores unless its environment says
-S4_NUM_THREADS (``spark.executorEnv.S4_NUM_THREADS``).
+S4_NUM_THREADS (``spark.executorEnv.S4_NUM_THREADS``). Over Spark Connect, which has no
+broadcasts, a dictionary travels within the function.
 
     from s4_codec.spark import compress, decompress
     packed = df.withColumn("body", compress(CpuZstd(3))("body"))
@@ -282,7 +283,8 @@ class _Function:
             return udf(column)
         # By name, so that the driver says if one is missing.
         whole = F.col(column) if isinstance(column, str) else column
-        return udf(*[whole.getField(name) for name in _spark.FIELDS])
+        result = udf(*[whole.getField(name) for name in _spark.FIELDS])
+        return result.alias(f"{self._name}({column})") if isinstance(column, str) else result
 
     def udf(self, session: SparkSession) -> Any:
         owner = getattr(session, "sparkContext", session)

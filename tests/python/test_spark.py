@@ -83,6 +83,7 @@ def test_round_trip(frame: DataFrame, codec: s4_codec.Codec) -> None:
     assert packed.schema["packed"].dataType.simpleString() == s4spark.COMPRESSED_TYPE
     assert packed.filter("body is null and packed is not null").count() == 0
     unpack = s4spark.decompress(codec, dtype="string")
+    assert packed.select(unpack("packed")).columns == ["s4_decompress(packed)"]
     assert mismatches(packed.withColumn("back", unpack(F.col("packed"))), "body", "back") == 0
     dictionary = codec if isinstance(codec, CpuZstdDict) else None
     framed = frame.withColumn("frames", s4spark.encode(codec)("body"))
@@ -148,6 +149,7 @@ def test_bare_payloads(spark: SparkSession) -> None:
     payload = CpuGzip().compress(text(1000))[0]
     bare = spark.createDataFrame([(bytearray(payload),), (None,)], "body binary")
     unpack = s4spark.decompress("cpu-gzip", bare=True)
+    assert bare.select(unpack("body")).columns == ["s4_decompress(body)"]
     assert [row[0] and bytes(row[0]) for row in bare.select(unpack("body")).collect()] == [
         text(1000),
         None,

@@ -66,6 +66,7 @@ def test_a_bad_row_of_any_piece_is_named(form: str) -> None:
         with pytest.raises((S4CrcMismatchError, S4IoError, native.S4FrameError)) as caught:
             decoded(form, CpuZstd(), damaged)
         assert str(caught.value).startswith(f"row {row} of its Arrow batch (")
+        assert caught.value.row == row
         (kept,) = {*range(20)} - {
             i
             for i, value in enumerate(
