@@ -5,8 +5,9 @@ use super::decompress::{Decompress, bare_lens, stated_len};
 use super::{Payload, Payloads};
 use crate::kernel::{Scratch, with_scratch};
 
-/// A bare payload may decode to so many times the length that it likely has.
-const SURPRISE: u64 = 16;
+/// Of the most that a bare payload can decode to, one part in so many counts at least: the
+/// length that gzip states may be a lie, and is of its last member alone.
+const SURPRISE: u64 = 4;
 
 /// Where the ranges start, found row by row.
 pub struct Pieces {
