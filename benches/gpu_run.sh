@@ -22,7 +22,7 @@
 # of benches/gpu.py, such as --quick.
 set -uo pipefail
 
-INSTALL_SECONDS=40 TEST_SECONDS=190 BENCH_SECONDS=190 STEP_SECONDS=45
+INSTALL_SECONDS=40 DEVICE_TEST_SECONDS=110 TEST_SECONDS=80 BENCH_SECONDS=180 STEP_SECONDS=45
 
 if (($# < 1 || $# > 2)); then
     echo "usage: benches/gpu_run.sh WHEELS [OUT]" >&2
@@ -69,6 +69,21 @@ fi
 run 20 TERM "$python" -c 'import s4_codec; print(s4_codec.__file__, s4_codec.gpu_status())' ||
     exit 1
 
+[[ -d ../shared || ! -d shared ]] || cp -r shared .. # the real rows and vectors, if carried within
+
+say "smoke"
+for codec in NvcompZstd NvcompGDeflate NvcompBitcomp; do
+    S4_GPU_TIMINGS=serial run 30 TERM "$python" - "$codec" <<'END'
+import sys, s4_codec
+codec = getattr(s4_codec, sys.argv[1])(device=0)
+value = b"".join(b"line %d of a log\n" % i for i in range(60_000))
+packed = codec.compress(value)
+print(codec, len(value), "->", len(packed[0]), "bytes", flush=True)
+assert codec.decompress(*packed) == value
+print("restored")
+END
+done
+
 say "tests"
 # One module that cannot be imported would end the collection of all.
 missing=$(cd tests/python && timeout 30 "$python" - <<'END'
@@ -90,10 +105,23 @@ while read -r module name; do
     ignored+=("--ignore=tests/python/$module")
 done <<<"$missing"
 # Plugins of other versions than pytest's may be around.
-PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 run "$TEST_SECONDS" INT "$python" -m pytest -p no:cacheprovider \
-    -m gpu --durations=10 "${ignored[@]}" tests/python
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+options=(-p no:cacheprovider -m gpu --durations=10 --maxfail=20 --tb=short)
+if "$python" -c 'import pytest_timeout' 2>/dev/null; then
+    options+=(-p pytest_timeout --timeout=90)
+fi
+# What tells most comes first, and cannot be held up by the rest.
+run "$DEVICE_TEST_SECONDS" INT "$python" -m pytest "${options[@]}" tests/python/test_gpu_device.py
 tests=$?
-outcome=$(grep -E '^=+ .*(passed|failed|error|skipped|no tests ran).* =+$' "$report" | tail -n 1)
+outcome_of() {
+    grep -E '^=+ .*(passed|failed|error|skipped|no tests ran).* =+$' "$report" | tail -n 1
+}
+outcomes="device: $(outcome_of)"
+run "$TEST_SECONDS" INT "$python" -m pytest "${options[@]}" "${ignored[@]}" \
+    --ignore=tests/python/test_gpu_device.py tests/python
+status=$?
+((tests != 0)) || tests=$status
+outcomes+=$'\n'"       table:  $(outcome_of)"
 
 say "bench"
 # shellcheck disable=SC2086 # several options
@@ -106,7 +134,7 @@ run "$STEP_SECONDS" TERM "$python" benches/gpu_steps.py
 
 say "summary"
 {
-    echo "tests: ${outcome:-no outcome} (status $tests)"
+    echo "tests: $outcomes (status $tests)"
     grep -E '^(left out: test_|(FAILED|ERROR) )' "$report" | head -n 30
     echo "bench: status $bench; copies of pinned memory:"
     grep -E '^(GB/s +to device|pinned, )' "$report"

@@ -23,6 +23,8 @@ import s4_codec.arrow
 
 CASES = [("zstd", LOG), ("gdeflate", LOG), ("bitcomp", POSTINGS), ("bitcomp", EMBEDDINGS)]
 STEPS = ["Stage", "Upload", "Code", "Gather", "Download", "Wait", "Assemble"]
+#: Printed before each half of a case, to tell sessions apart.
+DIRECTIONS = ["== to", "== from"]
 LINE = re.compile(r"gpu session: (\d+) slabs, (\d+) bytes of originals, ([\d.]+) s in all(.*)")
 
 
@@ -32,13 +34,15 @@ def run_case(kind: str, data: str, mib: int, value_kib: int, device: int) -> Non
     column = source.column(value_kib << 10, mib << 20)
     codec = KINDS[kind].make(device, source.data_type)
     for _ in range(2):
+        print(DIRECTIONS[0], file=sys.stderr, flush=True)
         compressed = s4_codec.arrow.compress(column, codec)
+        print(DIRECTIONS[1], file=sys.stderr, flush=True)
         restored = s4_codec.arrow.decompress(compressed, codec)
     assert restored.equals(column)
 
 
 def measured(mode: str, arguments: list[str]) -> list[list[str]]:
-    """The last two sessions of a case, compressing and decompressing: GB/s and ms a step."""
+    """The second time of a case, compressing and decompressing: GB/s and ms a step."""
     done = subprocess.run(
         [sys.executable, __file__, *arguments],
         env=os.environ | {"S4_GPU_TIMINGS": mode},
@@ -50,19 +54,21 @@ def measured(mode: str, arguments: list[str]) -> list[list[str]]:
         print(done.stderr[-2000:], file=sys.stderr)
         return []
     rows = []
-    # A column of more than 256 MiB may take several sessions: the last of each direction tells.
-    sessions = [match for line in done.stderr.splitlines() if (match := LINE.match(line))]
-    half = len(sessions) // 4
-    for direction, lines in (("to", sessions[-2 * half : -half]), ("from", sessions[-half:])):
+    name = "overlapped" if mode == "1" else mode
+    for direction in DIRECTIONS:
+        # A column of more than 256 MiB may take several sessions.
+        last = done.stderr.split(direction)[-1].split("== ")[0]
+        lines = [match for line in last.splitlines() if (match := LINE.match(line))]
+        label = f"{direction[3:]} {name}"
+        if not lines:
+            rows.append([label, "not on the GPU", *[""] * (len(STEPS) + 1)])
+            continue
         total = sum(float(line[3]) for line in lines)
         size = sum(int(line[2]) for line in lines)
         steps = [dict(re.findall(r"(\w+) ([\d.]+)", line[4])) for line in lines]
         spent = [sum(float(each[step]) for each in steps) for step in STEPS]
         share = [f"{seconds / total:.0%}" for seconds in spent]
-        name = "overlapped" if mode == "1" else mode
-        rows.append(
-            [f"{direction} {name}", f"{size / total / 1e9:.2f}", f"{total * 1e3:.1f}", *share]
-        )
+        rows.append([label, f"{size / total / 1e9:.2f}", f"{total * 1e3:.1f}", *share])
     return rows
 
 

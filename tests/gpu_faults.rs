@@ -53,7 +53,7 @@ fn any_call_may_fail_and_the_next_works() {
         let calls: Vec<_> = (0..gpu.calls()).map(|n| gpu.call_name(n)).collect();
         for (n, name) in calls.iter().enumerate() {
             let before = gpu.live();
-            let status = if name.starts_with("cu") { 1 } else { 11 };
+            let status = if name.starts_with("cu") { 1 } else { 10_000 };
             gpu.reset();
             gpu.fail_call(n as u64, status, 0);
             let error = round_trip_and_release(&codec).expect_err(name);
@@ -180,6 +180,45 @@ fn a_bad_chunk_is_its_rows_error() {
             assert_eq!((bad.row, bad.source.class()), (1, ErrorClass::Backend));
         }
     }
+}
+
+/// Bitcomp examines the chunks of a batch before it begins, and refuses all for one.
+#[test]
+fn what_a_batch_is_refused_for_is_its_rows_error() {
+    const ROWS: usize = 3000;
+    let gpu = Standin::take();
+    let codecs = &codecs(GPU)[2..];
+    let value = text(1600);
+    let payloads: Vec<_> = codecs.iter().map(|codec| pack(codec, &value).0).collect();
+    let rows = (0..ROWS).map(|i| sealed(&payloads[i % payloads.len()], &value));
+    let mut rows = [PackedRows(rows.collect())];
+    let how = Decompress::new(codecs[0].clone());
+    let lenient = Decompress { null_on_error: true, ..how.clone() };
+    gpu.reset();
+    let restored = decompress(&how, &rows).expect("data types of any mix").values;
+    assert!(restored.iter().all(|row| *row == value));
+    // Decompressed to views and to one block.
+    assert_eq!(gpu.launch_count(), 2 * payloads.len() as u64, "one for each data type");
+
+    let bad_rows = [0, 123, 124, ROWS - 1];
+    for row in bad_rows {
+        let mut payload = payloads[0].clone();
+        // The first byte of the chunk.
+        payload[28] ^= 0xFF;
+        rows[0].0[row] = sealed(&payload, &value);
+    }
+    let Error::Row(bad) = decompress(&how, &rows).err().expect("a bad row") else {
+        panic!("not a row's error")
+    };
+    assert_eq!((bad.row, bad.source.class()), (0, ErrorClass::Backend));
+    assert!(bad.to_string().contains("refuses"), "{bad}");
+    gpu.reset();
+    let restored = decompress(&lenient, &rows).expect("the rest");
+    assert_eq!(restored.bad_rows, bad_rows);
+    let good = |row: &usize| !bad_rows.contains(row);
+    assert!((0..ROWS).filter(good).all(|row| restored.values[row] == value));
+    assert!(gpu.launch_count() < ROWS as u64, "halves, not row by row: {}", gpu.launch_count());
+    assert_sound(&gpu);
 }
 
 static WARNINGS: AtomicUsize = AtomicUsize::new(0);

@@ -29,7 +29,7 @@ enum Part<'a> {
     /// To be compressed.
     Value(&'a [u8], Encoding),
     /// A payload whose container may be decompressed there.
-    Container(&'a [u8], Container<'a>, Algorithm),
+    Container(&'a [u8], Container<'a>),
 }
 
 impl<'a> Part<'a> {
@@ -46,8 +46,8 @@ impl<'a> Part<'a> {
         let is_good = total > 0
             && total <= limit
             && expected.is_none_or(|expected| expected == total)
-            && container.is_plain(algorithm);
-        is_good.then_some(Self::Container(payload, container, algorithm))
+            && container.is_plain();
+        is_good.then_some(Self::Container(payload, container))
     }
 
     /// The value or the payload as a whole.
@@ -64,9 +64,8 @@ impl<'a> Part<'a> {
                 let work = Work { direction: Direction::Compress, encoding: *encoding };
                 (work, bytes.len().min(CHUNK_BYTES))
             }
-            Self::Container(_, container, algorithm) => {
-                let encoding = Encoding::new(*algorithm);
-                let work = Work { direction: Direction::Decompress, encoding };
+            Self::Container(_, container) => {
+                let work = Work { direction: Direction::Decompress, encoding: container.encoding };
                 let chunk_bytes = u64::from(container.chunk_bytes);
                 (work, container.total.min(chunk_bytes) as usize)
             }
@@ -78,7 +77,7 @@ impl<'a> Part<'a> {
             Self::Value(bytes, _) => {
                 bytes.chunks(CHUNK_BYTES).for_each(|bytes| take(Chunk::of_value(bytes)));
             }
-            Self::Container(_, container, _) => {
+            Self::Container(_, container) => {
                 container.chunks().for_each(|(bytes, original)| take(Chunk { bytes, original }));
             }
         }

@@ -10,7 +10,7 @@
 
 mod objects;
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr::{null, null_mut};
 use std::sync::{Mutex, PoisonError};
@@ -86,6 +86,7 @@ driver! {
     memory_info = "cuMemGetInfo_v2"(free: *mut usize, total: *mut usize);
     upload = "cuMemcpyHtoDAsync_v2"(to: DevicePtr, from: *const c_void, bytes: usize, stream: Handle);
     download = "cuMemcpyDtoHAsync_v2"(to: *mut c_void, from: DevicePtr, bytes: usize, stream: Handle);
+    fill = "cuMemsetD8Async"(to: DevicePtr, value: c_uchar, bytes: usize, stream: Handle);
     module_load = "cuModuleLoadData"(module: *mut Handle, image: *const c_void);
     module_unload = "cuModuleUnload"(module: Handle);
     module_function = "cuModuleGetFunction"(function: *mut Handle, module: Handle, name: *const c_char);

@@ -1,7 +1,5 @@
 //! What is held on one GPU between calls: its context, streams, buffers and our kernel.
 
-use std::ffi::CStr;
-
 use super::driver::{Context, Current, DeviceMemory, Driver, Event, Kernel, PinnedMemory, Stream};
 use super::failure::Failure;
 use super::libraries::Libraries;
@@ -11,12 +9,7 @@ use super::slab::Shape;
 /// Slabs under way at once: one is filled, one is coded, one is brought home.
 pub const LANES: usize = 3;
 
-/// `gather.cu`, compiled.
-const GATHER: &CStr =
-    match CStr::from_bytes_with_nul(concat!(include_str!("gather.ptx"), "\0").as_bytes()) {
-        Ok(text) => text,
-        Err(_) => panic!("PTX has no zero byte"),
-    };
+const SPARE: usize = 256;
 
 /// Memory is taken in multiples of this, so that it seldom has to grow.
 const STEP: usize = 2 << 20;
@@ -40,6 +33,7 @@ pub struct Resources {
     pub lanes: Vec<Lane>,
     /// What coding needs beside its input and output; one launch at a time has it.
     pub temp: Temp,
+    /// Loaded for the first column that is compressed.
     pub gather: Option<Kernel>,
 }
 
@@ -74,7 +68,6 @@ impl Engine {
         let current = engine.context.enter()?;
         let resources = &mut engine.resources;
         // Each belongs to the engine at once, so that it goes if the next cannot be had.
-        resources.gather = Some(Kernel::load(&current, GATHER, c"s4_gather")?);
         resources.temp.free = Some(Event::new(&current)?);
         for _ in 0..LANES {
             resources.lanes.push(Lane::new(&current)?);
@@ -186,16 +179,20 @@ pub fn reserve<'slot, M: Memory>(
     current: &Current,
     len: usize,
 ) -> Result<&'slot mut M, Failure> {
-    if slot.as_ref().is_some_and(|memory| memory.len() < len) {
-        // First, so that both are never held at once.
-        *slot = None;
-    }
+    // First, so that both are never held at once.
+    let shorter = slot.take_if(|memory| memory.len() < len).map(|memory| memory.len());
     match slot {
         Some(memory) => Ok(memory),
-        None => Ok(slot.insert(M::allocate(current, rounded(len))?)),
+        None => {
+            // A quarter more than before at least, for the next may be a little longer again.
+            let least = shorter.map_or(0, |shorter| shorter + shorter / 4);
+            Ok(slot.insert(M::allocate(current, rounded(len.max(least)))?))
+        }
     }
 }
 
+/// With something to spare, for decoders have been seen to read past the end of their input.
 fn rounded(len: usize) -> usize {
+    let len = len + SPARE;
     if len < STEP { len.next_power_of_two().max(SMALLEST) } else { len.next_multiple_of(STEP) }
 }

@@ -33,6 +33,10 @@ pub enum Failure {
     #[error("{call} failed: {}", nvcomp_status(*status))]
     Nvcomp { call: String, status: i32 },
 
+    /// Chunks that a decoder looks at before it begins, and will not have: one of them is bad.
+    #[error("{call} refuses them: {}", nvcomp_status(*status))]
+    Refused { call: String, status: i32 },
+
     /// The host's part failed.
     #[error(transparent)]
     Host(#[from] Error),
@@ -42,6 +46,11 @@ impl Failure {
     /// Whether less work at a time might succeed.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::OutOfMemory { .. } | Self::Cuda { status: OUT_OF_MEMORY, .. })
+    }
+
+    /// Whether some of the work is bad, and the rest might succeed without it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
     }
 }
 
@@ -58,6 +67,7 @@ impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Host(error) => Self::Other(Box::new(error)),
+            refused @ Failure::Refused { .. } => Self::Container(refused.to_string()),
             other => Self::Unavailable(format!("GPU: {other}")),
         }
     }
@@ -91,6 +101,9 @@ pub fn nvcomp_status(status: i32) -> String {
         19 => "cannot compress",
         20 => "wrong input length",
         21 => "batch too large",
+        22 => "too many parts of a chunk",
+        23 => "too few parts of a chunk",
+        24 => "output alignment",
         1000 => "CUDA error",
         10_000 => "internal error",
         _ => "unknown",

@@ -43,6 +43,12 @@ impl Work {
         }
     }
 
+    /// Whether nvCOMP looks at the chunks before it queues the work: Bitcomp reads what is common
+    /// to them off the first, and refuses all if one is bad or of another data type.
+    fn is_examined_first(self) -> bool {
+        self.direction == Direction::Decompress && self.encoding.algorithm == Algorithm::Bitcomp
+    }
+
     fn options(self) -> Options {
         let mut options = [0; 16];
         if self.direction == Direction::Compress {
@@ -73,6 +79,9 @@ pub struct Size {
     pub longest: usize,
     pub total: usize,
 }
+
+/// Invalid value, not supported, cannot decompress.
+const REFUSALS: [c_int; 3] = [10, 11, 12];
 
 type GetMaxOutput = unsafe extern "C" fn(usize, Options, *mut usize) -> c_int;
 type GetAlignments = unsafe extern "C" fn(Options, *mut Alignments) -> c_int;
@@ -281,7 +290,14 @@ impl Nvcomp {
                 ),
             }
         };
-        codec.check(work, "Async", status)
+        match codec.check(work, "Async", status) {
+            Err(Failure::Nvcomp { call, status })
+                if work.is_examined_first() && REFUSALS.contains(&status) =>
+            {
+                Err(Failure::Refused { call, status })
+            }
+            other => other,
+        }
     }
 }
 

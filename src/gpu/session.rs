@@ -76,7 +76,8 @@ impl Session {
         self.turn.engine.as_mut().ok_or_else(given_up)
     }
 
-    /// Runs `work`; after any failure, or a panic, the engine is not used again.
+    /// Runs `work`. After a panic, or a failure that more or other work may meet again, the
+    /// engine is not used again.
     fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, Failure>,
@@ -86,7 +87,8 @@ impl Session {
         }
         self.has_failed = true;
         let done = work(self);
-        self.has_failed = done.as_ref().is_err_and(|failure| !failure.is_out_of_memory());
+        let is_fatal = |failure: &Failure| !failure.is_out_of_memory() && !failure.is_refusal();
+        self.has_failed = done.as_ref().is_err_and(is_fatal);
         done
     }
 

@@ -29,11 +29,6 @@ pub struct OnGpu<'s> {
 }
 
 impl OnGpu<'_> {
-    fn shape(&mut self, direction: Direction, longest: usize) -> Result<Shape, Fault> {
-        let work = Work { direction, encoding: self.encoding };
-        Ok(self.session.shape(work, class_of(longest))?)
-    }
-
     /// Sends all `chunks` and hands those that came home to `take`, slab by slab and in order:
     /// which they are, and what came of each. Leaves nothing under way.
     fn each_slab(
@@ -145,7 +140,8 @@ impl OnGpu<'_> {
         let chunks = src.chunks(CHUNK_BYTES);
         let chunks: Vec<_> = chunks.map(Chunk::of_value).collect();
         let Some(longest) = chunks.first() else { return Ok(len) };
-        let shape = self.shape(Direction::Compress, longest.original)?;
+        let work = Work { direction: Direction::Compress, encoding };
+        let shape = self.session.shape(work, class_of(longest.original))?;
         self.each_slab(&shape, &chunks, |home, range| {
             let mut coded = Vec::with_capacity(range.len());
             for (i, size) in sizes[range.clone()].iter_mut().enumerate() {
@@ -168,16 +164,16 @@ impl OnGpu<'_> {
         payload: &[u8],
         dst: &mut [MaybeUninit<u8>],
     ) -> Result<usize, Fault> {
-        let algorithm = self.encoding.algorithm;
-        let container = Container::parse(payload, algorithm)?;
+        let container = Container::parse(payload, self.encoding.algorithm)?;
         if container.total != dst.len() as u64 {
             return Err(Fault::Length { decoded: container.total });
         }
         let chunks = container.chunks().map(|(bytes, original)| Chunk { bytes, original });
         let chunks: Vec<_> = chunks.collect();
-        let longest = chunks.first().filter(|_| container.is_plain(algorithm));
+        let longest = chunks.first().filter(|_| container.is_plain());
         let Some(longest) = longest else { return self.cpu.decompress(payload, dst) };
-        let shape = self.shape(Direction::Decompress, longest.original)?;
+        let work = Work { direction: Direction::Decompress, encoding: container.encoding };
+        let shape = self.session.shape(work, class_of(longest.original))?;
         let len = dst.len();
         let mut rest = dst;
         self.each_slab(&shape, &chunks, |home, range| {

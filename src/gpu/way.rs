@@ -1,15 +1,22 @@
 //! The way of one slab: staged, uploaded, coded, gathered and brought home, in one lane.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 
-use super::driver::{Current, DevicePtr, PinnedMemory};
+use super::driver::{Current, DevicePtr, Kernel, PinnedMemory};
 use super::engine::{Lane, Resources, reserve};
 use super::failure::Failure;
 use super::home::coded_len;
 use super::nvcomp::{Batch, Nvcomp};
 use super::slab::{Chunks, Layout, Results, Slab, WORD};
 use super::timings::{Step, Timings};
+
+/// `gather.cu`, compiled.
+const GATHER: &CStr =
+    match CStr::from_bytes_with_nul(concat!(include_str!("gather.ptx"), "\0").as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("PTX has no zero byte"),
+    };
 
 /// Threads a block, and blocks, of the gathering kernel.
 const GATHER_GRID: (u32, u32) = (1024, 256);
@@ -61,6 +68,9 @@ impl Way<'_> {
             stream.wait(current, free)?;
         }
         timings.time(Step::Code, || {
+            // A chunk that nvCOMP passed over must not seem done by what was there before.
+            // SAFETY: as for the upload.
+            unsafe { stream.fill(current, output, 0xFF, Layout::results_len(layout.count()))? };
             for (group, &first) in slab.chunks.groups.iter().zip(&layout.firsts) {
                 let array = |i| input.start() + layout.array(i, first);
                 let batch = Batch {
@@ -103,9 +113,12 @@ impl Way<'_> {
         let lane = &mut lanes[lane];
         let stream = &lane.stream;
         timings.time(Step::Wait, || stream.synchronize(current))?;
-        let (Some(outbound), Some(input), Some(kernel)) = (&mut lane.outbound, &lane.input, kernel)
-        else {
+        let (Some(outbound), Some(input)) = (&mut lane.outbound, &lane.input) else {
             return Err(Failure::Unavailable("a slab has no buffers".into()));
+        };
+        let kernel = match kernel {
+            Some(kernel) => kernel,
+            none => none.insert(Kernel::load(current, GATHER, c"s4_gather")?),
         };
 
         // The first two arrays have served; they say now where chunks go, and how long they are.

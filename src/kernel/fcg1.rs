@@ -126,6 +126,11 @@ impl DataType {
         self.row().2
     }
 
+    /// The first of that number in containers; types that share one pack alike.
+    fn of_container(number: u8) -> Option<Self> {
+        Self::TABLE.iter().position(|row| row.2 == number).map(|row| Self(row as u8))
+    }
+
     /// Its number in nvCOMP.
     pub const fn nvcomp_type(self) -> i32 {
         self.row().3
@@ -135,6 +140,7 @@ impl DataType {
 /// A container whose arithmetic holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Container<'a> {
+    pub encoding: Encoding,
     /// Bytes of the original.
     pub total: u64,
     /// Bytes of the original per chunk, the last one maybe less.
@@ -163,10 +169,11 @@ impl<'a> Container<'a> {
             Some(other) => return Err(Fault::OtherCodec(other.codec())),
             None => return damaged(format!("algorithm {} is unknown", header[4])),
         }
-        let most = if algorithm == Algorithm::Bitcomp { 11 } else { 0 };
-        if header[5] > most || header[6..8] != [0, 0] {
+        let data_type = DataType::of_container(header[5])
+            .filter(|&known| algorithm == Algorithm::Bitcomp || known == DataType::default());
+        let Some(data_type) = data_type.filter(|_| header[6..8] == [0, 0]) else {
             return damaged("bytes 5 to 7 are not what they must be".into());
-        }
+        };
         let number = |at: usize| {
             u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
         };
@@ -193,7 +200,8 @@ impl<'a> Container<'a> {
         if sizes.contains(&[0; 4]) {
             return damaged("a chunk has no bytes".into());
         }
-        Ok(Self { total, chunk_bytes, sizes, chunks })
+        let encoding = Encoding { algorithm, data_type };
+        Ok(Self { encoding, total, chunk_bytes, sizes, chunks })
     }
 
     /// The number of chunks.
@@ -203,8 +211,8 @@ impl<'a> Container<'a> {
 
     /// Whether all chunks are of the shape that GPU encoders give them, which is all that a GPU
     /// decoder may be given: what it makes of other input is not defined.
-    pub fn is_plain(&self, algorithm: Algorithm) -> bool {
-        self.chunks().all(|(chunk, len)| match algorithm {
+    pub fn is_plain(&self) -> bool {
+        self.chunks().all(|(chunk, len)| match self.encoding.algorithm {
             Algorithm::Zstd => is_plain_frame(chunk, len),
             // 32 lanes begin with a word each.
             Algorithm::GDeflate => chunk.len() >= 128 && chunk.len().is_multiple_of(4),

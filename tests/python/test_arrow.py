@@ -104,7 +104,11 @@ def test_codecs_by_name(row: Row) -> None:
             s4.compress(pa.array(["a"]), codec.name)
         return
     column = pa.array(["a" * 100])
-    assert s4.compress(column, codec.name).equals(s4.compress(column, codec))
+    packed = s4.compress(column, codec.name)
+    assert s4.decompress(packed, codec)[0].as_py() == b"a" * 100
+    # By name the device is open, and a CPU writes other bytes.
+    if not row.on_gpu:
+        assert packed.equals(s4.compress(column, codec))
     assert s4.decompress(s4.compress(column, codec), codec.name)[0].as_py() == b"a" * 100
 
 

@@ -107,7 +107,11 @@ def test_codecs_by_name(row: Row) -> None:
             s4.compress("body", codec.name)
         return
     series = pl.Series("body", [b"a" * 100])
-    assert_series_equal(series.s4.compress(codec.name), series.s4.compress(codec))
+    packed = series.s4.compress(codec.name)
+    assert_series_equal(packed.s4.decompress(codec), series)
+    # By name the device is open, and a CPU writes other bytes.
+    if not row.on_gpu:
+        assert_series_equal(packed, series.s4.compress(codec))
     assert_series_equal(series.s4.compress(codec).s4.decompress(codec.name), series)
 
 

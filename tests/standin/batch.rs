@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::codecs::{Direction, Job};
+use super::codecs::{Direction, Job, bitcomp_data_type};
 use super::faults::{ChunkFault, Log, Ticket};
 use super::memory::{Memory, overlap};
 use super::status::ILLEGAL_ADDRESS;
@@ -56,6 +56,20 @@ impl Batch {
             touches.push(range(array, self.count.saturating_mul(8)));
         }
         touches
+    }
+
+    /// Bitcomp decompresses only chunks that are whole and of one data type.
+    pub fn examine_bitcomp(&self, device: &mut Device) -> Result<(), i32> {
+        let Device { memory, log } = device;
+        let Some(chunks) = self.chunks(memory) else {
+            return log.refuse(ILLEGAL_ADDRESS, "an array is not in device memory, or misaligned");
+        };
+        let mut data_types = chunks.iter().map(|chunk| {
+            let bytes = memory.access(chunk.input, chunk.len)?;
+            bitcomp_data_type(bytes)
+        });
+        let first = data_types.next().flatten().ok_or(CANNOT_DECOMPRESS)?;
+        if data_types.all(|other| other == Some(first)) { Ok(()) } else { Err(INVALID_VALUE) }
     }
 
     pub fn run(self, ticket: Ticket, device: &mut Device) -> Result<(), i32> {

@@ -215,6 +215,12 @@ const BITCOMP_MAGIC: u8 = 0xBC;
 /// Set in the byte of the data type where zstd made the bytes fewer.
 const PACKED: u8 = 0x80;
 
+/// The data type of a chunk that begins as Bitcomp's do.
+pub fn bitcomp_data_type(chunk: &[u8]) -> Option<u8> {
+    let (&[BITCOMP_MAGIC, kind, ..], _) = chunk.split_first_chunk::<6>()? else { return None };
+    Some(kind & !PACKED).filter(|&data_type| data_type < 8)
+}
+
 fn bitcomp_decompress(input: &[u8], room: usize) -> Result<Vec<u8>, i32> {
     let Some((&[BITCOMP_MAGIC, kind, a, b, c, d], body)) = input.split_first_chunk() else {
         return Err(CANNOT_DECOMPRESS);

@@ -129,6 +129,11 @@ fn launch(
         if let Room::MaxChunk(max_chunk) = batch.room {
             check_max_chunk(machine, batch.job, max_chunk)?;
         }
+        if (batch.job.codec, batch.job.direction) == (Codec::Bitcomp, Direction::Decompress) {
+            // It waits for its input, and makes its plan of what that says.
+            machine.streams.synchronize(stream, &mut machine.device)?;
+            batch.examine_bitcomp(&mut machine.device)?;
+        }
         let (codec, direction) = (batch.job.codec as u64, batch.job.direction as u64);
         let ticket = machine.device.log.launch(codec, direction, batch.count);
         let run = Box::new(move |device: &mut _| batch.run(ticket, device));

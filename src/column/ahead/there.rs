@@ -44,7 +44,7 @@ pub fn run<'a>(
     each: Each,
 ) -> Result<()> {
     let Some(choice) = choice else { return on_cpu(each) };
-    let there = There { parts, rows, choice, interrupted };
+    let there = There { parts, rows, choice, interrupted, most_rows: usize::MAX };
     match there.run(each) {
         Ok(()) => Ok(()),
         Err(Stop::Error(error)) => Err(error),
@@ -62,6 +62,9 @@ struct There<'c, 'a> {
     rows: usize,
     choice: Choice,
     interrupted: Interrupted<'c>,
+    /// Rows of a slab at most. Halved where nvCOMP refuses one, down to none, which sends a row
+    /// on its own; doubled by each that comes home.
+    most_rows: usize,
 }
 
 /// Rows that go together.
@@ -73,8 +76,17 @@ enum Lot<'a> {
 }
 
 impl<'a> There<'_, 'a> {
-    fn run(&self, each: Each) -> Result<(), Stop> {
+    fn run(mut self, each: Each) -> Result<(), Stop> {
         let mut session = gpu::open(self.choice.ordinal, self.interrupted)?;
+        let ended = self.run_on(&mut session, each);
+        if let Err(Stop::Error(_)) = ended {
+            // The GPU is not to blame, and serves the next call.
+            session.abandon();
+        }
+        ended
+    }
+
+    fn run_on(&mut self, session: &mut Session, each: Each) -> Result<(), Stop> {
         let mut done = 0;
         // Rows after the last of each lot under way, and whether a slab is of it.
         let mut under_way: VecDeque<(usize, bool)> = VecDeque::new();
@@ -84,32 +96,38 @@ impl<'a> There<'_, 'a> {
             }
             let sent = under_way.back().map_or(done, |(end, _)| *end);
             let step = if sent < self.rows && !session.is_full() {
-                match self.next_lot(&mut session, sent) {
+                match self.next_lot(session, sent) {
                     Ok(Lot::Slab(slab, end)) => {
                         under_way.push_back((end, !slab.is_empty()));
                         if slab.is_empty() { Ok(()) } else { session.submit(slab) }
                     }
                     Ok(Lot::Row) if under_way.is_empty() => {
-                        let there = Mutex::new(&mut session);
+                        let there = Mutex::new(&mut *session);
                         let falls_back = self.choice.falls_back;
                         let ready = Ready::There { session: there, falls_back };
                         each(sent + 1, &ready).map_err(Stop::Error)?;
                         done = sent + 1;
+                        self.most_rows = self.most_rows.saturating_mul(2).max(1);
                         if session.is_given_up() {
                             return on_cpu(each).map_err(Stop::Error);
                         }
                         Ok(())
                     }
-                    Ok(Lot::Row) => {
-                        self.bring_home(&mut session, &mut under_way, &mut done, each)?
-                    }
+                    Ok(Lot::Row) => self.bring_home(session, &mut under_way, &mut done, each)?,
                     Err(failure) => Err(failure),
                 }
             } else {
-                self.bring_home(&mut session, &mut under_way, &mut done, each)?
+                self.bring_home(session, &mut under_way, &mut done, each)?
             };
             match step {
                 Err(failure) if failure.is_out_of_memory() && session.shrink()? => {
+                    under_way.clear();
+                }
+                Err(failure) if failure.is_refusal() => {
+                    // One row of the newest is bad. It and those before it go again.
+                    let end = under_way.back().map_or(sent, |(end, _)| *end);
+                    self.most_rows = (end - sent) / 2;
+                    session.abandon();
                     under_way.clear();
                 }
                 other => other?,
@@ -121,8 +139,12 @@ impl<'a> There<'_, 'a> {
     /// As many rows from `start` on as fit one slab.
     fn next_lot(&self, session: &mut Session, start: usize) -> Result<Lot<'a>, Failure> {
         let limits = session.limits();
+        if self.most_rows == 0 {
+            return Ok(Lot::Row);
+        }
         let (mut slab, mut parts, mut costs) = (Slab::default(), Vec::new(), Vec::new());
-        for row in start..self.rows {
+        let end = self.rows.min(start.saturating_add(self.most_rows));
+        for row in start..end {
             parts.clear();
             costs.clear();
             (self.parts)(row, &mut parts);
@@ -143,12 +165,12 @@ impl<'a> There<'_, 'a> {
                 slab.push(part.whole(), shape, *cost, |take| part.each_chunk(take));
             }
         }
-        Ok(Lot::Slab(slab, self.rows))
+        Ok(Lot::Slab(slab, end))
     }
 
     /// Has the workers take the oldest lot home.
     fn bring_home(
-        &self,
+        &mut self,
         session: &mut Session,
         under_way: &mut VecDeque<(usize, bool)>,
         done: &mut usize,
@@ -162,6 +184,7 @@ impl<'a> There<'_, 'a> {
                 Ok(Some(home)) => {
                     let ready = Ready::AtHome { home: &home, retries: self.choice.retries };
                     each(end, &ready).map_err(Stop::Error)?;
+                    self.most_rows = self.most_rows.saturating_mul(2);
                 }
                 Ok(None) => return Err(Failure::Unavailable("a slab went astray".into()).into()),
                 Err(failure) => return Ok(Err(failure)),

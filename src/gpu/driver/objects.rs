@@ -62,6 +62,22 @@ impl Stream {
         unsafe { self.driver.upload(to.start, from.start.as_ptr().cast(), bytes, self.handle) }
     }
 
+    /// Queues setting `bytes` at the front of `to` to `value`.
+    ///
+    /// # Safety
+    /// Until the stream is synchronised `to` lives on, and nobody else uses that part of it.
+    pub unsafe fn fill(
+        &self,
+        _current: &Current,
+        to: &DeviceMemory,
+        value: u8,
+        bytes: usize,
+    ) -> Result<(), Failure> {
+        debug_assert!(bytes <= to.len);
+        // SAFETY: it is so long; the rest is the caller's promise.
+        unsafe { self.driver.fill(to.start, value, bytes, self.handle) }
+    }
+
     /// Queues copying `bytes` from the front of `from` to `to` from `offset` on.
     ///
     /// # Safety

@@ -1,6 +1,6 @@
 //! Memory and copies. Pointers are as [`super`] has them.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uchar, c_uint, c_void};
 use std::ops::Range;
 
 use super::{Handle, check_unneeded, id};
@@ -105,6 +105,28 @@ extern "C" fn cuMemcpyDtoHAsync_v2(
         copy(machine, name, stream, Ends { host: to, device: from, bytes }, move |device| {
             device.memory.download(to, from, bytes)
         })
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuMemsetD8Async(to: u64, value: c_uchar, bytes: usize, stream: Handle) -> c_int {
+    let name = "cuMemsetD8Async";
+    call(name, Needs::Context, |machine| {
+        machine.check_stream(id(stream))?;
+        if !machine.device.memory.is_device(to, bytes) {
+            let what = format!("{bytes} bytes at {to:#x} are not in device memory");
+            return machine.refuse(INVALID_VALUE, what);
+        }
+        let run = Box::new(move |device: &mut Device| match device.memory.access(to, bytes) {
+            Some(bytes) => {
+                bytes.fill(value);
+                Ok(())
+            }
+            None => device.log.refuse(ILLEGAL_ADDRESS, "memory went before it was filled"),
+        });
+        let touched = to..to + bytes as u64;
+        machine.streams.push(id(stream), Work { name, touches: Vec::from([touched]), run });
+        Ok(())
     })
 }
 
