@@ -22,7 +22,8 @@
 # of benches/gpu.py, such as --quick.
 set -uo pipefail
 
-INSTALL_SECONDS=40 DEVICE_TEST_SECONDS=110 TEST_SECONDS=80 BENCH_SECONDS=180 STEP_SECONDS=45
+INSTALL_SECONDS=40 SMOKE_SECONDS=12 DEVICE_TEST_SECONDS=100 TEST_SECONDS=70 BENCH_SECONDS=160
+STEP_SECONDS=40
 
 if (($# < 1 || $# > 2)); then
     echo "usage: benches/gpu_run.sh WHEELS [OUT]" >&2
@@ -53,8 +54,8 @@ run() {
 }
 
 say "machine"
-run 20 TERM uname -a
-run 20 TERM nvidia-smi || echo "no nvidia-smi" | tee -a "$report"
+run 5 TERM uname -a
+run 10 TERM nvidia-smi || echo "no nvidia-smi" | tee -a "$report"
 
 say "install"
 run "$INSTALL_SECONDS" TERM "$python" -m pip install --quiet --no-index --no-deps --no-compile \
@@ -73,7 +74,7 @@ run 20 TERM "$python" -c 'import s4_codec; print(s4_codec.__file__, s4_codec.gpu
 
 say "smoke"
 for codec in NvcompZstd NvcompGDeflate NvcompBitcomp; do
-    S4_GPU_TIMINGS=serial run 30 TERM "$python" - "$codec" <<'END'
+    S4_GPU_TIMINGS=serial run "$SMOKE_SECONDS" TERM "$python" - "$codec" <<'END'
 import sys, s4_codec
 codec = getattr(s4_codec, sys.argv[1])(device=0)
 value = b"".join(b"line %d of a log\n" % i for i in range(60_000))

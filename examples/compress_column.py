@@ -131,7 +131,7 @@ def main() -> None:
     print(f"payload  {payload:,} bytes, ratio {ratio:.2f}")
     print(f"speed    compress {original / compress_seconds / 1e6:,.0f} MB/s, ", end="")
     print(f"decompress {original / decompress_seconds / 1e6:,.0f} MB/s")
-    print(f"verified {len(values):,} of {len(values):,} values are what they were")
+    print(f"verified {len(values):,} of {len(values):,} values came back unchanged")
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def run(client: Client, source: str, output: str, wanted: str | None, codec: Cpu
     equal = dd.map_partitions(equal_rows, table, restored, column, align_dataframes=False)
     if (verified := sum(equal.compute())) != rows:
         sys.exit(f"{rows - verified:,} of {rows:,} values differ")
-    print(f"verified {rows:,} of {rows:,} values are what they were")
+    print(f"verified {rows:,} of {rows:,} values came back unchanged")
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ def run(source: str, output: str, wanted: str | None, codec: CpuZstd) -> None:
     )
     if before != after:
         sys.exit(f"{(before - after).total():,} of {rows:,} values differ")
-    print(f"verified {rows:,} of {rows:,} values are what they were")
+    print(f"verified {rows:,} of {rows:,} values came back unchanged")
 
 
 def main() -> None:

@@ -123,7 +123,7 @@ def run(spark: SparkSession, source: str, output: str, wanted: str | None, codec
     wrong = table.exceptAll(restored).count()
     if wrong or restored.count() != rows:
         sys.exit(f"{wrong:,} of {rows:,} rows differ")
-    print(f"verified {rows:,} of {rows:,} values are what they were")
+    print(f"verified {rows:,} of {rows:,} values came back unchanged")
 
 
 def main() -> None:

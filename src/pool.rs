@@ -19,10 +19,10 @@ static REQUESTED: AtomicUsize = AtomicUsize::new(0);
 
 const MAX_THREADS: usize = 1024;
 
-/// This process's pool, made at first use.
+/// This process's pool of so many threads, made at first use and when their number changes.
 fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
     let mut slot = lock(POOL.get());
-    if let Some(pool) = &*slot {
+    if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() == threads) {
         return Ok(Arc::clone(pool));
     }
     let pool = ThreadPoolBuilder::new()

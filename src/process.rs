@@ -20,7 +20,7 @@ extern "C" fn count_in_child() {
 /// A static value that every process makes for itself at first use.
 pub struct PerProcess<T>(AtomicPtr<(u64, T)>);
 
-impl<T: Default> PerProcess<T> {
+impl<T: Default + Send + Sync> PerProcess<T> {
     pub const fn new() -> Self {
         Self(AtomicPtr::new(null_mut()))
     }

@@ -69,12 +69,14 @@ class Body:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.offset = 0
+        #: Where the body begins in the file.
+        self.start = 0
         self.size: int | None = None
         with contextlib.suppress(OSError, ValueError):
             if file.seekable():
-                start = file.tell()
-                self.size = file.seek(0, os.SEEK_END) - start
-                file.seek(start)
+                self.start = file.tell()
+                self.size = file.seek(0, os.SEEK_END) - self.start
+                file.seek(self.start)
 
     def read(self, size: int) -> bytes:
         """That many bytes, or fewer at the end."""
@@ -125,8 +127,7 @@ class Body:
                 raise _at(number, at, str(error)) from None
             if self.size is not None and frame.end > self.size:
                 left = self.size - self.offset
-                msg = f"the payload has {frame.compressed_size} bytes, here are {left}"
-                raise _at(number, at, msg)
+                raise _cut(frame, left)
             yield frame
             number += 1
 
@@ -135,11 +136,13 @@ class Body:
             raise _at(number, at, "the padding's header is cut")
         size = int.from_bytes(front[4:], "little")
         if (skipped := self.skip(size)) < size:
-            raise _at(number, at, f"the padding has {size} bytes, here are {skipped}")
+            raise _at(
+                number, at, f"the padding should have {size} bytes, but only {skipped} are left"
+            )
 
 
 def _at(number: int, at: int, what: str) -> S4FrameError:
-    hint = "; this may be no framed S4 object" if number == 0 and at == 0 else ""
+    hint = "; this may not be a framed S4 object" if number == 0 and at == 0 else ""
     return S4FrameError(f"frame {number} at byte {at}: {what}{hint}")
 
 
@@ -161,8 +164,8 @@ def payload_of(body: Body, frame: StoredFrame) -> bytes | mmap.mmap:
         return mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _cut(frame: StoredFrame, found: int) -> S4FrameError:
-    msg = f"the payload has {frame.compressed_size} bytes, here are {found}"
+def _cut(frame: StoredFrame, left: int) -> S4FrameError:
+    msg = f"the payload should have {frame.compressed_size} bytes, but only {left} are left"
     return _at(frame.number, frame.offset, msg)
 
 

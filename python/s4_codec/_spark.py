@@ -7,7 +7,6 @@ not depend on how well its batch was compressed.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -120,12 +119,12 @@ def _piecewise(
         try:
             yield work(array.slice(start, end - start))
         except (S4Error, S4IoError, S4BackendError, MemoryError) as error:
-            found = re.match(r"row (\d+)", str(error))
-            if found is None:
+            row = getattr(error, "row", None)
+            if row is None:
                 raise
-            row = start + int(found[1])
-            placed = type(error)(f"row {row} of its Arrow batch{str(error)[found.end() :]}")
-            placed.row = row  # type: ignore[union-attr]
+            _, _, rest = str(error).partition(f"row {row}")
+            placed = type(error)(f"row {start + row} of its Arrow batch{rest}")
+            placed.row = start + row  # type: ignore[union-attr]
             raise placed from None
 
 

@@ -385,7 +385,7 @@ def register_compute_functions(
     Raises
     ------
     TypeError
-        A type is none that :func:`compress` or :func:`decompress` takes.
+        A type is not one that :func:`compress` or :func:`decompress` accepts.
     S4UnregisteredCodecError
         The codec's name is unknown.
     """

@@ -103,6 +103,8 @@ def encode(args: argparse.Namespace) -> None:
     _check_output(args.input, args.output)
     frames = original = stored = 0
     sidecar = args.output + SIDECAR_SUFFIX
+    if args.index:
+        _check_output(args.input, sidecar)
     with (
         _input(args.input) as file,
         output(sidecar, args.input) if args.index else contextlib.nullcontext() as index_file,
@@ -128,13 +130,24 @@ def encode(args: argparse.Namespace) -> None:
     )
 
 
-def _sidecar(file: BinaryIO, size: int) -> bytes:
+@contextlib.contextmanager
+def _mapped(file: BinaryIO, start: int) -> Iterator[memoryview]:
+    """A file that is not empty from there on."""
+    with (
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as whole,
+        whole[start:] as view,
+    ):
+        yield view
+
+
+def _sidecar(file: BinaryIO, size: int, start: int = 0) -> bytes:
     """The sidecar of a body in a file, bound to the body's length."""
     file.flush()
     if size == 0:
         return bind_index(build_index(b""), 0)
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        return bind_index(build_index(mapped), size)
+    with _mapped(file, start) as view:
+        return bind_index(build_index(view), size)
 
 
 def _check_output(source: str, path: str) -> None:
@@ -216,9 +229,9 @@ def _pieces(body: Body, decoders: _Decoders, allow_empty: bool) -> Iterator[_Pie
         if not allow_empty:
             raise Failure(_nothing(0))
         return
-    with mmap.mmap(body.file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+    with _mapped(body.file, body.start) as view:
         # All headers are walked first, so that a structural error writes nothing.
-        batches, codecs = _native._frame_batches(mapped, BATCH)
+        batches, codecs = _native._frame_batches(view, BATCH)
         if not batches:
             raise Failure(_nothing(body.size))
         for name in codecs:
@@ -227,11 +240,10 @@ def _pieces(body: Body, decoders: _Decoders, allow_empty: bool) -> Iterator[_Pie
         for batch in batches:
             jobs.append((number, batch))
             number += batch[2]
-        with memoryview(mapped) as view:
-            for _, (_, end, *counts), data in in_order(
-                lambda job: (*job, _decoded_batch(view, *job, decoders)), jobs
-            ):
-                yield end, (counts[0], counts[1], counts[2]), data
+        for _, (_, end, *counts), data in in_order(
+            lambda job: (*job, _decoded_batch(view, *job, decoders)), jobs
+        ):
+            yield end, (counts[0], counts[1], counts[2]), data
 
 
 def _decoded_batch(
@@ -337,7 +349,7 @@ def reindex(args: argparse.Namespace) -> None:
             data = file.read()
             sidecar = bind_index(build_index(data), len(data))
         else:
-            sidecar = _sidecar(file, body.size)
+            sidecar = _sidecar(file, body.size, body.start)
     with output(path, args.input) as out:
         out.write(sidecar)
     found = decode_index(sidecar)
@@ -403,8 +415,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; its exit status is 0, 1 for a failure, 2 for wrong usage."""
     args = _parser().parse_args(argv)
-    if getattr(args, "index", False) and args.output == "-":
-        print("Error: --index needs -o FILE", file=sys.stderr)
+    if getattr(args, "index", False) and args.output in STANDARD_OUTPUT:
+        print("Error: --index needs -o FILE, which it reads back", file=sys.stderr)
         return 2
     try:
         # As an interrupt does, so that no unfinished file stays.

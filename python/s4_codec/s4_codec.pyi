@@ -1,6 +1,6 @@
 """The native module. Import from ``s4_codec``, which holds the same names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, SupportsIndex, final
 
 from typing_extensions import Buffer
@@ -32,7 +32,7 @@ _ArrowExporter = _ArrowArrayExporter | _ArrowStreamExporter
 _Data = Buffer | _ArrayInterface
 
 class S4Error(ValueError):
-    """Data is not what it must be. Base of the errors that are about data."""
+    """The data is invalid. Base of the errors that are about data."""
 
     #: Of an error about a row of Arrow data, its position; else None.
     row: int | None
@@ -200,7 +200,7 @@ class Codec:
 
     def __eq__(self, other: object) -> bool: ...
     def __hash__(self) -> int: ...
-    def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]: ...
+    def __reduce__(self) -> tuple[Callable[..., Codec], tuple[Any, ...]]: ...
     def __copy__(self) -> Codec: ...
     def __deepcopy__(self, memo: Any) -> Codec: ...
 
@@ -458,7 +458,7 @@ def bind_index(
     Raises
     ------
     S4IndexError
-        ``sidecar`` is none, or the ETag is longer than 4096 bytes.
+        ``sidecar`` is not a valid sidecar, or the ETag is longer than 4096 bytes.
     """
 
 def build_index(body: _Data) -> bytes:
@@ -484,7 +484,7 @@ def lookup_range(sidecar: _Data, start: SupportsIndex, end: SupportsIndex) -> di
     Raises
     ------
     S4IndexError
-        ``sidecar`` is none.
+        ``sidecar`` is not a valid sidecar.
     """
 
 def pick_chunk_size(content_length: SupportsIndex) -> int:
@@ -572,7 +572,7 @@ def decode_s4_object(
     ValueError
         The range is outside of the object.
     S4IndexError
-        ``sidecar`` is none.
+        ``sidecar`` is not a valid sidecar.
     S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError, S4BackendError
         As :func:`decode`.
     """
@@ -588,7 +588,7 @@ def train_dictionary(
         An iterable of buffers, a Polars series or Arrow data of binary or string: some
         thousands, about a hundred times ``size`` together. Nulls are passed over.
     size
-        The dictionary's length in bytes, at most.
+        The dictionary's length in bytes, at most; 256 or more.
 
     Returns
     -------
@@ -599,6 +599,8 @@ def train_dictionary(
     ------
     S4BackendError
         There are too few samples, or they are too short.
+    ValueError
+        ``size`` is under 256.
     """
 
 def crc32c(data: _Data) -> int:

@@ -72,7 +72,7 @@ def compress(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]
     Raises
     ------
     TypeError, S4UnregisteredCodecError
-        ``codec`` is none.
+        ``codec`` is neither a codec nor the name of one.
     pyspark.errors.PythonException
         When the job runs: the column has another type.
     """
@@ -203,7 +203,7 @@ def register(
     Raises
     ------
     TypeError, S4UnregisteredCodecError
-        ``codec`` is none.
+        ``codec`` is neither a codec nor the name of one.
     """
     if not hasattr(spark, "udf"):
         msg = f"spark must be a SparkSession, not {spark!r}"

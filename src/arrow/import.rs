@@ -19,7 +19,7 @@ use arrow_array::{
 use arrow_buffer::{
     ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer,
 };
-use arrow_schema::{DataType, Field, Fields};
+use arrow_schema::{DataType, Field, Fields, TimeUnit};
 
 use super::c_data::{CArray, CSchema, count, malformed};
 use super::from_arrow;
@@ -92,6 +92,7 @@ fn plain_type(format: &str) -> Result<DataType> {
 
 /// A type that nothing here reads, as well as messages can tell it.
 fn other_type(format: &str) -> DataType {
+    let timestamp = |unit| DataType::Timestamp(unit, None);
     match format {
         "b" => DataType::Boolean,
         "e" => DataType::Float16,
@@ -99,9 +100,10 @@ fn other_type(format: &str) -> DataType {
         "g" => DataType::Float64,
         "tdD" => DataType::Date32,
         "tdm" => DataType::Date64,
-        _ if format.starts_with("ts") => {
-            DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, None)
-        }
+        _ if format.starts_with("tss") => timestamp(TimeUnit::Second),
+        _ if format.starts_with("tsm") => timestamp(TimeUnit::Millisecond),
+        _ if format.starts_with("tsu") => timestamp(TimeUnit::Microsecond),
+        _ if format.starts_with("tsn") => timestamp(TimeUnit::Nanosecond),
         "+m" => unread("Map"),
         "+r" => unread("RunEndEncoded"),
         "+l" | "+L" | "+vl" | "+vL" => unread("List"),

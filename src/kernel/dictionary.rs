@@ -52,7 +52,7 @@ impl Dictionary {
         let decompress =
             DDict::try_create(bytes).ok_or_else(|| match bytes.starts_with(&MAGIC) {
                 true => Error::Backend(
-                    "the dictionary is damaged: it begins as a trained one, and is none".into(),
+                    "the dictionary is damaged: it has the header of a trained one, but is not valid".into(),
                 ),
                 false => Error::OutOfMemory { bytes: bytes.len() as u64 },
             })?;
@@ -132,6 +132,12 @@ impl std::fmt::Debug for Dictionary {
     }
 }
 
+/// The shortest dictionary that libzstd trains.
+const SMALLEST: usize = 256;
+
+/// It reads samples by so many bytes.
+const FEWEST_BYTES: usize = 8;
+
 /// Samples to train a dictionary on.
 #[derive(Default)]
 pub struct Training {
@@ -141,7 +147,11 @@ pub struct Training {
 }
 
 impl Training {
+    /// Adds a sample; an empty one says nothing and is passed over.
     pub fn add(&mut self, sample: &[u8]) -> Result<()> {
+        if sample.is_empty() {
+            return Ok(());
+        }
         self.bytes
             .try_reserve(sample.len())
             .map_err(|_| Error::OutOfMemory { bytes: sample.len() as u64 })?;
@@ -152,19 +162,32 @@ impl Training {
 
     /// A dictionary of at most `size` bytes, with libzstd's own settings.
     pub fn train(&self, size: usize) -> Result<Vec<u8>> {
+        if size < SMALLEST {
+            return Err(Error::Argument(format!(
+                "size must be {SMALLEST} bytes or more, got {size}"
+            )));
+        }
+        // libzstd trains on the first three quarters, and computes with less than that wrongly.
+        let first: usize = self.lens[..self.lens.len() * 3 / 4].iter().sum();
+        if first < FEWEST_BYTES {
+            return Err(self.too_little(size, "too little to train on"));
+        }
         let mut dictionary: Vec<u8> = Vec::new();
         dictionary
             .try_reserve_exact(size)
             .map_err(|_| Error::OutOfMemory { bytes: size as u64 })?;
         match zstd_safe::train_from_buffer(&mut dictionary, &self.bytes, &self.lens) {
             Ok(_) => Ok(dictionary),
-            Err(code) => Err(Error::Backend(format!(
-                "no dictionary of {size} bytes can be trained on {} samples of {} bytes in all \
-                 ({}); give more samples, or a smaller size",
-                self.lens.len(),
-                self.bytes.len(),
-                zstd_safe::get_error_name(code)
-            ))),
+            Err(code) => Err(self.too_little(size, zstd_safe::get_error_name(code))),
         }
+    }
+
+    fn too_little(&self, size: usize, reason: &str) -> Error {
+        Error::Backend(format!(
+            "no dictionary of {size} bytes can be trained on {} samples of {} bytes in all \
+             ({reason}); give more samples, or a smaller size",
+            self.lens.len(),
+            self.bytes.len(),
+        ))
     }
 }

@@ -155,7 +155,7 @@ impl<'a> Container<'a> {
         let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
             let len = bytes.len();
             return damaged(format!(
-                "a container has at least {HEADER_BYTES} bytes, here are {len}"
+                "a container has at least {HEADER_BYTES} bytes, but this has {len}"
             ));
         };
         if header[..4] != MAGIC {
@@ -195,7 +195,10 @@ impl<'a> Container<'a> {
         let (sizes, _) = table.as_chunks();
         let sum: u64 = sizes.iter().map(|size| u64::from(u32::from_le_bytes(*size))).sum();
         if sum != chunks.len() as u64 {
-            return damaged(format!("the chunks have {sum} bytes, here are {}", chunks.len()));
+            return damaged(format!(
+                "the chunks should have {sum} bytes, but have {}",
+                chunks.len()
+            ));
         }
         if sizes.contains(&[0; 4]) {
             return damaged("a chunk has no bytes".into());

@@ -13,7 +13,7 @@ use zstd_safe::{CCtx, DCtx, WriteBuf, get_error_name};
 use super::dictionary::Dictionary;
 use super::{Fault, Kernel, Scratch, resembles};
 
-/// A context larger than this is not kept: level 22 on a large value takes over 700 MB.
+/// Above level 12 a context larger than this is not kept: level 22 on a large value takes over 700 MB.
 const KEPT_CONTEXT_BYTES: usize = 32 << 20;
 
 /// No block decodes to more (RFC 8878, 3.1.1.2.4).

@@ -68,7 +68,7 @@ where
                 "a bytes-like object is required (bytes, bytearray, memoryview, array, mmap), not {found:?}"
             ))
         })?;
-        if buffer.format().to_bytes().contains(&b'O') {
+        if holds_objects(buffer.format().to_bytes()) {
             return Err(PyTypeError::new_err("the buffer holds Python objects, not bytes"));
         }
         if !buffer.is_c_contiguous() {
@@ -78,6 +78,11 @@ where
         }
         Ok(Self::Buffer(buffer))
     }
+}
+
+/// Whether a buffer's format has references to objects; names of fields stand between colons.
+fn holds_objects(format: &[u8]) -> bool {
+    format.split(|&byte| byte == b':').step_by(2).any(|types| types.contains(&b'O'))
 }
 
 /// A writable C-contiguous buffer.

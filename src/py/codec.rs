@@ -194,7 +194,7 @@ impl PyCodec {
         let payload = data.as_slice();
         let manifest = Manifest { original_size, crc32c };
         let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
-        let len = self.0.admit(payload, &manifest, limit).map_err(raise)?;
+        let len = py.detach(|| self.0.admit(payload, &manifest, limit)).map_err(raise)?;
         new_bytes(py, len, |py, room| {
             py.detach(|| self.0.decode(payload, &manifest, room).map(drop)).map_err(raise)
         })

@@ -100,7 +100,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
 ///     An iterable of buffers, a Polars series or Arrow data of binary or string: some
 ///     thousands, about a hundred times ``size`` together. Nulls are passed over.
 /// size
-///     The dictionary's length in bytes, at most.
+///     The dictionary's length in bytes, at most; 256 or more.
 ///
 /// Returns
 /// -------
@@ -111,6 +111,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
 /// ------
 /// S4BackendError
 ///     There are too few samples, or they are too short.
+/// ValueError
+///     ``size`` is under 256.
 #[pyfunction]
 #[pyo3(signature = (samples, size = 112_640))]
 fn train_dictionary<'py>(

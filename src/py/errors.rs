@@ -12,7 +12,7 @@ create_exception!(
     s4_codec,
     S4Error,
     PyValueError,
-    "Data is not what it must be. Base of the errors that are about data."
+    "The data is invalid. Base of the errors that are about data."
 );
 create_exception!(
     s4_codec,

@@ -143,7 +143,7 @@ fn encode_s4_object<'py>(
 /// ValueError
 ///     The range is outside of the object.
 /// S4IndexError
-///     ``sidecar`` is none.
+///     ``sidecar`` is not a valid sidecar.
 /// S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError, S4BackendError
 ///     As :func:`decode`.
 #[pyfunction]

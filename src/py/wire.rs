@@ -242,7 +242,7 @@ fn decode_index<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, Py
 /// Raises
 /// ------
 /// S4IndexError
-///     ``sidecar`` is none, or the ETag is longer than 4096 bytes.
+///     ``sidecar`` is not a valid sidecar, or the ETag is longer than 4096 bytes.
 #[pyfunction]
 #[pyo3(signature = (sidecar, source_compressed_size, source_etag = None))]
 fn bind_index<'py>(
@@ -281,7 +281,7 @@ fn build_index<'py>(py: Python<'py>, body: Bytes<'_>) -> PyResult<Bound<'py, PyB
 /// Raises
 /// ------
 /// S4IndexError
-///     ``sidecar`` is none.
+///     ``sidecar`` is not a valid sidecar.
 #[pyfunction]
 fn lookup_range<'py>(
     py: Python<'py>,

@@ -47,7 +47,7 @@ impl Header {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let Some(header) = bytes.first_chunk::<FRAME_HEADER_BYTES>() else {
             return Err(malformed(format!(
-                "a frame header has {FRAME_HEADER_BYTES} bytes, here are {}",
+                "a frame header has {FRAME_HEADER_BYTES} bytes, but only {} are left",
                 bytes.len()
             )));
         };
@@ -75,7 +75,7 @@ impl<'a> Frame<'a> {
         let rest = &body[FRAME_HEADER_BYTES..];
         let (payload, rest) = split(rest, header.compressed_size).ok_or_else(|| {
             malformed(format!(
-                "the frame's payload has {} bytes, here are {}",
+                "the frame's payload should have {} bytes, but only {} are left",
                 header.compressed_size,
                 rest.len()
             ))
@@ -145,7 +145,10 @@ impl<'a> Frames<'a> {
             };
             let filler = &self.rest[PADDING_HEADER_BYTES..];
             let (_, rest) = split(filler, len).ok_or_else(|| {
-                malformed(format!("the padding has {len} bytes, here are {}", filler.len()))
+                malformed(format!(
+                    "the padding should have {len} bytes, but only {} are left",
+                    filler.len()
+                ))
             })?;
             self.advance_to(rest);
         }

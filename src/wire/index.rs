@@ -144,7 +144,7 @@ impl<'a> Index<'a> {
         };
         if entries.len() as u64 != count * ENTRY_BYTES as u64 {
             return Err(malformed(format!(
-                "{count} entries take {} bytes, here are {}",
+                "{count} entries take {} bytes, but {} are left",
                 count * ENTRY_BYTES as u64,
                 entries.len()
             )));
@@ -280,7 +280,7 @@ fn need(bytes: &[u8], len: usize, what: &str) -> Result<()> {
     if bytes.len() >= len {
         return Ok(());
     }
-    Err(malformed(format!("{what} has {len} bytes, here are {}", bytes.len())))
+    Err(malformed(format!("{what} should have {len} bytes, but has {}", bytes.len())))
 }
 
 fn malformed(what: String) -> Error {

@@ -116,15 +116,15 @@ BAD_BODIES = {
     "encrypted": (b"S4E3" + bytes(100), "SSE-encrypted (S4E3)"),
     "cut header": (FRAME + FRAME[:20], "frame 1"),
     "cut payload": (FRAME + FRAME[:-1], "frame 1"),
-    "cut padding": (FRAME + PADDING[:-1], "padding has 5 bytes"),
+    "cut padding": (FRAME + PADDING[:-1], "padding should have 5 bytes"),
     "trailing": (FRAME + b"x", "frame 1"),
     "wrong crc": (FRAME + flipped(FRAME, 24), "frame 1 (cpu-zstd) at byte"),
     "wrong size": (flipped(FRAME, 8), "original_size is"),
     "damaged": (flipped(FRAME, 40), "frame 0"),
     "unknown codec": (flipped(FRAME, 5), "codec id 257 is unknown"),
-    "reserved codec": (flipped(flipped(FRAME, 4), 4)[:4] + b"\4" + FRAME[5:], "nvcomp-gans"),
+    "reserved codec": (FRAME[:4] + b"\4" + FRAME[5:], "nvcomp-gans"),
     "size of 2^63": (FRAME[:15] + b"\x80" + FRAME[16:], "exceed the limit"),
-    "payload of 2^63": (FRAME[:23] + b"\x80" + FRAME[24:], "payload has"),
+    "payload of 2^63": (FRAME[:23] + b"\x80" + FRAME[24:], "payload should have"),
 }
 
 
@@ -162,6 +162,7 @@ def test_empty_objects(tmp_path: Path) -> None:
         (["bogus"], 2, "invalid choice"),
         (["decode"], 2, "required"),
         (["encode", "in", "--index"], 2, "--index needs -o"),
+        (["encode", "in", "--index", "-o", "/dev/stdout"], 2, "--index needs -o"),
         (["encode", "in", "--codec", "bogus"], 1, "unknown codec"),
         (["encode", "in", "--level", "99"], 1, "level must be from 1 to 22"),
         (["decode", "nope"], 1, "nope"),
@@ -174,6 +175,30 @@ def test_refusals(tmp_path: Path, args: list[str], status: int, words: str) -> N
     (tmp_path / "in").write_bytes(text(100))
     check(run(*args, cwd=tmp_path), status, words)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_index_does_not_replace_the_input(tmp_path: Path) -> None:
+    (tmp_path / "out.s4index").write_bytes(text(1000))
+    command = ["encode", "out.s4index", "-o", "out", "--index"]
+    check(run(*command, cwd=tmp_path), 1, "both the input and the output")
+    assert (tmp_path / "out.s4index").read_bytes() == text(1000)
+
+
+def test_standard_input_that_was_read_before(tmp_path: Path) -> None:
+    """The body is what is left of it."""
+    (tmp_path / "two").write_bytes(FRAME + CpuGzip().encode(b"second"))
+    for command, shown in [
+        (["decode", "-"], b"second"),
+        (["inspect", "--json", "-"], b'"total_frames": 1'),
+        (["reindex", "-", "-o", "-"], b"S4IX"),
+    ]:
+        with (tmp_path / "two").open("rb") as file:
+            os.lseek(file.fileno(), len(FRAME), os.SEEK_SET)
+            done = subprocess.run([*CLI, *command], stdin=file, capture_output=True, check=True)
+        assert shown in done.stdout
+        assert command[0] != "decode" or done.stdout == shown
+        if command[0] == "reindex":
+            assert s4_codec.decode_index(done.stdout)["total_original_size"] == len(b"second")
 
 
 def test_outputs_that_are_something_else(tmp_path: Path) -> None:

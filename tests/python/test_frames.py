@@ -145,6 +145,31 @@ def test_dictionaries() -> None:
         s4_codec.train_dictionary([b"a"] * 3)
 
 
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [],
+        [b"a"] * 8,
+        [b"a"] * 10,
+        [b""] * 90 + [b"x" * 900],
+        [b""] * 400,
+        [b"abc", b"d", *[b""] * 50],
+    ],
+    ids=len,
+)
+def test_too_little_to_train_on(samples: list[bytes]) -> None:
+    for data in (samples, pl.Series(samples, dtype=pl.Binary), pa.array(samples, pa.binary())):
+        with pytest.raises(error("S4BackendError"), match="give more samples"):
+            s4_codec.train_dictionary(data)
+
+
+def test_the_shortest_dictionary() -> None:
+    samples = [b""] * 500 + [text(n)[-60:] for n in range(100, 2000)]
+    assert len(s4_codec.train_dictionary(samples, 256)) <= 256
+    with pytest.raises(ValueError, match="size must be 256 bytes or more"):
+        s4_codec.train_dictionary(samples, 255)
+
+
 def test_training_takes_any_samples() -> None:
     samples = [text(n)[-60:] for n in range(100, 2000)]
     trained = s4_codec.train_dictionary(samples, size=4096)

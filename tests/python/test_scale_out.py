@@ -27,7 +27,7 @@ codec    CpuZstd\(level=3\) on (Spark|Ray|Dask) [\d.]+, .+
 payload  [\d,]+ bytes, ratio (?P<ratio>\d+\.\d+)
 speed    compress [\d,]+ rows/s, decompress [\d,]+ rows/s
 (sql      found the largest value, [\d,]+ bytes, by original_size
-)?verified (?P=rows) of (?P=rows) values are what they were
+)?verified (?P=rows) of (?P=rows) values came back unchanged
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

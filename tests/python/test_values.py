@@ -75,6 +75,12 @@ def test_any_contiguous_buffer_is_input(codec: Codec, wrap: object) -> None:
     assert codec.decompress(memoryview(padded)[: len(packed[0])], *packed[1:]) == data
 
 
+def test_fields_of_a_buffer_may_have_any_name(codec: Codec) -> None:
+    for names in (["ORDER", "x"], ["order", "OFFSET"]):
+        data = np.arange(48, dtype="u1").view([(names[0], "<i4"), (names[1], "<f8")])
+        assert codec.decompress(*codec.compress(data)) == data.tobytes()
+
+
 def test_buffers_without_strides_are_input(codec: Codec) -> None:
     for data in ((ctypes.c_int * 5)(1, 2, 3), np.array(5), np.float64(1), ctypes.c_double(2)):
         packed = codec.compress(data)  # type: ignore[arg-type]
