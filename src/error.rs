@@ -114,7 +114,8 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted,
 
-    #[error("could not allocate {bytes} bytes")]
+    /// 0 bytes where a library does not say how many.
+    #[error("{}", shortage(*bytes))]
     OutOfMemory { bytes: u64 },
 
     #[error("frame {number} ({codec}, at byte {at}): {source}")]
@@ -152,6 +153,10 @@ pub struct RowError {
     /// Codec, payload length and manifest of the row.
     pub context: String,
     pub source: Error,
+}
+
+fn shortage(bytes: u64) -> String {
+    if bytes == 0 { "out of memory".into() } else { format!("could not allocate {bytes} bytes") }
 }
 
 impl Error {

@@ -1,7 +1,7 @@
 //! Compression codecs for values and columns, in the bytes of the S4 gateway.
 //!
-//! Data flows one way: bytes -> [`kernel`] and [`gpu`] -> [`wire`] -> [`column`] -> [`object`] ->
-//! Polars, Arrow, Python. A layer knows those before it and none after it; without the feature
+//! Data flows one way: bytes -> [`kernel`] and [`gpu`] -> [`codec`] -> [`manifest`] -> [`wire`] ->
+//! [`column`] -> [`object`] -> Arrow, Polars, Python. A layer knows those before it and none after it; without the feature
 //! `python` the last three are not there, and neither polars nor libpython is needed.
 
 pub mod codec;
@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod object;
 pub mod pool;
 mod process;
+mod value;
 pub mod warning;
 pub mod wire;
 

@@ -106,6 +106,9 @@ impl KeptRegions {
 
     /// Keeps `region`, at the cost of those kept longest.
     fn keep(&self, region: Region) {
+        if region.capacity > KEPT_BYTES {
+            return;
+        }
         let mut gone = Vec::new();
         let Ok(mut kept) = self.0.lock() else { return };
         kept.push_back(region);

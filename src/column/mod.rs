@@ -7,7 +7,9 @@
 //! Rows are cut into spans by bytes, not by count, so that a column of one huge and a
 //! million tiny values keeps every core busy. Workers take spans from one queue, run each
 //! row through the codec's kernel straight into an arena, and write the row's view into
-//! the span's own slice of the result, so order needs no care and nothing is copied.
+//! the span's own slice of the result, so that order needs no care. Polars takes arenas and
+//! views as they are; for Arrow's offsets rows whose sizes are known are decoded in their place
+//! (`slots`), and others copied together (`flat`).
 //!
 //! Which error a column reports does not depend on timing: every row before the first bad
 //! one has been tried. The engine knows no Arrow, Polars or Python; it sees rows through

@@ -11,7 +11,7 @@ const SURPRISE: u64 = 4;
 
 /// Where the ranges start, found row by row.
 pub struct Pieces {
-    /// A piece of more than one row decodes to at most so many bytes.
+    /// A piece of more than one row decodes to at most so many bytes, by what [`room`] says.
     most: u64,
     starts: Vec<usize>,
     rows: usize,

@@ -7,7 +7,7 @@
 //! never holding a setting.
 //!
 //! A new codec is a module here, a variant of [`Codec`](crate::codec::Codec) and its
-//! arm in `Codec::with_kernel`.
+//! arm in `Codec::with_cpu_kernel`.
 
 pub mod dictionary;
 pub mod fcg1;

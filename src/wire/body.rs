@@ -1,4 +1,4 @@
-//! Stored bodies as a whole: frames coded in parallel, straight into one buffer.
+//! Stored bodies as a whole: where each frame lies, and its place in the original.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
