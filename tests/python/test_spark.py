@@ -343,5 +343,5 @@ def test_a_killed_worker_is_replaced(spark: SparkSession) -> None:
             os.kill(process, signal.SIGKILL)
             killed += 1
     thread.join(200)
-    assert killed
+    assert killed == 2
     assert result["sums"] == (40_000 * 300 * 36, 40_000 * 300 * 36, 40_000)
