@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from . import arrow
 from . import s4_codec as _native
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     #: Makes arrays of an array and a codec.
     Work = Callable[[pa.Array, Codec], Iterable[pa.Array]]
 
-FIELDS = ("payload", "original_size", "crc32c")
+FIELDS = tuple(field.name for field in arrow.COMPRESSED_TYPE)
 
 #: What one array of binary or string holds at most: its offsets are 32-bit.
 MOST_BYTES = 2**31 - 1
@@ -122,7 +121,7 @@ def _piecewise(
             row = getattr(error, "row", None)
             if row is None:
                 raise
-            _, _, rest = str(error).partition(f"row {row}")
+            rest = str(error).removeprefix(f"row {row}")
             placed = type(error)(f"row {start + row} of its Arrow batch{rest}")
             placed.row = start + row  # type: ignore[union-attr]
             raise placed from None
@@ -131,22 +130,12 @@ def _piecewise(
 def for_spark(made: pa.Array, is_large: bool) -> Iterator[pa.Array]:
     """An array in Spark's types, in as many parts as their offsets can count."""
     values = made.field("payload") if pa.types.is_struct(made.type) else made
-    starts = [0]
-    if not is_large and values.nbytes > MOST_BYTES:
-        starts = _starts(pc.binary_length(values).to_pylist(), MOST_BYTES)
-    for start, end in itertools.pairwise([*starts, len(made)]):
-        yield _as_spark_has_it(made.slice(start, end - start), is_large)
-
-
-def _starts(lengths: list[int | None], most: int) -> list[int]:
-    """The first rows of ranges of at most so many bytes each, or of one row."""
-    starts, total = [0], 0
-    for row, length in enumerate(lengths):
-        total += length or 0
-        if total > most and row > starts[-1]:
-            starts.append(row)
-            total = length or 0
-    return starts
+    if not is_large and values.nbytes > MOST_BYTES and len(made) > 1:
+        half = len(made) // 2
+        yield from for_spark(made.slice(0, half), is_large)
+        yield from for_spark(made.slice(half), is_large)
+    else:
+        yield _as_spark_has_it(made, is_large)
 
 
 def _as_spark_has_it(made: pa.Array, is_large: bool) -> pa.Array:

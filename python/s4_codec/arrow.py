@@ -13,22 +13,21 @@ DuckDB relation, or of any other library that speaks it. Results are PyArrow arr
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 try:
     import pyarrow as pa
-    import pyarrow.compute as pc
 except ImportError as error:
     msg = "s4_codec.arrow needs PyArrow: pip install pyarrow"
     raise ImportError(msg) from error
 
+from . import _compute
 from . import s4_codec as _native
 from ._arguments import dictionary_codec, is_null_on_error, size_limit
-from .s4_codec import Codec, CpuZstd, CpuZstdDict, NvcompBitcomp
+from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import SupportsIndex
 
     from typing_extensions import Buffer
@@ -340,10 +339,6 @@ def _assembled(
     return pa.chunked_array(arrays, type=dtype) if is_chunked else arrays[0]
 
 
-# Reentrant, for signal handlers may register too.
-_registering = threading.RLock()
-
-
 def register_compute_functions(
     codec: Codec | str = CpuZstd(),
     input_type: pa.DataType | str | Iterable[pa.DataType | str] = "large_binary",
@@ -393,17 +388,16 @@ def register_compute_functions(
     codec = Codec.from_name(codec) if isinstance(codec, str) else codec
     if isinstance(input_type, (str, pa.DataType)):
         input_type = [input_type]
-    types = [_value_type(each) for each in input_type]
-    functions = [function for each in types for function in _functions(codec, each)]
-    with _registering:
-        for name, verb, source, target in functions:
-            # A second registration of a name would damage PyArrow's registry.
-            if name not in pc.list_functions():
-                doc = {"summary": f"{verb.__name__} with {codec!r}", "description": _DESCRIPTION}
-                pc.register_scalar_function(
-                    _udf(verb, codec, target), name, doc, {"data": source}, target
-                )
-    return [name for name, *_ in functions]
+    functions: list[_compute.Function] = []
+    for dtype in map(_value_type, input_type):
+        there, back = _compute.names(codec, dtype)
+        if not pa.types.is_struct(dtype):
+            functions.append(_compute.Function(there, compress, dtype, COMPRESSED_TYPE))
+        source = dtype if pa.types.is_struct(dtype) else COMPRESSED_TYPE
+        target = _compute.restored(dtype)
+        functions.append(_compute.Function(back, decompress, source, target))
+    _compute.register(functions, codec)
+    return [function.name for function in functions]
 
 
 def _value_type(dtype: pa.DataType | str) -> pa.DataType:
@@ -424,46 +418,3 @@ def _value_type(dtype: pa.DataType | str) -> pa.DataType:
         )
         raise TypeError(msg) from None
     return found
-
-
-_DESCRIPTION = "Registered by s4_codec.arrow.register_compute_functions."
-
-#: Name, verb, input type and output type.
-_Function = tuple[str, "Callable[..., Any]", pa.DataType, pa.DataType]
-
-
-def _functions(codec: Codec, dtype: pa.DataType) -> list[_Function]:
-    """The functions for values of one type."""
-    level = getattr(codec, "level", None)
-    name = codec.name.replace("-", "_") + ("" if level is None else f"_{level}")
-    if isinstance(codec, CpuZstdDict):
-        name += f"_{codec.dict_id[:8]}"
-    if isinstance(codec, NvcompBitcomp):
-        name += f"_{codec.data_type}"
-    if getattr(codec, "device", "auto") != "auto":
-        name += f"_gpu{codec.device}"  # type: ignore[attr-defined]
-    back = f"s4_decompress_{name}__{dtype}"
-    if pa.types.is_struct(dtype):
-        return [(back, decompress, dtype, pa.large_binary())]
-    storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
-    values = storage.value_type if pa.types.is_dictionary(storage) else storage
-    is_text = values in (pa.string(), pa.large_string(), pa.string_view())
-    restored = pa.large_string() if is_text else pa.large_binary()
-    return [
-        (f"s4_compress_{name}__{dtype}", compress, dtype, COMPRESSED_TYPE),
-        (back, decompress, COMPRESSED_TYPE, restored),
-    ]
-
-
-def _udf(
-    verb: Callable[..., Any], codec: Codec, target: pa.DataType
-) -> Callable[[Any, Any], pa.Array | pa.Scalar]:
-    """``verb`` as PyArrow calls it."""
-    options = {} if verb is compress else {"dtype": target}
-
-    def call(_context: Any, data: pa.Array | pa.Scalar) -> pa.Array | pa.Scalar:
-        if isinstance(data, pa.Scalar):
-            return verb(pa.array([data], data.type), codec, **options)[0]
-        return verb(data, codec, **options)
-
-    return call

@@ -4,58 +4,44 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import mmap
 import os
 import signal
 import sys
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from . import s4_codec as _native
+from ._decoding import Decoders, Failure, decoded, decoded_pieces, mapped, stored_frames
 from ._files import (
-    IN_MEMORY,
     STANDARD_OUTPUT,
     Body,
     Progress,
     StoredFrame,
-    decode_frame,
     in_order,
     output,
-    payload_of,
     standard_stream,
     write_pieces,
 )
 from ._listing import print_frames, print_frames_json, print_index, print_index_json
 from .s4_codec import (
-    FRAME_HEADER_BYTES,
     SIDECAR_SUFFIX,
     Codec,
     CpuZstdDict,
     S4BackendError,
-    S4CrcMismatchError,
     S4Error,
     S4FrameError,
-    S4IoError,
     __version__,
     bind_index,
     build_index,
     decode_index,
     pick_chunk_size,
 )
-from .s4_codec import decode as decode_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: What bad data, a bad file or a bad option raises.
 _FAILURES = (S4Error, S4BackendError, OSError, ValueError, MemoryError)
-
-_BAD_DATA = (S4Error, S4IoError, S4BackendError)
-
-#: Frames are decoded together up to so many bytes of their originals.
-BATCH = 16 << 20
 
 #: The chunk size where the length of the input is not known, as for chunked uploads.
 _UNKNOWN_LENGTH_CHUNK = 4 << 20
@@ -67,10 +53,6 @@ class Terminated(BaseException):
 
 def _terminate(*_: object) -> None:
     raise Terminated
-
-
-class Failure(Exception):
-    """What ends a command with a message and exit status 1."""
 
 
 @contextlib.contextmanager
@@ -130,23 +112,12 @@ def encode(args: argparse.Namespace) -> None:
     )
 
 
-@contextlib.contextmanager
-def _mapped(file: BinaryIO, start: int) -> Iterator[memoryview]:
-    """A file that is not empty from there on."""
-    with (
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as whole,
-        whole[start:] as view,
-    ):
-        yield view
-
-
 def _sidecar(file: BinaryIO, size: int, start: int = 0) -> bytes:
     """The sidecar of a body in a file, bound to the body's length."""
     file.flush()
     if size == 0:
         return bind_index(build_index(b""), 0)
-    with _mapped(file, start) as view:
+    with mapped(file, start) as view:
         return bind_index(build_index(view), size)
 
 
@@ -161,41 +132,13 @@ def _check_output(source: str, path: str) -> None:
         raise Failure(msg)
 
 
-class _Decoders:
-    """The codecs of a body's frames."""
-
-    def __init__(self, dictionary: CpuZstdDict | None, device: str | None) -> None:
-        self.dictionary = dictionary
-        #: A GPU's number or "auto", where one is asked for.
-        self.device: int | Literal["auto"] | None = None
-        if device is not None:
-            self.device = int(device) if device.isdecimal() else cast("Any", device)
-            _native._device_option(self.device)
-        self._known: dict[str, Codec] = {}
-        if dictionary is not None:
-            self._known[dictionary.name] = dictionary
-
-    def get(self, name: str) -> Codec:
-        if name not in self._known:
-            if name == "cpu-zstd-dict":
-                msg = f"there are frames of {name}, which need their dictionary: --dict FILE"
-                raise Failure(msg)
-            codec = Codec.from_name(name)
-            if name.startswith("nvcomp-"):
-                # Data that names its codec goes to a GPU only where that is asked for.
-                device = "cpu" if self.device is None else str(self.device)
-                codec = _native._nvcomp_codec(name, "char", device)
-            self._known[name] = codec
-        return self._known[name]
-
-
 def decode(args: argparse.Namespace) -> None:
     """The original of INPUT; nothing of a frame is written before its crc32c holds."""
     _check_output(args.input, args.output)
-    decoders = _Decoders(_dictionary(args.dict), args.device)
+    decoders = Decoders(_dictionary(args.dict), args.device)
     with _input(args.input) as file:
         body = Body(file)
-        pieces = _pieces(body, decoders, args.allow_empty)
+        pieces = decoded_pieces(body, decoders, args.allow_empty)
         # The first piece tells of structural errors before the output is opened.
         first = list(islice(pieces, 1))
         with output(args.output, args.input) as out, Progress(body.size) as progress:
@@ -211,86 +154,9 @@ def decode(args: argparse.Namespace) -> None:
     )
 
 
-#: Where a piece ends in the body; its frames, payload bytes and original bytes; its original.
-_Piece = tuple[int, tuple[int, int, int], Any]
-
-
-def _pieces(body: Body, decoders: _Decoders, allow_empty: bool) -> Iterator[_Piece]:
-    """The original of a body, piece by piece."""
-    if body.size is None:
-        found = False
-        for frame, data in in_order(lambda job: (job[0], _decoded(*job, decoders)), _jobs(body)):
-            found = True
-            yield frame.end, (1, frame.compressed_size, frame.original_size), data
-        if not found and not (allow_empty and body.offset == 0):
-            raise Failure(_nothing(body.offset))
-        return
-    if body.size == 0:
-        if not allow_empty:
-            raise Failure(_nothing(0))
-        return
-    with _mapped(body.file, body.start) as view:
-        # All headers are walked first, so that a structural error writes nothing.
-        batches, codecs = _native._frame_batches(view, BATCH)
-        if not batches:
-            raise Failure(_nothing(body.size))
-        for name in codecs:
-            decoders.get(name)
-        number, jobs = 0, []
-        for batch in batches:
-            jobs.append((number, batch))
-            number += batch[2]
-        for _, (_, end, *counts), data in in_order(
-            lambda job: (*job, _decoded_batch(view, *job, decoders)), jobs
-        ):
-            yield end, (counts[0], counts[1], counts[2]), data
-
-
-def _decoded_batch(
-    view: memoryview, number: int, batch: tuple[int, int, int, int, int], decoders: _Decoders
-) -> Any:
-    """Frames in a row; if one is bad, that one by its number."""
-    start, end, _, _, original = batch
-    if original > IN_MEMORY:
-        # Only a batch of one frame is larger than what is decoded at once.
-        with view[start : start + FRAME_HEADER_BYTES] as header:
-            frame = StoredFrame(number, start, _native._frame_header(header))
-        with view[start + FRAME_HEADER_BYTES : end] as payload:
-            return _decoded(frame, payload, decoders)
-    with view[start:end] as body:
-        try:
-            return decode_body(body, decoders.dictionary, device=decoders.device)
-        except _BAD_DATA as error:
-            frames = Body(io.BytesIO(body))
-            for frame in frames.frames():
-                placed = StoredFrame(number + frame.number, start + frame.offset, frame.header)
-                _decoded(placed, payload_of(frames, frame), decoders)
-            raise Failure(str(error)) from None
-
-
-def _nothing(size: int) -> str:
-    if size == 0:
-        return "the input is empty; --allow-empty takes it for the empty object"
-    return "no S4F2 data frames, only paddings"
-
-
-def _jobs(body: Body) -> Iterator[tuple[StoredFrame, Any]]:
-    for frame in body.frames():
-        yield frame, payload_of(body, frame)
-
-
-def _decoded(frame: StoredFrame, payload: Any, decoders: _Decoders) -> Any:
-    try:
-        return decode_frame(decoders.get(frame.codec), payload, frame)
-    except _BAD_DATA as error:
-        what = "crc32c mismatch: " if isinstance(error, S4CrcMismatchError) else ""
-        msg = f"frame {frame.number} ({frame.codec}) at byte {frame.offset}: {what}{error}"
-        raise Failure(msg) from None
-
-
 def inspect(args: argparse.Namespace) -> None:
     """What the headers of INPUT say; with --verify also what its payloads are worth."""
-    decoders = _Decoders(_dictionary(args.dict), args.device)
+    decoders = Decoders(_dictionary(args.dict), args.device)
     states: list[str] = []
     with _input(args.input) as file:
         body = Body(file)
@@ -298,7 +164,7 @@ def inspect(args: argparse.Namespace) -> None:
             frames = []
             with Progress(body.size) as progress:
                 for frame, state in in_order(
-                    lambda job: (job[0], _state(*job, decoders)), _jobs(body)
+                    lambda job: (job[0], _state(*job, decoders)), stored_frames(body)
                 ):
                     frames.append(frame)
                     states.append(state)
@@ -319,9 +185,9 @@ def inspect(args: argparse.Namespace) -> None:
         raise Failure(msg)
 
 
-def _state(frame: StoredFrame, payload: Any, decoders: _Decoders) -> str:
+def _state(frame: StoredFrame, payload: Any, decoders: Decoders) -> str:
     try:
-        _decoded(frame, payload, decoders)
+        decoded(frame, payload, decoders)
     except Failure as error:
         return str(error)
     return "ok"

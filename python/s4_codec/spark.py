@@ -35,24 +35,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import SupportsIndex
 
+    from pyspark.sql.types import DataType
     from typing_extensions import Buffer
 
 __all__ = ["COMPRESSED_TYPE", "compress", "decode", "decompress", "encode", "register"]
 
-#: The type of a compressed column.
-COMPRESSED_TYPE = "struct<payload:binary,original_size:bigint,crc32c:bigint>"
+_COMPRESSED = StructType(
+    [
+        StructField(name, dtype)
+        for name, dtype in zip(_spark.FIELDS, (BinaryType(), LongType(), LongType()), strict=True)
+    ]
+)
 
-_RESULTS = {
-    "binary": BinaryType(),
-    "string": StringType(),
-    COMPRESSED_TYPE: StructType(
-        [
-            StructField("payload", BinaryType()),
-            StructField("original_size", LongType()),
-            StructField("crc32c", LongType()),
-        ]
-    ),
-}
+#: The type of a compressed column, in the words of Spark SQL.
+COMPRESSED_TYPE = _COMPRESSED.simpleString()
+
+_VALUES = {"binary": BinaryType(), "string": StringType()}
 
 
 def compress(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
@@ -76,7 +74,7 @@ def compress(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]
     pyspark.errors.PythonException
         When the job runs: the column has another type.
     """
-    return _Function("s4_compress", _spark.compress, COMPRESSED_TYPE, _checked(codec))
+    return _Function("s4_compress", _spark.compress, _COMPRESSED, _checked(codec))
 
 
 def decompress(
@@ -123,7 +121,7 @@ def decompress(
     """
     how = _decoding(dtype, on_error, max_size, is_bare=bare)
     work = partial(_spark.decompress, is_bare=bare, **how)
-    return _Function("s4_decompress", work, dtype, _checked(codec), is_by_fields=not bare)
+    return _Function("s4_decompress", work, _VALUES[dtype], _checked(codec), is_by_fields=not bare)
 
 
 def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
@@ -144,7 +142,7 @@ def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
     TypeError, S4UnregisteredCodecError, pyspark.errors.PythonException
         As for :func:`compress`.
     """
-    return _Function("s4_encode", _spark.encode, "binary", _checked(codec))
+    return _Function("s4_encode", _spark.encode, BinaryType(), _checked(codec))
 
 
 def decode(
@@ -176,7 +174,7 @@ def decode(
         As for :func:`decompress`.
     """
     work = partial(_spark.decode, **_decoding(dtype, on_error, max_size))
-    return _Function("s4_decode", work, dtype, dictionary_codec(dictionary))
+    return _Function("s4_decode", work, _VALUES[dtype], dictionary_codec(dictionary))
 
 
 def register(
@@ -215,13 +213,13 @@ def register(
     codec = _checked(codec)
     frames = dictionary_codec(codec if isinstance(codec, CpuZstdDict) else None)
     binary, text = [_decoding(dtype, "raise", None) for dtype in ("binary", "string")]
-    functions: dict[str, tuple[_spark.Work, str, Codec]] = {
-        "compress": (_spark.compress, COMPRESSED_TYPE, codec),
-        "decompress": (partial(_spark.decompress, **binary), "binary", codec),
-        "decompress_text": (partial(_spark.decompress, **text), "string", codec),
-        "encode": (_spark.encode, "binary", codec),
-        "decode": (partial(_spark.decode, **binary), "binary", frames),
-        "decode_text": (partial(_spark.decode, **text), "string", frames),
+    functions: dict[str, tuple[_spark.Work, DataType, Codec]] = {
+        "compress": (_spark.compress, _COMPRESSED, codec),
+        "decompress": (partial(_spark.decompress, **binary), BinaryType(), codec),
+        "decompress_text": (partial(_spark.decompress, **text), StringType(), codec),
+        "encode": (_spark.encode, BinaryType(), codec),
+        "decode": (partial(_spark.decode, **binary), BinaryType(), frames),
+        "decode_text": (partial(_spark.decode, **text), StringType(), frames),
     }
     for name, (work, result, with_codec) in functions.items():
         function = _Function(prefix + name, work, result, with_codec)
@@ -238,7 +236,7 @@ def _checked(codec: Codec | str) -> Codec:
 def _decoding(
     dtype: str, on_error: Any, max_size: SupportsIndex | None, *, is_bare: bool = False
 ) -> dict[str, Any]:
-    if not isinstance(dtype, str) or dtype not in ("binary", "string"):
+    if not isinstance(dtype, str) or dtype not in _VALUES:
         msg = f'dtype must be "binary" or "string", not {dtype!r}'
         raise TypeError(msg)
     is_null_on_error(on_error)
@@ -256,7 +254,7 @@ class _Function:
         self,
         name: str,
         work: _spark.Work,
-        result: str,
+        result: DataType,
         codec: Codec,
         *,
         is_by_fields: bool = False,
@@ -295,7 +293,7 @@ class _Function:
                 _shipped(self._codec, owner),
                 is_by_fields=self._is_by_fields,
             )
-            self._made = (owner, arrow_udf(function, _RESULTS[self._result]))
+            self._made = (owner, arrow_udf(function, self._result))
         return self._made[1]
 
 

@@ -9,6 +9,7 @@ use super::slab::Shape;
 /// Slabs under way at once: one is filled, one is coded, one is brought home.
 pub const LANES: usize = 3;
 
+/// Decoders have been seen to read past the end of their input: so much more is there.
 const SPARE: usize = 256;
 
 /// Memory is taken in multiples of this, so that it seldom has to grow.
@@ -184,14 +185,18 @@ pub fn reserve<'slot, M: Memory>(
     match slot {
         Some(memory) => Ok(memory),
         None => {
-            // A quarter more than before at least, for the next may be a little longer again.
-            let least = shorter.map_or(0, |shorter| shorter + shorter / 4);
-            Ok(slot.insert(M::allocate(current, rounded(len.max(least)))?))
+            let len = shorter.map_or(len, |shorter| grown(shorter, len));
+            Ok(slot.insert(M::allocate(current, rounded(len))?))
         }
     }
 }
 
-/// With something to spare, for decoders have been seen to read past the end of their input.
+/// The length to take where `shorter` is not enough for `len`: a quarter more than before at
+/// least, for the next may be a little longer again.
+pub fn grown(shorter: usize, len: usize) -> usize {
+    len.max(shorter + shorter / 4)
+}
+
 fn rounded(len: usize) -> usize {
     let len = len + SPARE;
     if len < STEP { len.next_power_of_two().max(SMALLEST) } else { len.next_multiple_of(STEP) }

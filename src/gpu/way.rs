@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 
 use super::driver::{Current, DevicePtr, Kernel, PinnedMemory};
-use super::engine::{Lane, Resources, reserve};
+use super::engine::{Lane, Resources, grown, reserve};
 use super::failure::Failure;
 use super::home::coded_len;
 use super::nvcomp::{Batch, Nvcomp};
@@ -201,7 +201,7 @@ fn grow<'slot>(
     len: usize,
 ) -> Result<&'slot mut PinnedMemory, Failure> {
     if let Some(memory) = slot.take_if(|memory| memory.len() < len) {
-        let longer = reserve(slot, current, len)?;
+        let longer = reserve(slot, current, grown(memory.len(), len))?;
         longer.as_mut_slice()[..kept].copy_from_slice(&memory.as_slice()[..kept]);
     }
     reserve(slot, current, len)

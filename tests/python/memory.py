@@ -24,10 +24,12 @@ def peak_kib() -> int:
 def touches_at_most(mib: int) -> Iterator[None]:
     """Fails where the process comes to hold that much more than it does now, if only for a
     moment. An allocation that nobody writes to does not count."""
-    if not (PROCESS / "clear_refs").exists():
-        pytest.skip("how much memory was held at most can be reset on Linux alone")
-    # Without this what was freed before could be taken again unseen.
-    (PROCESS / "clear_refs").write_text("5")
+    try:
+        # Without this what was freed before could be taken again unseen.
+        (PROCESS / "clear_refs").write_text("5")
+    except OSError as error:
+        yield
+        pytest.skip(f"the most memory that was held cannot be reset here: {error}")
     before = peak_kib()
     yield
     grown = (peak_kib() - before) / 1024
