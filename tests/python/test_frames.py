@@ -380,5 +380,6 @@ def test_any_values_round_trip_and_no_flip_gives_other_bytes(
     position = data.draw(st.integers(0, len(body) * 8 - 1))
     flipped = bytearray(body)
     flipped[position // 8] ^= 1 << position % 8
-    with contextlib.suppress(S4Error, s4_codec.S4IoError):
+    # The last where the flip makes another codec of it.
+    with contextlib.suppress(S4Error, s4_codec.S4IoError, s4_codec.S4BackendError):
         assert decode(flipped, dictionary=DICTIONARY) == whole
