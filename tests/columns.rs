@@ -47,12 +47,12 @@ fn columns_round_trip_however_chunked() {
             let payloads = packed.payload;
             assert_eq!(payloads.len(), rows.len());
             let sealed = |i: usize, payload: &Vec<u8>| {
-                let (original_size, crc32c) = (packed.original_size[i], packed.crc32c[i]);
+                let stated = (packed.original_size[i], packed.crc32c[i]);
                 match &rows[i] {
                     None => Packed::Null,
                     Some(value) => {
-                        let manifest = Manifest { original_size, crc32c };
-                        assert_eq!(manifest, Manifest::seal(value));
+                        let manifest = Manifest::seal(value);
+                        assert_eq!(stated, (manifest.original_size as i64, manifest.crc32c.into()));
                         Packed::Sealed(payload.clone(), manifest)
                     }
                 }

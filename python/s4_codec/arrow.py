@@ -46,17 +46,17 @@ __all__ = [
 
 #: The type of compressed data.
 COMPRESSED_TYPE = pa.struct(
-    [("payload", pa.large_binary()), ("original_size", pa.uint64()), ("crc32c", pa.uint32())]
+    [("payload", pa.large_binary()), ("original_size", pa.int64()), ("crc32c", pa.int64())]
 )
 
 #: The type of what headers of frames say.
 FRAME_INFO_TYPE = pa.struct(
     [
         ("codec", pa.large_string()),
-        ("original_size", pa.uint64()),
-        ("compressed_size", pa.uint64()),
-        ("crc32c", pa.uint32()),
-        ("frames", pa.uint32()),
+        ("original_size", pa.int64()),
+        ("compressed_size", pa.int64()),
+        ("crc32c", pa.int64()),
+        ("frames", pa.int64()),
     ]
 )
 
@@ -95,8 +95,8 @@ def compress(
     Returns
     -------
     StructArray or ChunkedArray
-        Of type :data:`COMPRESSED_TYPE`, ``struct<payload: large_binary, original_size: uint64
-        (bytes), crc32c: uint32 (of the original bytes)>``; null where the value is null. An
+        Of type :data:`COMPRESSED_TYPE`, ``struct<payload: large_binary, original_size: int64
+        (bytes), crc32c: int64 (of the original bytes)>``; null where the value is null. An
         array for an array, and chunk for chunk for a stream.
 
     Raises

@@ -45,9 +45,7 @@ _LONGEST = 2**32
 
 
 #: The type of a compressed column.
-COMPRESSED_DTYPE = pl.Struct(
-    {"payload": pl.Binary, "original_size": pl.UInt64, "crc32c": pl.UInt32}
-)
+COMPRESSED_DTYPE = pl.Struct({"payload": pl.Binary, "original_size": pl.Int64, "crc32c": pl.Int64})
 
 
 def _call(
@@ -94,7 +92,7 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     Returns
     -------
     Expr
-        ``Struct{payload: Binary, original_size: UInt64 (bytes), crc32c: UInt32 (of the
+        ``Struct{payload: Binary, original_size: Int64 (bytes), crc32c: Int64 (of the
         original bytes)}``, which is :data:`COMPRESSED_DTYPE`; null where the value is null.
 
     Raises
@@ -268,9 +266,9 @@ def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") 
     Returns
     -------
     Expr
-        ``Struct{codec: String (null if the frames differ), original_size: UInt64 and
-        compressed_size: UInt64 (sums over the frames, in bytes), crc32c: UInt32 (null unless
-        it is exactly one frame), frames: UInt32}``; null where the row is null.
+        ``Struct{codec: String (null if the frames differ), original_size: Int64 and
+        compressed_size: Int64 (sums over the frames, in bytes), crc32c: Int64 (null unless
+        it is exactly one frame), frames: Int64}``; null where the row is null.
 
     Raises
     ------

@@ -9,8 +9,9 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::types::{
-    ArrowDictionaryKeyType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    ArrowDictionaryKeyType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    DecimalType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BinaryViewArray, DictionaryArray, FixedSizeBinaryArray,
@@ -74,20 +75,29 @@ fn plain_type(format: &str) -> Result<DataType> {
                 let width = width.ok_or_else(|| malformed(format!("format {format:?}")))?;
                 return Ok(DataType::FixedSizeBinary(width));
             }
-            match format.strip_prefix("d:").map(|rest| rest.split(',').collect::<Vec<_>>()) {
-                Some(parts) if matches!(parts[..], [_, _] | [_, _, "128"]) => {
-                    let number = |text: &str| text.parse::<i8>().ok();
-                    match (number(parts[0]), number(parts[1])) {
-                        (Some(precision @ 1..=38), Some(scale)) => {
-                            DataType::Decimal128(precision as u8, scale)
-                        }
-                        _ => return Err(malformed(format!("format {format:?}"))),
-                    }
+            match format.strip_prefix("d:") {
+                Some(decimal) => {
+                    decimal_type(decimal).ok_or_else(|| malformed(format!("format {format:?}")))?
                 }
-                _ => other_type(format),
+                None => other_type(format),
             }
         }
     })
+}
+
+/// The type of `precision,scale` or `precision,scale,bits`.
+fn decimal_type(format: &str) -> Option<DataType> {
+    let mut parts = format.split(',');
+    let precision = parts.next()?.parse().ok()?;
+    let scale = parts.next()?.parse().ok()?;
+    let (most, decimal) = match parts.next().unwrap_or("128") {
+        "32" => (Decimal32Type::MAX_PRECISION, DataType::Decimal32(precision, scale)),
+        "64" => (Decimal64Type::MAX_PRECISION, DataType::Decimal64(precision, scale)),
+        "128" => (Decimal128Type::MAX_PRECISION, DataType::Decimal128(precision, scale)),
+        "256" => (Decimal256Type::MAX_PRECISION, DataType::Decimal256(precision, scale)),
+        _ => return None,
+    };
+    (parts.next().is_none() && (1..=most).contains(&precision)).then_some(decimal)
 }
 
 /// A type that nothing here reads, as well as messages can tell it.
@@ -223,11 +233,10 @@ pub fn import(source: &Source, data_type: &DataType) -> Result<ArrayRef> {
         DataType::UInt16 => Arc::new(numbers::<UInt16Type>(source)?),
         DataType::UInt32 => Arc::new(numbers::<UInt32Type>(source)?),
         DataType::UInt64 => Arc::new(numbers::<UInt64Type>(source)?),
-        DataType::Decimal128(precision, scale) => Arc::new(
-            numbers::<Decimal128Type>(source)?
-                .with_precision_and_scale(*precision, *scale)
-                .map_err(from_arrow)?,
-        ),
+        DataType::Decimal32(p, s) => Arc::new(decimals::<Decimal32Type>(source, *p, *s)?),
+        DataType::Decimal64(p, s) => Arc::new(decimals::<Decimal64Type>(source, *p, *s)?),
+        DataType::Decimal128(p, s) => Arc::new(decimals::<Decimal128Type>(source, *p, *s)?),
+        DataType::Decimal256(p, s) => Arc::new(decimals::<Decimal256Type>(source, *p, *s)?),
         DataType::Dictionary(keys, values) => dictionary(source, keys, values)?,
         DataType::Struct(fields) => structs(source, fields)?,
         _ => Arc::new(NullArray::new(rows)),
@@ -300,6 +309,14 @@ fn numbers<T: ArrowPrimitiveType>(source: &Source) -> Result<PrimitiveArray<T>> 
     source.expect_buffers(2)?;
     let numbers = source.scalars::<T::Native>(1, offset, rows)?;
     PrimitiveArray::try_new(numbers, source.nulls()?).map_err(from_arrow)
+}
+
+fn decimals<T: DecimalType + ArrowPrimitiveType>(
+    source: &Source,
+    precision: u8,
+    scale: i8,
+) -> Result<PrimitiveArray<T>> {
+    numbers::<T>(source)?.with_precision_and_scale(precision, scale).map_err(from_arrow)
 }
 
 fn dictionary(source: &Source, keys: &DataType, values: &DataType) -> Result<ArrayRef> {

@@ -10,8 +10,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BinaryViewArray, LargeBinaryArray, LargeStringArray, StringViewArray,
-    StructArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, BinaryViewArray, Int64Array, LargeBinaryArray, LargeStringArray,
+    StringViewArray, StructArray,
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields};
@@ -30,7 +30,8 @@ pub const PAYLOAD: &str = "payload";
 pub const ORIGINAL_SIZE: &str = "original_size";
 pub const CRC32C: &str = "crc32c";
 
-/// The type of a compressed column: `struct<payload, original_size, crc32c>`.
+/// The type of a compressed column: `struct<payload, original_size, crc32c>`. Sizes and checksums are
+/// signed, because Delta Lake, Iceberg, Spark and Java have no unsigned integers.
 pub fn manifest_type(payload: DataType) -> DataType {
     DataType::Struct(manifest_fields(payload))
 }
@@ -38,8 +39,8 @@ pub fn manifest_type(payload: DataType) -> DataType {
 fn manifest_fields(payload: DataType) -> Fields {
     Fields::from(vec![
         Field::new(PAYLOAD, payload, true),
-        Field::new(ORIGINAL_SIZE, DataType::UInt64, true),
-        Field::new(CRC32C, DataType::UInt32, true),
+        Field::new(ORIGINAL_SIZE, DataType::Int64, true),
+        Field::new(CRC32C, DataType::Int64, true),
     ])
 }
 
@@ -94,15 +95,15 @@ fn large_binary(column: FlatColumn, nulls: Option<NullBuffer>, utf8: bool) -> Ar
 /// The struct array of [`manifest_type`].
 fn manifest_array(
     payload: ArrayRef,
-    original_size: ScalarBuffer<u64>,
-    crc32c: ScalarBuffer<u32>,
+    original_size: ScalarBuffer<i64>,
+    crc32c: ScalarBuffer<i64>,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef> {
     let fields = manifest_fields(payload.data_type().clone());
     let columns: Vec<ArrayRef> = vec![
         payload,
-        Arc::new(UInt64Array::new(original_size, nulls.clone())),
-        Arc::new(UInt32Array::new(crc32c, nulls.clone())),
+        Arc::new(Int64Array::new(original_size, nulls.clone())),
+        Arc::new(Int64Array::new(crc32c, nulls.clone())),
     ];
     StructArray::try_new(fields, columns, nulls)
         .map(|array| Arc::new(array) as ArrayRef)
@@ -131,10 +132,10 @@ pub fn info_type(text: DataType) -> DataType {
 fn info_fields(text: DataType) -> Fields {
     Fields::from(vec![
         Field::new("codec", text, true),
-        Field::new(ORIGINAL_SIZE, DataType::UInt64, true),
-        Field::new("compressed_size", DataType::UInt64, true),
-        Field::new(CRC32C, DataType::UInt32, true),
-        Field::new("frames", DataType::UInt32, true),
+        Field::new(ORIGINAL_SIZE, DataType::Int64, true),
+        Field::new("compressed_size", DataType::Int64, true),
+        Field::new(CRC32C, DataType::Int64, true),
+        Field::new("frames", DataType::Int64, true),
     ])
 }
 
@@ -151,12 +152,16 @@ pub fn info_array(
         DataType::Utf8View => Arc::new(StringViewArray::from_iter(names())),
         _ => Arc::new(LargeStringArray::from_iter(names())),
     };
+    // `FrameInfo` keeps its sums within 63 bits.
+    let number = |of: fn(&FrameInfo) -> Option<i64>| -> ArrayRef {
+        Arc::new(Int64Array::from_iter(info().map(|info| info.and_then(of))))
+    };
     let columns: Vec<ArrayRef> = vec![
         codec,
-        Arc::new(UInt64Array::from_iter(info().map(|info| Some(info?.original_size)))),
-        Arc::new(UInt64Array::from_iter(info().map(|info| Some(info?.compressed_size)))),
-        Arc::new(UInt32Array::from_iter(info().map(|info| info?.crc32c))),
-        Arc::new(UInt32Array::from_iter(info().map(|info| Some(info?.frames)))),
+        number(|info| Some(info.original_size as i64)),
+        number(|info| Some(info.compressed_size as i64)),
+        number(|info| info.crc32c.map(i64::from)),
+        number(|info| Some(info.frames.into())),
     ];
     StructArray::try_new(info_fields(text), columns, nulls)
         .map(|array| Arc::new(array) as ArrayRef)

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
     AnyDictionaryArray, Array, ArrayRef, BinaryArray, BinaryViewArray, FixedSizeBinaryArray,
-    LargeBinaryArray, UInt32Array, UInt64Array,
+    Int64Array, LargeBinaryArray,
 };
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
@@ -210,7 +210,7 @@ struct Manifests {
     original_size: ArrayRef,
     crc32c: ArrayRef,
     /// The same, where they have the types that we write.
-    usual: Option<(UInt64Array, UInt32Array)>,
+    usual: Option<(Int64Array, Int64Array)>,
 }
 
 impl PayloadRows {
@@ -306,12 +306,20 @@ fn lacks(name: &str) -> Error {
     Error::Type(format!("the struct lacks {name}"))
 }
 
-/// Integers of any width, and what Spark makes of ours: decimal(20, 0).
+/// Integers and decimal(p, 0) of any width.
 fn is_whole(data_type: &DataType) -> bool {
-    data_type.is_integer() || matches!(data_type, DataType::Null | DataType::Decimal128(_, 0))
+    data_type.is_integer()
+        || matches!(
+            data_type,
+            DataType::Null
+                | DataType::Decimal32(_, 0)
+                | DataType::Decimal64(_, 0)
+                | DataType::Decimal128(_, 0)
+                | DataType::Decimal256(_, 0)
+        )
 }
 
-/// The whole number in a row, `None` where it is null.
+/// The whole number in a row; `None` where it is null, or beyond 128 bits.
 #[inline]
 fn whole(array: &ArrayRef, row: usize) -> Option<i128> {
     macro_rules! number {
@@ -331,15 +339,20 @@ fn whole(array: &ArrayRef, row: usize) -> Option<i128> {
         DataType::Int8 => number!(Int8Type),
         DataType::UInt16 => number!(UInt16Type),
         DataType::UInt8 => number!(UInt8Type),
+        DataType::Decimal32(..) => number!(Decimal32Type),
+        DataType::Decimal64(..) => number!(Decimal64Type),
         DataType::Decimal128(..) => number!(Decimal128Type),
+        DataType::Decimal256(..) => {
+            return array.as_primitive::<Decimal256Type>().value(row).to_i128();
+        }
         _ => return None,
     })
 }
 
 impl Manifests {
     fn new(original_size: ArrayRef, crc32c: ArrayRef) -> Self {
-        let sizes = original_size.as_primitive_opt::<UInt64Type>().cloned();
-        let usual = sizes.zip(crc32c.as_primitive_opt::<UInt32Type>().cloned());
+        let sizes = original_size.as_primitive_opt::<Int64Type>().cloned();
+        let usual = sizes.zip(crc32c.as_primitive_opt::<Int64Type>().cloned());
         Self { original_size, crc32c, usual }
     }
 
@@ -348,8 +361,10 @@ impl Manifests {
         if let Some((sizes, crcs)) = &self.usual
             && sizes.is_valid(row)
             && crcs.is_valid(row)
+            && let Ok(original_size) = sizes.value(row).try_into()
+            && let Ok(crc32c) = crcs.value(row).try_into()
         {
-            return Ok(Manifest { original_size: sizes.value(row), crc32c: crcs.value(row) });
+            return Ok(Manifest { original_size, crc32c });
         }
         self.get_unusual(row)
     }

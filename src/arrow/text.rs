@@ -1,7 +1,7 @@
 //! Arrow types and values as text, for messages.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Decimal128Type;
+use arrow_array::types::{Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 
@@ -50,7 +50,10 @@ fn full_text(array: &ArrayRef, row: usize) -> String {
             let value = array.as_binary_view().value(row);
             value[..value.len().min(MAX_CHARS + 1)].escape_ascii().to_string()
         }
+        DataType::Decimal32(..) => array.as_primitive::<Decimal32Type>().value_as_string(row),
+        DataType::Decimal64(..) => array.as_primitive::<Decimal64Type>().value_as_string(row),
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row),
+        DataType::Decimal256(..) => array.as_primitive::<Decimal256Type>().value_as_string(row),
         DataType::Dictionary(..) => {
             let one = array.slice(row, 1);
             let dictionary = one.as_any_dictionary();

@@ -12,11 +12,12 @@ use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use crate::pool::Interrupted;
 use crate::wire::frame;
 
-/// A compressed column. Null rows are zero in all three.
+/// A compressed column. Null rows are zero in all three. Sizes and checksums are signed, as
+/// columns of them are: values end long before 2^63.
 pub struct Compressed<P> {
     pub payload: P,
-    pub original_size: Vec<u64>,
-    pub crc32c: Vec<u32>,
+    pub original_size: Vec<i64>,
+    pub crc32c: Vec<i64>,
 }
 
 impl<P> Compressed<P> {
@@ -114,8 +115,8 @@ fn compress_rows<C: Rows, O: Output>(
     let rows = chunks.iter().map(C::count).sum();
     let mut column = Compressed {
         payload: zeroed::<O::Row>(rows)?,
-        original_size: zeroed::<u64>(rows)?,
-        crc32c: zeroed::<u32>(rows)?,
+        original_size: zeroed::<i64>(rows)?,
+        crc32c: zeroed::<i64>(rows)?,
     };
     let mut spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
         chunks[chunk].get(row).map_or(0, <[u8]>::len)
@@ -144,7 +145,7 @@ fn compress_rows<C: Rows, O: Output>(
                             })
                             .map_err(|e| (e, format!("value of {} bytes", value.len())))?;
                         payloads[i] = payload;
-                        (sizes[i], crcs[i]) = (manifest.original_size, manifest.crc32c);
+                        (sizes[i], crcs[i]) = (value.len() as i64, manifest.crc32c.into());
                         Ok(())
                     });
                 });

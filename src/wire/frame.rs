@@ -189,7 +189,7 @@ impl<'a> Iterator for Frames<'a> {
 pub struct FrameInfo {
     /// `None` where frames differ, or there are none.
     pub codec: Option<CodecId>,
-    /// Sums over all frames.
+    /// Sums over all frames, below 2^63.
     pub original_size: u64,
     pub compressed_size: u64,
     /// Of the only frame, where it is one.
@@ -201,14 +201,17 @@ impl FrameInfo {
     /// Walks the headers of `body`; nothing is decoded.
     pub fn of(body: &[u8]) -> Result<Self> {
         let mut info = Self::default();
-        let too_much = || malformed("the frames' sizes add up to more than 2^64".into());
+        let too_much = || malformed("the sizes of the frames add up to 2^63 bytes or more".into());
         for step in Frames::new(body) {
             let Header { codec, manifest, compressed_size } = step?.1.header;
             let is_first = info.frames == 0;
             info.codec = Some(codec).filter(|codec| is_first || info.codec == Some(*codec));
             info.crc32c = Some(manifest.crc32c).filter(|_| is_first);
-            info.original_size =
-                info.original_size.checked_add(manifest.original_size).ok_or_else(too_much)?;
+            info.original_size = info
+                .original_size
+                .checked_add(manifest.original_size)
+                .filter(|&sum| i64::try_from(sum).is_ok())
+                .ok_or_else(too_much)?;
             info.compressed_size += compressed_size;
             info.frames += 1;
         }

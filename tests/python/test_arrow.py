@@ -144,7 +144,10 @@ def test_payloads_of_any_layout(layout: Layout) -> None:
         assert s4.decompress(part, Passthrough()).to_pylist() == expected
 
 
-INTEGERS = [pa.uint64(), pa.int64(), pa.int32(), pa.uint16(), pa.decimal128(20, 0)]
+INTEGERS = [
+    *(pa.uint64(), pa.int64(), pa.int32(), pa.uint16()),
+    *(pa.decimal32(9, 0), pa.decimal64(18, 0), pa.decimal128(20, 0), pa.decimal256(76, 0)),
+]
 
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)

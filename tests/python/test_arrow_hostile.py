@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FIELDS = ("payload", "original_size", "crc32c")
+#: What can state any size.
+UNSIGNED = pa.struct(
+    [("payload", pa.large_binary()), ("original_size", pa.uint64()), ("crc32c", pa.uint32())]
+)
 
 
 def column(rows: list[tuple[bytes, int, int] | None]) -> pa.StructArray:
     values = [None if row is None else dict(zip(FIELDS, row, strict=True)) for row in rows]
-    return pa.array(values, s4.COMPRESSED_TYPE)
+    return pa.array(values, UNSIGNED)
 
 
 @pytest.mark.parametrize(("name", "forge", "expected"), FORGERIES, ids=[f[0] for f in FORGERIES])
@@ -188,6 +193,22 @@ def test_manifests_that_do_not_fit(size: int | None, crc: int | None, words: str
     with pytest.raises(S4Error, match=f"row 0 .*{words}"):
         s4.decompress(pa.array(rows, dtype))
     assert s4.decompress(pa.array(rows, dtype), on_error="null").to_pylist() == [None]
+
+
+@pytest.mark.parametrize(
+    "dtype", [pa.decimal64(18, 0), pa.decimal128(38, 0), pa.decimal256(76, 0)], ids=str
+)
+def test_decimals_that_do_not_fit(dtype: pa.DataType) -> None:
+    digits = "9" * dtype.precision
+    for wrong in (digits, "-" + digits):
+        fields = {
+            "payload": pa.array([b"abc"]),
+            "original_size": pa.array([3]),
+            "crc32c": pa.array([Decimal(wrong)], dtype),
+        }
+        packed = pa.StructArray.from_arrays(fields.values(), fields.keys())
+        with pytest.raises(S4Error, match=f"crc32c must be from 0 to below .* it is {wrong}$"):
+            s4.decompress(packed)
 
 
 def test_the_wrong_codec_is_told_what_it_got() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MANIFEST = pl.Struct({"payload": pl.Binary, "original_size": pl.UInt64, "crc32c": pl.UInt32})
+MANIFEST = pl.Struct({"payload": pl.Binary, "original_size": pl.Int64, "crc32c": pl.Int64})
 
 
 def rows(n: int) -> list[bytes | None]:
