@@ -8,6 +8,7 @@ use crate::kernel::dictionary::Dictionary;
 use crate::kernel::fcg1::{
     Algorithm, BitcompContainer, DataType, Encoding, GDeflateContainer, ZstdContainer,
 };
+use crate::kernel::format::Format;
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
 use crate::kernel::zstd::Zstd;
@@ -104,9 +105,7 @@ impl Codec {
                 Self::CpuZstdDict { dictionary: Arc::clone(dictionary), level: Level(3) }
             }
             (8, None) => {
-                return Err(Error::UnregisteredCodec(
-                    "a frame of cpu-zstd-dict needs its dictionary; pass dictionary=".into(),
-                ));
+                return Err(Error::DictionaryRequired);
             }
             _ => return Self::from_name(id.name(), None),
         })
@@ -235,6 +234,18 @@ impl Codec {
         self.id().name()
     }
 
+    /// The format that its payloads begin as; passthrough's have none.
+    pub fn format(&self) -> Option<Format> {
+        match self {
+            Self::Passthrough => None,
+            Self::CpuZstd { .. } | Self::CpuZstdDict { .. } => Some(Format::Zstd),
+            Self::CpuGzip { .. } => Some(Format::Gzip),
+            Self::NvcompZstd { .. } | Self::NvcompBitcomp { .. } | Self::NvcompGDeflate { .. } => {
+                Some(Format::Container(self.encoding().map(|(encoding, _)| encoding.algorithm)))
+            }
+        }
+    }
+
     /// Whether compressing stays within its buffer when another thread changes the input
     /// meanwhile. libdeflate does not: it counts symbols, then reads them again to write.
     pub const fn tolerates_changing_input(&self) -> bool {
@@ -299,6 +310,9 @@ impl Codec {
         match fault {
             Fault::TooLong => Error::DecodesTooLong { codec, original_size },
             Fault::Corrupt(reason) => Error::Decode { codec, reason },
+            Fault::Dictionary { reason, is_missing } => {
+                Error::Dictionary { codec, reason, is_missing }
+            }
             Fault::Container(reason) => {
                 Error::Backend(format!("{codec} container is damaged: {reason}"))
             }

@@ -20,6 +20,7 @@ pub enum ErrorClass {
     Value,
     Type,
     Memory,
+    Warning,
     Interrupted,
 }
 
@@ -41,6 +42,7 @@ impl ErrorClass {
             Self::Value => "ValueError",
             Self::Type => "TypeError",
             Self::Memory => "MemoryError",
+            Self::Warning => "RuntimeWarning",
             Self::Interrupted => "KeyboardInterrupt",
         }
     }
@@ -83,6 +85,25 @@ pub enum Error {
     #[error("{0}")]
     BadManifest(String),
 
+    #[error(
+        "the rows decode to more than max_total_size, {limit} bytes ({rows} rows so far came to \
+         {bytes}); raise max_total_size if the data is trusted"
+    )]
+    TotalExceedsLimit { limit: u64, rows: u64, bytes: u64 },
+
+    /// A payload that was made with a dictionary, decoded without it or with another.
+    #[error("{codec} payload does not decode: {reason}")]
+    Dictionary { codec: &'static str, reason: String, is_missing: bool },
+
+    #[error("a frame of cpu-zstd-dict needs its dictionary; pass dictionary=")]
+    DictionaryRequired,
+
+    /// Every row of a column fails for the reason that `first` has.
+    #[error(
+        "all {rows} values fail for the same reason ({}); {}", first.summary(), mistake.advice()
+    )]
+    Mistake { rows: usize, mistake: Mistake, first: Box<RowError> },
+
     #[error("{0}")]
     UnregisteredCodec(String),
 
@@ -114,6 +135,10 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted,
 
+    /// A warning that a filter of the caller's makes an error.
+    #[error("{0}")]
+    Warning(String),
+
     /// 0 bytes where a library does not say how many.
     #[error("{}", shortage(*bytes))]
     OutOfMemory { bytes: u64 },
@@ -123,6 +148,50 @@ pub enum Error {
 
     #[error(transparent)]
     Row(Box<RowError>),
+}
+
+/// What a caller may have mistaken a column for.
+///
+/// `on_error="null"` is for damaged data: a damaged row becomes null. A mistake of the caller's
+/// would empty the whole column, so it is an error. A flipped bit can forge a magic, an id or a
+/// codec's number, so that no row alone proves a mistake: it is one if every row of a call fails
+/// for the same of these reasons, and there are two or more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// The payloads are those of the codec of this name.
+    OtherCodec(&'static str),
+    /// Frames, where payloads are expected.
+    Frames,
+    /// Payloads of the codec of this name, where frames are expected.
+    Payloads(&'static str),
+    NeverCompressed,
+    MissingDictionary,
+    OtherDictionary,
+    /// Frames of a codec that this version does not have.
+    UnknownCodec,
+    Encrypted,
+}
+
+impl Mistake {
+    /// What to pass instead.
+    pub fn advice(self) -> String {
+        match self {
+            Self::OtherCodec(name) => format!("pass codec={name:?}, or that codec's object"),
+            Self::Frames => "these are S4F2 frames: use decode".into(),
+            Self::Payloads(name) => {
+                format!("these are no frames: use decompress with codec={name:?}")
+            }
+            Self::NeverCompressed => "these values were never compressed, pass a column that \
+                                      compress or encode made"
+                .into(),
+            Self::MissingDictionary => "pass the dictionary: decompress takes \
+                                        codec=CpuZstdDict(dict_bytes), decode takes dictionary="
+                .into(),
+            Self::OtherDictionary => "pass the dictionary that they were made with".into(),
+            Self::UnknownCodec => "a later version may have their codec".into(),
+            Self::Encrypted => "read them through the S4 gateway".into(),
+        }
+    }
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -155,15 +224,30 @@ pub struct RowError {
     pub source: Error,
 }
 
+impl RowError {
+    /// The row and the reason, where nobody asks how long the batch is.
+    pub fn summary(&self) -> String {
+        let Self { row, name, context, source, .. } = self;
+        let name = name.as_ref().map_or(String::new(), |name| format!("{name}, "));
+        format!("row {row} ({name}{context}): {}: {source}", source.class().name())
+    }
+}
+
 fn shortage(bytes: u64) -> String {
     if bytes == 0 { "out of memory".into() } else { format!("could not allocate {bytes} bytes") }
 }
 
 impl Error {
-    /// Whether the data it is about may be to blame; not for short memory or a missing GPU.
+    /// Whether the data it is about may be to blame; not for short memory or a missing GPU. With
+    /// `on_error="null"` the row then becomes null, unless all rows show the same [`Mistake`].
     pub fn is_about_data(&self) -> bool {
         match self {
-            Self::OutOfMemory { .. } | Self::Unavailable(_) | Self::Interrupted => false,
+            Self::OutOfMemory { .. }
+            | Self::Unavailable(_)
+            | Self::TotalExceedsLimit { .. }
+            | Self::Mistake { .. }
+            | Self::Warning(_)
+            | Self::Interrupted => false,
             Self::InFrame { source, .. } => source.is_about_data(),
             Self::Row(row) => row.source.is_about_data(),
             _ => true,
@@ -175,12 +259,15 @@ impl Error {
         match self {
             Self::SizeExceedsLimit { .. }
             | Self::OutputExceedsLimit { .. }
-            | Self::ValueTooLong { .. } => ErrorClass::ManifestSizeExceedsLimit,
-            Self::Decode { .. } | Self::DecodesTooLong { .. } => ErrorClass::Io,
+            | Self::ValueTooLong { .. }
+            | Self::TotalExceedsLimit { .. } => ErrorClass::ManifestSizeExceedsLimit,
+            Self::Decode { .. } | Self::DecodesTooLong { .. } | Self::Dictionary { .. } => {
+                ErrorClass::Io
+            }
             Self::SizeMismatch { .. } | Self::SizeImpossible { .. } => ErrorClass::SizeMismatch,
             Self::CrcMismatch { .. } => ErrorClass::CrcMismatch,
             Self::InvalidUtf8 { .. } | Self::BadManifest(_) => ErrorClass::S4Error,
-            Self::UnregisteredCodec(_) => ErrorClass::UnregisteredCodec,
+            Self::UnregisteredCodec(_) | Self::DictionaryRequired => ErrorClass::UnregisteredCodec,
             Self::Frame(_) => ErrorClass::Frame,
             Self::Index(_) => ErrorClass::Index,
             Self::CodecMismatch { .. } => ErrorClass::CodecMismatch,
@@ -190,6 +277,8 @@ impl Error {
             Self::Type(_) => ErrorClass::Type,
             Self::OutOfMemory { .. } => ErrorClass::Memory,
             Self::Interrupted => ErrorClass::Interrupted,
+            Self::Warning(_) => ErrorClass::Warning,
+            Self::Mistake { first, .. } => first.source.class(),
             Self::InFrame { source, .. } => source.class(),
             Self::Row(row) => row.source.class(),
         }

@@ -3,10 +3,15 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-static HOOK: OnceLock<fn(&str)> = OnceLock::new();
+use crate::error::Result;
+
+/// Takes warnings; an error is a warning that the caller made one of.
+pub type Hook = fn(&str) -> Result<()>;
+
+static HOOK: OnceLock<Hook> = OnceLock::new();
 
 /// Says who takes warnings; the first call counts. Without, they go to standard error.
-pub fn set_hook(hook: fn(&str)) {
+pub fn set_hook(hook: Hook) {
     HOOK.get_or_init(|| hook);
 }
 
@@ -14,14 +19,19 @@ thread_local! {
     static WARNS: Cell<bool> = const { Cell::new(false) };
 }
 
-pub fn warn(text: &str) {
+/// Warns; where a filter of the caller's makes an error of the warning, it is returned.
+pub fn warn(text: &str) -> Result<()> {
     // What a hook does may warn again, and so on without end.
     if WARNS.replace(true) {
-        return;
+        return Ok(());
     }
-    match HOOK.get() {
+    let warned = match HOOK.get() {
         Some(hook) => hook(text),
-        None => eprintln!("s4-codec: warning: {text}"),
-    }
+        None => {
+            eprintln!("s4-codec: warning: {text}");
+            Ok(())
+        }
+    };
     WARNS.set(false);
+    warned
 }

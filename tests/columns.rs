@@ -6,7 +6,7 @@ use common::{Packed, PackedRows, Values, codec, codecs, compress, decompress, no
 use s4_codec::codec::Codec;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use s4_codec::column::{self, Decompress, Payload, Payloads};
+use s4_codec::column::{self, Decompress, OnError, Payload, Payloads};
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
 use s4_codec::pool::{self, NEVER};
@@ -171,9 +171,9 @@ fn bad_rows_become_null_and_the_rest_survives() {
             let alone = [PackedRows(vec![bad.clone()])];
             assert!(decompress(&how(&codec), &alone).is_err(), "raises unless asked");
         }
-        let lenient = Decompress { null_on_error: true, ..how(&codec) };
+        let lenient = Decompress { on_error: OnError::Null, ..how(&codec) };
         let restored = decompress(&lenient, &[PackedRows(rows)]).expect("bad rows are null");
-        assert!(restored.bad_rows.iter().copied().eq((0..bad.len()).map(|i| 3 * i + 2)));
+        assert!(restored.bad_rows.rows().iter().copied().eq((0..bad.len()).map(|i| 3 * i + 2)));
         for (i, row) in restored.values.into_iter().enumerate() {
             assert_eq!(row, if i % 3 == 0 { value.clone() } else { Vec::new() }, "row {i}");
         }
@@ -221,7 +221,7 @@ fn forged_sizes_spare_the_rest() {
     let Packed::Sealed(payload, manifest) = good.clone() else { unreachable!() };
     let forged = Packed::Sealed(payload, Manifest { original_size: 5 << 30, ..manifest });
     let rows = [PackedRows([vec![forged; 100_000], vec![good]].concat())];
-    let lenient = Decompress { null_on_error: true, ..how(&zstd) };
+    let lenient = Decompress { on_error: OnError::Null, ..how(&zstd) };
     let restored = decompress(&lenient, &rows).expect("bad rows are null");
     assert_eq!(restored.bad_rows.len(), 100_000);
     assert_eq!(restored.values[100_000], text(300));

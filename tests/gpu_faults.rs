@@ -9,7 +9,7 @@ use common::gpu::{GPU, assert_sound, codecs, round_trip, sealed, worthwhile};
 use common::standin::{ChunkFault, Standin};
 use common::{Packed, PackedRows, Values, compress, decompress, pack, text, unpack};
 use s4_codec::codec::Codec;
-use s4_codec::column::{self, Decompress};
+use s4_codec::column::{self, Decompress, OnError};
 use s4_codec::error::{Error, ErrorClass, Result};
 use s4_codec::gpu::{self, Device};
 use s4_codec::manifest::Manifest;
@@ -159,11 +159,11 @@ fn a_bad_chunk_is_its_rows_error() {
             assert_eq!(error.class(), class);
             assert!(error.to_string().contains(words), "{error}");
 
-            let lenient = Decompress { null_on_error: true, ..how.clone() };
+            let lenient = Decompress { on_error: OnError::Null, ..how.clone() };
             gpu.reset();
             gpu.chunk_fault(fault, 2);
             let restored = column::decompress(&lenient, &others, NEVER).expect("the rest");
-            assert_eq!(restored.bad_rows, [2]);
+            assert_eq!(restored.bad_rows.rows(), [2]);
         }
         for fault in [ChunkFault::Status, ChunkFault::SizeHuge] {
             gpu.reset();
@@ -193,7 +193,7 @@ fn what_a_batch_is_refused_for_is_its_rows_error() {
     let rows = (0..ROWS).map(|i| sealed(&payloads[i % payloads.len()], &value));
     let mut rows = [PackedRows(rows.collect())];
     let how = Decompress::new(codecs[0].clone());
-    let lenient = Decompress { null_on_error: true, ..how.clone() };
+    let lenient = Decompress { on_error: OnError::Null, ..how.clone() };
     gpu.reset();
     let restored = decompress(&how, &rows).expect("data types of any mix").values;
     assert!(restored.iter().all(|row| *row == value));
@@ -214,7 +214,7 @@ fn what_a_batch_is_refused_for_is_its_rows_error() {
     assert!(bad.to_string().contains("refuses"), "{bad}");
     gpu.reset();
     let restored = decompress(&lenient, &rows).expect("the rest");
-    assert_eq!(restored.bad_rows, bad_rows);
+    assert_eq!(restored.bad_rows.rows(), bad_rows);
     let good = |row: &usize| !bad_rows.contains(row);
     assert!((0..ROWS).filter(good).all(|row| restored.values[row] == value));
     assert!(gpu.launch_count() < ROWS as u64, "halves, not row by row: {}", gpu.launch_count());
@@ -228,6 +228,7 @@ fn auto_falls_back_with_a_warning() {
     let gpu = Standin::take();
     warning::set_hook(|_| {
         WARNINGS.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     });
     let zstd = Codec::NvcompZstd { device: Device::Auto };
     let values = worthwhile();
@@ -311,7 +312,7 @@ fn a_failed_row_leaves_nothing_to_the_next() {
         let column = column::compress_flat(&codec, &rows, NEVER).expect("compresses");
         let (offsets, bytes) = (&column.payload[0].offsets, column.payload[0].bytes.as_ref());
         let payload = |i: usize| bytes[offsets[i] as usize..offsets[i + 1] as usize].to_vec();
-        let lenient = Decompress { null_on_error: true, ..Decompress::new(codec.clone()) };
+        let lenient = Decompress { on_error: OnError::Null, ..Decompress::new(codec.clone()) };
         for make in [
             (|payload: Vec<u8>, value: &[u8]| sealed(&payload, value))
                 as fn(Vec<u8>, &[u8]) -> Packed,
@@ -322,7 +323,7 @@ fn a_failed_row_leaves_nothing_to_the_next() {
             let packed = values.iter().enumerate().map(|(i, value)| make(payload(i), value));
             let rows = [PackedRows(packed.collect())];
             let restored = column::decompress_flat(&lenient, &rows, NEVER).expect("the rest");
-            assert_eq!(restored.bad_rows, [0], "{codec:?}");
+            assert_eq!(restored.bad_rows.rows(), [0], "{codec:?}");
             assert!(restored.values[0].bytes.as_ref() == values[1..].concat(), "{codec:?}");
         }
         assert_sound(&gpu);
@@ -371,7 +372,7 @@ fn what_no_cpu_can_do_fails_whole() {
         let rows = [Values(values.iter().cloned().map(Some).collect())];
         let packed = values.iter().map(|value| sealed(&pack(&codec, value).0, value));
         let packed = [PackedRows(packed.collect())];
-        let lenient = Decompress { null_on_error: true, ..Decompress::new(codec.clone()) };
+        let lenient = Decompress { on_error: OnError::Null, ..Decompress::new(codec.clone()) };
         let is_bitcomp = matches!(codec, Codec::NvcompBitcomp { .. });
         for faults in [0, 1] {
             let break_gpu = || {

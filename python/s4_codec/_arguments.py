@@ -21,17 +21,17 @@ def is_null_on_error(on_error: str) -> bool:
     return on_error == "null"
 
 
-def size_limit(max_size: SupportsIndex | None) -> int | None:
-    """``max_size`` as a number of bytes."""
+def size_limit(max_size: SupportsIndex | None, name: str = "max_size") -> int | None:
+    """The argument ``name`` as a number of bytes."""
     if max_size is None:
         return None
     try:
         size = index(max_size)
     except TypeError:
-        msg = f"max_size must be a whole number of bytes, not {max_size!r}"
+        msg = f"{name} must be a whole number of bytes, not {max_size!r}"
         raise TypeError(msg) from None
     if not 0 <= size < 2**64:
-        msg = f"max_size must be a number of bytes from 0 to below 2^64, not {size}"
+        msg = f"{name} must be a number of bytes from 0 to below 2^64, not {size}"
         raise ValueError(msg)
     return size
 

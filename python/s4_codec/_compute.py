@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .s4_codec import CpuZstdDict, NvcompBitcomp
+from .arrow import COMPRESSED_TYPE, compress, decompress
+from .s4_codec import Codec, CpuZstd, CpuZstdDict, NvcompBitcomp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .s4_codec import Codec
+    from collections.abc import Callable, Iterable
 
 _DESCRIPTION = "Registered by s4_codec.arrow.register_compute_functions."
 
@@ -22,8 +21,89 @@ _DESCRIPTION = "Registered by s4_codec.arrow.register_compute_functions."
 _registering = threading.RLock()
 
 
+def register_compute_functions(
+    codec: Codec | str = CpuZstd(),
+    input_type: pa.DataType | str | Iterable[pa.DataType | str] = "large_binary",
+) -> list[str]:
+    """Put a codec into PyArrow's registry of compute functions.
+
+    A registered function accepts one exact type, so there is a pair of functions for every
+    type ``T`` of values, named after codec, level and type:
+
+    - ``s4_compress_cpu_zstd_3__T`` from ``T`` to :data:`COMPRESSED_TYPE`;
+    - ``s4_decompress_cpu_zstd_3__T`` back from :data:`COMPRESSED_TYPE`: to large_string
+      where ``T`` is a string type or a dictionary of one, else to large_binary. Its level
+      plays no part: it decompresses what any level made.
+
+    Names have all settings of a codec: the level, a dictionary's id, Bitcomp's data type, and
+    ``gpu0`` where a codec is for that GPU.
+
+    For a struct type with the fields ``payload``, ``original_size`` and ``crc32c``, such as
+    other engines make of ours (of binary instead of large_binary, say), there is one function,
+    ``s4_decompress_cpu_zstd_3__struct<...>``, that decompresses it to large_binary.
+
+    PyArrow calls a function once for each chunk or batch, so the ``.row`` of an error counts
+    within that, and a bad row always raises; :func:`decompress` can do better.
+
+    Parameters
+    ----------
+    codec
+        A codec object, or the name of a codec with its default settings (and of a GPU's codec
+        with ``device="auto"``).
+    input_type
+        One type, or several.
+
+    Returns
+    -------
+    list of str
+        The names for ``pyarrow.compute.call_function`` and dataset projections, in the order
+        of the types. Names that are registered already are left as they are.
+
+    Raises
+    ------
+    TypeError
+        A type is not one that :func:`compress` or :func:`decompress` accepts.
+    S4UnregisteredCodecError
+        The codec's name is unknown.
+    """
+    compress(pa.array([], pa.binary()), codec)
+    codec = Codec.from_name(codec) if isinstance(codec, str) else codec
+    if isinstance(input_type, (str, pa.DataType)):
+        input_type = [input_type]
+    functions: list[_Function] = []
+    for dtype in map(_value_type, input_type):
+        there, back = _names(codec, dtype)
+        if not pa.types.is_struct(dtype):
+            functions.append(_Function(there, compress, dtype, COMPRESSED_TYPE))
+        source = dtype if pa.types.is_struct(dtype) else COMPRESSED_TYPE
+        target = _restored(dtype)
+        functions.append(_Function(back, decompress, source, target))
+    _register(functions, codec)
+    return [function.name for function in functions]
+
+
+def _value_type(dtype: pa.DataType | str) -> pa.DataType:
+    """A type of values, or of structs of them."""
+    try:
+        found = pa.lib.ensure_type(dtype)
+        # An empty array tells whether the type will do.
+        if not pa.types.is_struct(found):
+            compress(pa.array([], found))
+        elif all(found.get_field_index(field.name) >= 0 for field in COMPRESSED_TYPE):
+            decompress(pa.array([], found))
+        else:
+            raise TypeError
+    except (TypeError, ValueError, pa.ArrowNotImplementedError):
+        msg = (
+            f"input_type must be a binary or string type, or a struct with the fields of "
+            f"COMPRESSED_TYPE, not {dtype!r}"
+        )
+        raise TypeError(msg) from None
+    return found
+
+
 @dataclass(frozen=True)
-class Function:
+class _Function:
     """What is to be registered: a verb from one exact type to another."""
 
     name: str
@@ -32,7 +112,7 @@ class Function:
     target: pa.DataType
 
 
-def names(codec: Codec, dtype: pa.DataType) -> tuple[str, str]:
+def _names(codec: Codec, dtype: pa.DataType) -> tuple[str, str]:
     """What compressing and decompressing values of a type with a codec are called."""
     level = getattr(codec, "level", None)
     name = codec.name.replace("-", "_") + ("" if level is None else f"_{level}")
@@ -45,7 +125,7 @@ def names(codec: Codec, dtype: pa.DataType) -> tuple[str, str]:
     return f"s4_compress_{name}__{dtype}", f"s4_decompress_{name}__{dtype}"
 
 
-def restored(dtype: pa.DataType) -> pa.DataType:
+def _restored(dtype: pa.DataType) -> pa.DataType:
     """What values of a type, or structs that were made of some, decompress to."""
     storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
     values = storage.value_type if pa.types.is_dictionary(storage) else storage
@@ -53,7 +133,7 @@ def restored(dtype: pa.DataType) -> pa.DataType:
     return pa.large_string() if is_text else pa.large_binary()
 
 
-def register(functions: list[Function], codec: Codec) -> None:
+def _register(functions: list[_Function], codec: Codec) -> None:
     """Registers those that are not registered yet."""
     with _registering:
         for function in functions:
@@ -70,7 +150,7 @@ def register(functions: list[Function], codec: Codec) -> None:
             )
 
 
-def _udf(function: Function, codec: Codec) -> Callable[[Any, Any], pa.Array | pa.Scalar]:
+def _udf(function: _Function, codec: Codec) -> Callable[[Any, Any], pa.Array | pa.Scalar]:
     """The verb as PyArrow calls it."""
     verb = function.verb
     # To values the type matters; to compressed data there is one.

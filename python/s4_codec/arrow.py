@@ -21,13 +21,11 @@ except ImportError as error:
     msg = "s4_codec.arrow needs PyArrow: pip install pyarrow"
     raise ImportError(msg) from error
 
-from . import _compute
 from . import s4_codec as _native
 from ._arguments import dictionary_codec, is_null_on_error, size_limit
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import SupportsIndex
 
     from typing_extensions import Buffer
@@ -42,6 +40,8 @@ __all__ = [
     "frame_info",
     "register_compute_functions",
     "train_dictionary",
+    "verify",
+    "verify_frames",
 ]
 
 #: The type of compressed data.
@@ -125,6 +125,7 @@ def decompress(
     dtype: pa.DataType | str | None = ...,
     on_error: Literal["raise", "null"] = ...,
     max_size: SupportsIndex | None = ...,
+    max_total_size: SupportsIndex | None = ...,
 ) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
 @overload
 def decompress(
@@ -134,6 +135,7 @@ def decompress(
     dtype: pa.DataType | str | None = ...,
     on_error: Literal["raise", "null"] = ...,
     max_size: SupportsIndex | None = ...,
+    max_total_size: SupportsIndex | None = ...,
 ) -> pa.ChunkedArray: ...
 def decompress(
     data: ArrowArray | ArrowStream,
@@ -142,6 +144,7 @@ def decompress(
     dtype: pa.DataType | str | None = None,
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
+    max_total_size: SupportsIndex | None = None,
 ) -> pa.LargeBinaryArray | pa.LargeStringArray | pa.ChunkedArray:
     """Decompress every row of an array or of a stream of arrays, and verify it.
 
@@ -158,9 +161,16 @@ def decompress(
         ``pa.large_binary()``, the default, or ``pa.large_string()`` for text, which is
         checked to be UTF-8.
     on_error
-        What a bad row does: ``"raise"`` an error, or become ``"null"``.
+        What a damaged row does: ``"raise"`` an error, or become ``"null"``, which a
+        ``RuntimeWarning`` tells. If all rows, two or more, fail for a reason that looks like
+        a mistake (payloads of another codec, frames, a missing or other dictionary, values
+        that were never compressed), it is an error in any case.
     max_size
         Largest decoded value in bytes; default 5 GiB, for bare payloads 1 GiB.
+    max_total_size
+        The most bytes that all values together may decode to. By default there is no limit
+        for payloads with sizes and checksums; for bare payloads it is 64 times their bytes,
+        or 4 GiB if that is more.
 
     Returns
     -------
@@ -172,7 +182,7 @@ def decompress(
     ------
     S4CrcMismatchError, S4SizeMismatchError, S4ManifestSizeExceedsLimitError, S4IoError, S4Error
         A row is bad, as the codec classes have it; ``.row`` is the position of the first one
-        in all of ``data``.
+        in all of ``data``. Or all rows decode to more than ``max_total_size``.
     TypeError
         ``data`` is no Arrow data, of another type, or lacks a field.
     S4UnregisteredCodecError
@@ -183,11 +193,9 @@ def decompress(
     S4BackendError
         The producer of the stream failed; or a GPU that the codec needs failed or is missing.
     """
-    dtype = _result_type(dtype)
-    is_text = dtype == pa.large_string()
-    options = (is_text, is_null_on_error(on_error), size_limit(max_size))
-    chunks, is_chunked = _native._arrow_decompress(data, codec, *options)
-    return _assembled(chunks, is_chunked, dtype)
+    options = _options(codec, dtype, max_size, max_total_size)
+    chunks, is_chunked = _native._arrow_decompress(data, options, is_null_on_error(on_error))
+    return _assembled(chunks, is_chunked, _result_type(dtype))
 
 
 @overload
@@ -227,6 +235,7 @@ def decode(
     dtype: pa.DataType | str | None = ...,
     on_error: Literal["raise", "null"] = ...,
     max_size: SupportsIndex | None = ...,
+    max_total_size: SupportsIndex | None = ...,
     device: SupportsIndex | Literal["auto"] | None = ...,
 ) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
 @overload
@@ -237,6 +246,7 @@ def decode(
     dtype: pa.DataType | str | None = ...,
     on_error: Literal["raise", "null"] = ...,
     max_size: SupportsIndex | None = ...,
+    max_total_size: SupportsIndex | None = ...,
     device: SupportsIndex | Literal["auto"] | None = ...,
 ) -> pa.ChunkedArray: ...
 def decode(
@@ -246,6 +256,7 @@ def decode(
     dtype: pa.DataType | str | None = None,
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
+    max_total_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> pa.LargeBinaryArray | pa.LargeStringArray | pa.ChunkedArray:
     """Decode every row of frames, of any mix of codecs, and verify it.
@@ -256,8 +267,8 @@ def decode(
         Binary data of any layout: one or more S4F2 frames a row.
     dictionary
         For frames of cpu-zstd-dict: its bytes, or a ``CpuZstdDict``.
-    dtype, on_error, max_size
-        As for :func:`decompress`; ``max_size`` defaults to 5 GiB.
+    dtype, on_error, max_size, max_total_size
+        As for :func:`decompress`; ``max_size`` defaults to 5 GiB, and there is no other limit.
     device
         The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
         CPU without. Only for bytes of your own or of somebody you trust.
@@ -274,10 +285,104 @@ def decode(
     S4BackendError
         The dictionary is empty or damaged, the device is not there, or the producer failed.
     """
-    result = _result_type(dtype)
-    options = (result == pa.large_string(), is_null_on_error(on_error), size_limit(max_size))
-    chunks, is_chunked = _native._arrow_decode(data, dictionary_codec(dictionary), *options, device)
-    return _assembled(chunks, is_chunked, result)
+    options = _frame_options(dictionary, dtype, max_size, max_total_size, device)
+    chunks, is_chunked = _native._arrow_decompress(data, options, is_null_on_error(on_error))
+    return _assembled(chunks, is_chunked, _result_type(dtype))
+
+
+@overload
+def verify(
+    data: ArrowArray,
+    codec: Codec | str = ...,
+    *,
+    dtype: pa.DataType | str | None = ...,
+    max_size: SupportsIndex | None = ...,
+) -> pa.LargeStringArray: ...
+@overload
+def verify(
+    data: ArrowStream,
+    codec: Codec | str = ...,
+    *,
+    dtype: pa.DataType | str | None = ...,
+    max_size: SupportsIndex | None = ...,
+) -> pa.ChunkedArray: ...
+def verify(
+    data: ArrowArray | ArrowStream,
+    codec: Codec | str = CpuZstd(),
+    *,
+    dtype: pa.DataType | str | None = None,
+    max_size: SupportsIndex | None = None,
+) -> pa.LargeStringArray | pa.ChunkedArray:
+    """Decompress every row without keeping its value, and say which rows are bad and why.
+
+    Parameters
+    ----------
+    data, codec, dtype, max_size
+        As for :func:`decompress`.
+
+    Returns
+    -------
+    LargeStringArray or ChunkedArray
+        Null where the row is good, or null itself; else the exception's class and the reason:
+        ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``. An array for an array,
+        and chunk for chunk for a stream.
+
+    Raises
+    ------
+    TypeError, S4UnregisteredCodecError, ValueError, S4BackendError
+        As for :func:`decompress`.
+    """
+    options = _options(codec, dtype, max_size)
+    chunks, is_chunked = _native._arrow_verify(data, options)
+    return _assembled(chunks, is_chunked, pa.large_string())
+
+
+@overload
+def verify_frames(
+    data: ArrowArray,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = ...,
+    dtype: pa.DataType | str | None = ...,
+    max_size: SupportsIndex | None = ...,
+    device: SupportsIndex | Literal["auto"] | None = ...,
+) -> pa.LargeStringArray: ...
+@overload
+def verify_frames(
+    data: ArrowStream,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = ...,
+    dtype: pa.DataType | str | None = ...,
+    max_size: SupportsIndex | None = ...,
+    device: SupportsIndex | Literal["auto"] | None = ...,
+) -> pa.ChunkedArray: ...
+def verify_frames(
+    data: ArrowArray | ArrowStream,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = None,
+    dtype: pa.DataType | str | None = None,
+    max_size: SupportsIndex | None = None,
+    device: SupportsIndex | Literal["auto"] | None = None,
+) -> pa.LargeStringArray | pa.ChunkedArray:
+    """Decode every row of frames without keeping its value, and say which rows are bad and why.
+
+    Parameters
+    ----------
+    data, dictionary, dtype, max_size, device
+        As for :func:`decode`.
+
+    Returns
+    -------
+    LargeStringArray or ChunkedArray
+        As :func:`verify` has it.
+
+    Raises
+    ------
+    TypeError, ValueError, S4BackendError
+        As for :func:`decode`.
+    """
+    options = _frame_options(dictionary, dtype, max_size, None, device)
+    chunks, is_chunked = _native._arrow_verify(data, options)
+    return _assembled(chunks, is_chunked, pa.large_string())
 
 
 @overload
@@ -321,6 +426,35 @@ def train_dictionary(data: ArrowArray | ArrowStream, size: SupportsIndex = 112_6
     return _native.train_dictionary(data, size)
 
 
+def _options(
+    codec: Codec | str,
+    dtype: pa.DataType | str | None,
+    max_size: SupportsIndex | None,
+    max_total_size: SupportsIndex | None = None,
+) -> dict[str, Any]:
+    """How payloads are decompressed."""
+    return {
+        "codec": codec,
+        "is_frames": False,
+        "utf8": _result_type(dtype) == pa.large_string(),
+        "max_size": size_limit(max_size),
+        "max_total_size": size_limit(max_total_size, "max_total_size"),
+        "device": None,
+    }
+
+
+def _frame_options(
+    dictionary: Buffer | CpuZstdDict | None,
+    dtype: pa.DataType | str | None,
+    max_size: SupportsIndex | None,
+    max_total_size: SupportsIndex | None,
+    device: SupportsIndex | Literal["auto"] | None,
+) -> dict[str, Any]:
+    """How frames are decoded."""
+    options = _options(dictionary_codec(dictionary), dtype, max_size, max_total_size)
+    return options | {"is_frames": True, "device": device}
+
+
 def _result_type(dtype: pa.DataType | str | None) -> pa.DataType:
     """What ``dtype`` says."""
     results = {"large_binary": pa.large_binary(), "large_string": pa.large_string()}
@@ -339,82 +473,5 @@ def _assembled(
     return pa.chunked_array(arrays, type=dtype) if is_chunked else arrays[0]
 
 
-def register_compute_functions(
-    codec: Codec | str = CpuZstd(),
-    input_type: pa.DataType | str | Iterable[pa.DataType | str] = "large_binary",
-) -> list[str]:
-    """Put a codec into PyArrow's registry of compute functions.
-
-    A registered function accepts one exact type, so there is a pair of functions for every
-    type ``T`` of values, named after codec, level and type:
-
-    - ``s4_compress_cpu_zstd_3__T`` from ``T`` to :data:`COMPRESSED_TYPE`;
-    - ``s4_decompress_cpu_zstd_3__T`` back from :data:`COMPRESSED_TYPE`: to large_string
-      where ``T`` is a string type or a dictionary of one, else to large_binary. Its level
-      plays no part: it decompresses what any level made.
-
-    Names have all settings of a codec: the level, a dictionary's id, Bitcomp's data type, and
-    ``gpu0`` where a codec is for that GPU.
-
-    For a struct type with the fields ``payload``, ``original_size`` and ``crc32c``, such as
-    other engines make of ours (of binary instead of large_binary, say), there is one function,
-    ``s4_decompress_cpu_zstd_3__struct<...>``, that decompresses it to large_binary.
-
-    PyArrow calls a function once for each chunk or batch, so the ``.row`` of an error counts
-    within that, and a bad row always raises; :func:`decompress` can do better.
-
-    Parameters
-    ----------
-    codec
-        A codec object, or the name of a codec with its default settings (and of a GPU's codec
-        with ``device="auto"``).
-    input_type
-        One type, or several.
-
-    Returns
-    -------
-    list of str
-        The names for ``pyarrow.compute.call_function`` and dataset projections, in the order
-        of the types. Names that are registered already are left as they are.
-
-    Raises
-    ------
-    TypeError
-        A type is not one that :func:`compress` or :func:`decompress` accepts.
-    S4UnregisteredCodecError
-        The codec's name is unknown.
-    """
-    compress(pa.array([], pa.binary()), codec)
-    codec = Codec.from_name(codec) if isinstance(codec, str) else codec
-    if isinstance(input_type, (str, pa.DataType)):
-        input_type = [input_type]
-    functions: list[_compute.Function] = []
-    for dtype in map(_value_type, input_type):
-        there, back = _compute.names(codec, dtype)
-        if not pa.types.is_struct(dtype):
-            functions.append(_compute.Function(there, compress, dtype, COMPRESSED_TYPE))
-        source = dtype if pa.types.is_struct(dtype) else COMPRESSED_TYPE
-        target = _compute.restored(dtype)
-        functions.append(_compute.Function(back, decompress, source, target))
-    _compute.register(functions, codec)
-    return [function.name for function in functions]
-
-
-def _value_type(dtype: pa.DataType | str) -> pa.DataType:
-    """A type of values, or of structs of them."""
-    try:
-        found = pa.lib.ensure_type(dtype)
-        # An empty array tells whether the type will do.
-        if not pa.types.is_struct(found):
-            compress(pa.array([], found))
-        elif all(found.get_field_index(field.name) >= 0 for field in COMPRESSED_TYPE):
-            decompress(pa.array([], found))
-        else:
-            raise TypeError
-    except (TypeError, ValueError, pa.ArrowNotImplementedError):
-        msg = (
-            f"input_type must be a binary or string type, or a struct with the fields of "
-            f"COMPRESSED_TYPE, not {dtype!r}"
-        )
-        raise TypeError(msg) from None
-    return found
+# The registry is made of the functions above.
+from ._compute import register_compute_functions  # noqa: E402

@@ -36,6 +36,8 @@ __all__ = [
     "encode",
     "frame_info",
     "train_dictionary",
+    "verify",
+    "verify_frames",
 ]
 
 _PLUGIN = _native.__file__
@@ -69,6 +71,20 @@ def _call_with(
 ) -> pl.Expr:
     """A call of the plugin with a codec."""
     return _call(name, inputs, options, is_batched=_native._is_batched(codec))
+
+
+def _call_on(
+    device: SupportsIndex | Literal["auto"] | None,
+    name: str,
+    inputs: Iterable[pl.Expr],
+    options: dict[str, Any],
+) -> pl.Expr:
+    """A call of the plugin over frames, those of GPU codecs on a device."""
+    if device is None:
+        return _call(name, inputs, options)
+    options["device"] = _native._device_option(device)
+    is_batched = device != "auto" or _native.gpu_available()
+    return _call(name, inputs, options, is_batched=is_batched)
 
 
 def _expr(value: IntoExpr) -> pl.Expr:
@@ -130,10 +146,14 @@ def decompress(
     dtype
         ``pl.Binary``, or ``pl.String`` for text, which is checked to be UTF-8.
     on_error
-        What a bad row does: ``"raise"`` an error, or become ``"null"``.
+        What a damaged row does: ``"raise"`` an error, or become ``"null"``, which a
+        ``RuntimeWarning`` tells for every batch. If all rows of a batch, two or more, fail for
+        a reason that looks like a mistake (payloads of another codec, frames, a missing or
+        other dictionary, values that were never compressed), it is an error in any case.
     max_size
         Largest decoded value in bytes; default 5 GiB, for bare payloads 1 GiB. In Polars no
-        value can exceed 4 GiB.
+        value can exceed 4 GiB. Only this bounds what untrusted rows decode to: n rows come to
+        n times ``max_size`` at most.
     row
         An expression, such as an id column (or a series, for a series), whose value errors
         name beside the row's position in the batch that Polars passed.
@@ -246,11 +266,70 @@ def decode(
         the row, and what is wrong with it.
     """
     options = _decoding(dictionary_codec(dictionary), dtype, on_error, max_size)
-    if device is None:
-        return _call("decode", _with_row(expr, row), options)
-    options["device"] = _native._device_option(device)
-    is_batched = device != "auto" or _native.gpu_available()
-    return _call("decode", _with_row(expr, row), options, is_batched=is_batched)
+    return _call_on(device, "decode", _with_row(expr, row), options)
+
+
+def verify(
+    expr: IntoExpr,
+    codec: Codec | str = CpuZstd(),
+    *,
+    dtype: PolarsDataType = pl.Binary,
+    max_size: SupportsIndex | None = None,
+) -> pl.Expr:
+    """Decompress every row without keeping its value, and say which rows are bad and why.
+
+    Parameters
+    ----------
+    expr, codec, dtype, max_size
+        As for :func:`decompress`.
+
+    Returns
+    -------
+    Expr
+        String: null where the row is good, or null itself; else the exception's class and the
+        reason: ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``.
+
+    Raises
+    ------
+    S4UnregisteredCodecError
+        The codec's name is unknown.
+    polars.exceptions.ComputeError
+        The column has another type or lacks a field, or a GPU that the codec needs failed or
+        is missing.
+    """
+    options = _decoding(codec, dtype, "null", max_size)
+    return _call_with(codec, "verify", [_expr(expr)], options)
+
+
+def verify_frames(
+    expr: IntoExpr,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = None,
+    dtype: PolarsDataType = pl.Binary,
+    max_size: SupportsIndex | None = None,
+    device: SupportsIndex | Literal["auto"] | None = None,
+) -> pl.Expr:
+    """Decode every row of frames without keeping its value, and say which rows are bad and why.
+
+    Parameters
+    ----------
+    expr, dictionary, dtype, max_size, device
+        As for :func:`decode`.
+
+    Returns
+    -------
+    Expr
+        String, as :func:`verify` has it.
+
+    Raises
+    ------
+    S4BackendError
+        The dictionary is empty or damaged, or the device is not there.
+    polars.exceptions.ComputeError
+        The column has another type, or frames need a GPU that failed or is missing.
+    """
+    options = _decoding(dictionary_codec(dictionary), dtype, "null", max_size)
+    return _call_on(device, "verify_frames", [_expr(expr)], options)
 
 
 def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") -> pl.Expr:
@@ -283,122 +362,5 @@ def train_dictionary(series: pl.Series, size: SupportsIndex = 112_640) -> bytes:
     return _native.train_dictionary(series, size)
 
 
-@pl.api.register_expr_namespace("s4")
-class ExprNamespace:
-    """``pl.col("body").s4``: the functions of this module as methods."""
-
-    def __init__(self, expr: pl.Expr) -> None:
-        self._expr = expr
-
-    def compress(self, codec: Codec | str = CpuZstd()) -> pl.Expr:
-        """``s4_codec.polars.compress`` of this expression, and documented there."""
-        return compress(self._expr, codec)
-
-    def decompress(
-        self,
-        codec: Codec | str = CpuZstd(),
-        *,
-        dtype: PolarsDataType = pl.Binary,
-        on_error: Literal["raise", "null"] = "raise",
-        max_size: SupportsIndex | None = None,
-        row: IntoExpr | None = None,
-    ) -> pl.Expr:
-        """``s4_codec.polars.decompress`` of this expression, and documented there."""
-        return decompress(
-            self._expr, codec, dtype=dtype, on_error=on_error, max_size=max_size, row=row
-        )
-
-    def encode(self, codec: Codec | str = CpuZstd()) -> pl.Expr:
-        """``s4_codec.polars.encode`` of this expression, and documented there."""
-        return encode(self._expr, codec)
-
-    def decode(
-        self,
-        *,
-        dictionary: Buffer | CpuZstdDict | None = None,
-        dtype: PolarsDataType = pl.Binary,
-        on_error: Literal["raise", "null"] = "raise",
-        max_size: SupportsIndex | None = None,
-        row: IntoExpr | None = None,
-        device: SupportsIndex | Literal["auto"] | None = None,
-    ) -> pl.Expr:
-        """``s4_codec.polars.decode`` of this expression, and documented there."""
-        return decode(
-            self._expr,
-            dictionary=dictionary,
-            dtype=dtype,
-            on_error=on_error,
-            max_size=max_size,
-            row=row,
-            device=device,
-        )
-
-    def frame_info(self, *, on_error: Literal["raise", "null"] = "raise") -> pl.Expr:
-        """``s4_codec.polars.frame_info`` of this expression, and documented there."""
-        return frame_info(self._expr, on_error=on_error)
-
-
-@pl.api.register_series_namespace("s4")
-class SeriesNamespace:
-    """``series.s4``: the functions of this module, evaluated at once."""
-
-    def __init__(self, series: pl.Series) -> None:
-        self._series = series
-
-    def compress(self, codec: Codec | str = CpuZstd()) -> pl.Series:
-        """``s4_codec.polars.compress`` of this series, and documented there."""
-        return pl.select(compress(pl.lit(self._series), codec)).to_series()
-
-    def decompress(
-        self,
-        codec: Codec | str = CpuZstd(),
-        *,
-        dtype: PolarsDataType = pl.Binary,
-        on_error: Literal["raise", "null"] = "raise",
-        max_size: SupportsIndex | None = None,
-        row: IntoExpr | None = None,
-    ) -> pl.Series:
-        """``s4_codec.polars.decompress`` of this series; ``row`` is another series."""
-        values = decompress(
-            pl.lit(self._series),
-            codec,
-            dtype=dtype,
-            on_error=on_error,
-            max_size=max_size,
-            row=row,
-        )
-        return pl.select(values).to_series()
-
-    def encode(self, codec: Codec | str = CpuZstd()) -> pl.Series:
-        """``s4_codec.polars.encode`` of this series, and documented there."""
-        return pl.select(encode(pl.lit(self._series), codec)).to_series()
-
-    def decode(
-        self,
-        *,
-        dictionary: Buffer | CpuZstdDict | None = None,
-        dtype: PolarsDataType = pl.Binary,
-        on_error: Literal["raise", "null"] = "raise",
-        max_size: SupportsIndex | None = None,
-        row: IntoExpr | None = None,
-        device: SupportsIndex | Literal["auto"] | None = None,
-    ) -> pl.Series:
-        """``s4_codec.polars.decode`` of this series; ``row`` is another series."""
-        values = decode(
-            pl.lit(self._series),
-            dictionary=dictionary,
-            dtype=dtype,
-            on_error=on_error,
-            max_size=max_size,
-            row=row,
-            device=device,
-        )
-        return pl.select(values).to_series()
-
-    def frame_info(self, *, on_error: Literal["raise", "null"] = "raise") -> pl.Series:
-        """``s4_codec.polars.frame_info`` of this series, and documented there."""
-        return pl.select(frame_info(pl.lit(self._series), on_error=on_error)).to_series()
-
-    def train_dictionary(self, size: SupportsIndex = 112_640) -> bytes:
-        """``s4_codec.polars.train_dictionary`` on this series."""
-        return train_dictionary(self._series, size)
+# The namespaces are made of the functions above.
+from . import _namespaces  # noqa: E402, F401

@@ -661,17 +661,10 @@ class _ArrowChunk:
 
 def _arrow_compress(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_decompress(
-    data: Any, codec: Codec | str, utf8: bool, null_on_error: bool, max_size: int | None
+    data: Any, options: dict[str, Any], null_on_error: bool
 ) -> tuple[list[_ArrowChunk], bool]: ...
+def _arrow_verify(data: Any, options: dict[str, Any]) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_encode(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
-def _arrow_decode(
-    data: Any,
-    dictionary: Codec,
-    utf8: bool,
-    null_on_error: bool,
-    max_size: int | None,
-    device: SupportsIndex | Literal["auto"] | None,
-) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_pieces(
     data: Any, codec: Codec | str, is_frames: bool, max_size: int | None, most: int
 ) -> list[int]: ...

@@ -4,7 +4,9 @@ mod c_data;
 mod import;
 mod rows;
 mod text;
+mod total_size;
 pub mod verbs;
+pub mod window;
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, Scala
 use arrow_schema::{ArrowError, DataType, Field, Fields};
 
 use crate::codec::CodecId;
-use crate::column::{Block, Compressed, Decompressed, FlatColumn, ViewColumn};
+use crate::column::{Block, Compressed, FlatColumn, ViewColumn};
 use crate::error::{Error, Result};
 use crate::wire::frame::FrameInfo;
 
@@ -168,13 +170,17 @@ pub fn info_array(
         .map_err(from_arrow)
 }
 
+/// Why rows are bad, by their positions in ascending order; null where they are good.
+pub fn reasons_array(reasons: &[(usize, String)], rows: usize) -> ArrayRef {
+    let mut reasons = reasons.iter().peekable();
+    Arc::new(StringViewArray::from_iter(
+        (0..rows).map(|row| reasons.next_if(|(bad, _)| *bad == row).map(|(_, text)| text)),
+    ))
+}
+
 /// The values of a decompressed column; `utf8` says that the engine checked them as text.
-pub fn decompressed_array(
-    column: Decompressed<ViewColumn>,
-    nulls: Option<NullBuffer>,
-    utf8: bool,
-) -> ArrayRef {
-    let array = binary_view(column.values, nulls);
+pub fn decompressed_array(values: ViewColumn, nulls: Option<NullBuffer>, utf8: bool) -> ArrayRef {
+    let array = binary_view(values, nulls);
     if utf8 {
         // SAFETY: the engine checked every row as UTF-8; null rows are empty.
         Arc::new(unsafe { array.to_string_view_unchecked() })

@@ -284,6 +284,11 @@ impl PayloadRows {
         Ok(Self { payload, manifests: None, are_frames: true, nulls })
     }
 
+    /// Whether payloads come without sizes and checksums.
+    pub fn is_bare(&self) -> bool {
+        self.manifests.is_none() && !self.are_frames
+    }
+
     /// Bytes of all payloads together.
     pub fn bytes(&self) -> usize {
         self.payload.bytes()

@@ -1,11 +1,13 @@
 //! Columns of payloads, with or without manifests -> columns of values.
 
+use super::bad_rows::{BadRows, OnError};
+use super::discard::Discard;
 use super::flat::{Cuts, FlatColumn, flatten};
 use super::job::{Job, SPAN_COST, Spans, Worker, Workers, zeroed};
 use super::memory::BLOCK_BYTES;
 use super::output::{Output, Written};
 use super::view::{ViewColumn, Views};
-use super::{Payload, Payloads, ahead, slots};
+use super::{Payload, Payloads, ahead, mistake, slots};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Ready};
@@ -18,8 +20,8 @@ use crate::wire::frame::{Frame, Frames};
 /// A decompressed column.
 pub struct Decompressed<V> {
     pub values: V,
-    /// Rows that are null because they were bad, in ascending order.
-    pub bad_rows: Vec<usize>,
+    /// Rows that are null because they were bad.
+    pub bad_rows: BadRows,
 }
 
 /// How a column is decompressed.
@@ -34,15 +36,23 @@ pub struct Decompress {
     pub max_size: Option<u64>,
     /// Values must be UTF-8.
     pub utf8: bool,
-    /// Bad rows become null instead of an error.
-    pub null_on_error: bool,
+    /// What a bad row does.
+    pub on_error: OnError,
+    /// Bytes that all rows together may decode to.
+    pub max_total_size: Option<u64>,
 }
 
 impl Decompress {
     /// Of any bytes, on the CPU where frames are, with an error at the first bad row.
     pub fn new(codec: Codec) -> Self {
-        let device = Device::Cpu;
-        Self { codec, device, max_size: None, utf8: false, null_on_error: false }
+        Self {
+            codec,
+            device: Device::Cpu,
+            max_size: None,
+            utf8: false,
+            on_error: OnError::Raise,
+            max_total_size: None,
+        }
     }
 
     /// The largest size that a manifest may state.
@@ -70,7 +80,7 @@ pub fn decompress<C: Payloads>(
     chunks: &[C],
     interrupted: Interrupted,
 ) -> Result<Decompressed<ViewColumn>> {
-    let job = Job::new(chunks.iter().map(C::count).sum());
+    let job = Job::with_total_limit(count(chunks), how.max_total_size);
     let Decompressed { values, bad_rows } =
         decompress_rows(how, chunks, &job, || Views(job.arena()), interrupted)?;
     Ok(Decompressed { values: values.try_into()?, bad_rows })
@@ -86,10 +96,27 @@ pub fn decompress_flat<C: Payloads>(
         return Ok(in_place);
     }
     let counts: Vec<usize> = chunks.iter().map(C::count).collect();
-    let job = Job::new(counts.iter().sum());
+    let job = Job::with_total_limit(count(chunks), how.max_total_size);
     let Decompressed { values, bad_rows } =
         decompress_rows(how, chunks, &job, || Cuts(job.arena()), interrupted)?;
     Ok(Decompressed { values: flatten(values, &counts, interrupted)?, bad_rows })
+}
+
+/// Decompresses every row of `chunks` and keeps none: the bad ones, with their reasons. A value
+/// of more than `LONGEST` bytes is bad.
+pub fn verify<C: Payloads, const LONGEST: u64>(
+    how: &Decompress,
+    chunks: &[C],
+    interrupted: Interrupted,
+) -> Result<BadRows> {
+    let how = Decompress { on_error: OnError::Report, ..how.clone() };
+    let job = Job::with_total_limit(count(chunks), how.max_total_size);
+    let discard = || Discard::<LONGEST>::default();
+    Ok(decompress_rows(&how, chunks, &job, discard, interrupted)?.bad_rows)
+}
+
+fn count<C: Payloads>(chunks: &[C]) -> usize {
+    chunks.iter().map(C::count).sum()
 }
 
 fn decompress_rows<C: Payloads, O: Output>(
@@ -99,7 +126,7 @@ fn decompress_rows<C: Payloads, O: Output>(
     out: impl Fn() -> O + Sync,
     interrupted: Interrupted,
 ) -> Result<Decompressed<Written<O>>> {
-    let mut rows = zeroed::<O::Row>(chunks.iter().map(C::count).sum())?;
+    let mut rows = zeroed::<O::Row>(count(chunks))?;
     let mut spans =
         Spans::new(chunks.iter().map(C::count), |chunk, row| likely_len(chunks[chunk].get(row)));
     let mut rest = &mut rows[..];
@@ -117,7 +144,7 @@ fn decompress_rows<C: Payloads, O: Output>(
                     job.each_row(worker, &span, |worker, i, row| {
                         let (payload, position) = (|| chunk.get(row), span.first + i);
                         if let Some(value) =
-                            decompress_row(how, ready, scratch, worker, payload, position)?
+                            decompress_row(how, job, ready, scratch, worker, payload, position)?
                         {
                             values[i] = value;
                         }
@@ -136,6 +163,7 @@ fn decompress_rows<C: Payloads, O: Output>(
 /// an error and what it is about, or null where that is wanted.
 pub(super) fn decompress_row<'a, O: Output>(
     how: &Decompress,
+    job: &Job,
     ready: &Ready,
     scratch: &mut Scratch,
     worker: &mut Worker<O>,
@@ -154,9 +182,15 @@ pub(super) fn decompress_row<'a, O: Output>(
         Payload::Frames(body) => decode_frames(how, ready, scratch, &mut worker.out, body),
     };
     match value {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if how.null_on_error && error.is_about_data() => {
-            worker.bad_rows.push(position);
+        Ok((value, len)) => {
+            job.count_good(worker, len);
+            Ok(Some(value))
+        }
+        Err(error) if how.on_error != OnError::Raise && error.is_about_data() => {
+            let payload = payload();
+            let mistake = mistake::of_row(how, &payload, &error);
+            let error = (error, describe(how, payload));
+            job.set_aside(worker, position, error, mistake, how.on_error);
             Ok(None)
         }
         Err(error) => Err((error, describe(how, payload()))),
@@ -171,7 +205,7 @@ fn decompress_sealed<O: Output>(
     out: &mut O,
     payload: &[u8],
     manifest: &Manifest,
-) -> Result<O::Row> {
+) -> Result<(O::Row, u64)> {
     let (size, limit) = (manifest.original_size, how.limit());
     if size > O::LONGEST && size <= limit {
         return Err(Error::ValueTooLong { size, limit: O::LONGEST });
@@ -186,13 +220,14 @@ fn decompress_sealed<O: Output>(
             })
         })
     };
-    match decompress(ready, out) {
+    let row = match decompress(ready, out) {
         // What a GPU got wrong without a word, the CPU may get right.
         Err(error @ Error::CrcMismatch { .. }) if ready.retries() => {
             decompress(&Ready::Nowhere, out).map_err(|_| error)
         }
         other => other,
-    }
+    };
+    Ok((row?, size))
 }
 
 /// Decodes a row of frames; mostly it is one.
@@ -202,7 +237,7 @@ fn decode_frames<O: Output>(
     scratch: &mut Scratch,
     out: &mut O,
     body: &[u8],
-) -> Result<O::Row> {
+) -> Result<(O::Row, u64)> {
     let dictionary = how.codec.dictionary();
     if let Ok((Frame { header, payload }, [])) = Frame::parse(body) {
         let codec = Codec::for_decoding(header.codec, dictionary)?;
@@ -213,13 +248,14 @@ fn decode_frames<O: Output>(
     if size > O::LONGEST {
         return Err(Error::ValueTooLong { size, limit: O::LONGEST });
     }
-    out.write(to_usize(size)?, |room| {
+    let row = out.write(to_usize(size)?, |room| {
         frames.places(room).try_for_each(|place| place.decode(ready, scratch))?;
         // SAFETY: the frames' places are all of the room, and each was decoded.
         let value = unsafe { room.assume_init_ref() };
         check_utf8(how, value)?;
         Ok(value)
-    })
+    })?;
+    Ok((row, size))
 }
 
 /// What a row of frames says it decodes to.
@@ -275,10 +311,10 @@ fn decompress_bare<O: Output>(
     kernel: &mut dyn Kernel,
     worker: &mut Worker<O>,
     payload: &[u8],
-) -> Result<O::Row> {
+) -> Result<(O::Row, u64)> {
     let limit = how.bare_limit().min(O::LONGEST);
     let (bound, guess) = bare_lens(how, kernel, payload, limit)?;
-    let mut too_long = false;
+    let (mut too_long, mut len) = (false, 0);
     let decoded = worker.out.write(to_usize(guess)?, |room| {
         let written = kernel.decompress(payload, room).map_err(|fault| match fault {
             // Longer than its structure allows is damage; longer than tried is not.
@@ -294,10 +330,11 @@ fn decompress_bare<O: Output>(
         // SAFETY: the kernel initialised the first `written` bytes.
         let value = unsafe { room[..written].assume_init_ref() };
         check_utf8(how, value)?;
+        len = written as u64;
         Ok(value)
     });
     if !too_long || guess == limit {
-        return decoded;
+        return Ok((decoded?, len));
     }
     let mut grown = std::mem::take(&mut worker.grown);
     grown.clear();
@@ -305,6 +342,7 @@ fn decompress_bare<O: Output>(
         .decompress_growing(payload, to_usize(limit)?, &mut grown)
         .map_err(|fault| how.bare_error(fault, limit))?;
     check_utf8(how, &grown)?;
+    let len = grown.len() as u64;
     let value = worker.out.write(grown.len(), |room| {
         crate::kernel::copy_to(&grown, room);
         // SAFETY: `room` is as long as `grown`, which was copied over all of it.
@@ -313,7 +351,7 @@ fn decompress_bare<O: Output>(
     if grown.capacity() <= BLOCK_BYTES {
         worker.grown = grown;
     }
-    value
+    Ok((value?, len))
 }
 
 fn check_utf8(how: &Decompress, value: &[u8]) -> Result<()> {

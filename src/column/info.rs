@@ -1,8 +1,9 @@
 //! Columns of frames -> what their headers say.
 
-use super::Rows;
+use super::bad_rows::{BadRows, OnError};
 use super::decompress::describe_frames;
 use super::job::{Job, Spans};
+use super::{Rows, mistake};
 use crate::error::{Error, Result};
 use crate::pool::{self, Interrupted};
 use crate::wire::frame::FrameInfo;
@@ -10,14 +11,14 @@ use crate::wire::frame::FrameInfo;
 /// The headers of every row of frames; null rows are default.
 pub struct Inspected {
     pub rows: Vec<FrameInfo>,
-    /// Rows that are null because they were bad, in ascending order.
-    pub bad_rows: Vec<usize>,
+    /// Rows that are null because they were bad.
+    pub bad_rows: BadRows,
 }
 
-/// Reads the headers of every row of `chunks`. With `null_on_error` bad rows become null.
+/// Reads the headers of every row of `chunks`. What bad rows do, `on_error` says.
 pub fn frame_info<C: Rows>(
     chunks: &[C],
-    null_on_error: bool,
+    on_error: OnError,
     interrupted: Interrupted,
 ) -> Result<Inspected> {
     let count = chunks.iter().map(C::count).sum();
@@ -39,8 +40,15 @@ pub fn frame_info<C: Rows>(
             job.each_row(worker, &span, |worker, i, row| {
                 let Some(body) = chunk.get(row) else { return Ok(()) };
                 match FrameInfo::of(body) {
-                    Ok(info) => rows[i] = info,
-                    Err(_) if null_on_error => worker.bad_rows.push(span.first + i),
+                    Ok(info) => {
+                        rows[i] = info;
+                        job.count_good(worker, 0);
+                    }
+                    Err(error) if on_error != OnError::Raise => {
+                        let mistake = mistake::of_frames(body, &error);
+                        let error = (error, describe_frames(body));
+                        job.set_aside(worker, span.first + i, error, mistake, on_error);
+                    }
                     Err(error) => return Err((error, describe_frames(body))),
                 }
                 Ok(())

@@ -3,12 +3,13 @@
 use std::alloc::{Layout, alloc_zeroed};
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::bad_rows::{BadRows, OnError};
 use super::memory::Arena;
 use super::output::{Announced, Zero};
-use crate::error::{Error, Result, RowError};
+use crate::error::{Error, Mistake, Result, RowError};
 use crate::pool::{self, Interrupted};
 
 /// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
@@ -97,12 +98,25 @@ pub struct Job {
     block_ids: AtomicU32,
     /// The lowest bad row so far; spans after it need not run.
     first_bad: AtomicUsize,
+    total: Total,
 }
+
+/// What the rows of a column decode to, all together.
+struct Total {
+    limit: Option<u64>,
+    bytes: AtomicU64,
+    rows: AtomicU64,
+}
+
+/// A worker adds up so many bytes before it tells the others.
+const TOTAL_STEP: u64 = 1 << 20;
 
 pub struct Worker<O> {
     pub out: O,
-    pub bad_rows: Vec<usize>,
+    pub bad: BadRows,
     failed: Option<RowError>,
+    /// Bytes and rows that [`Total`] has not heard of yet.
+    untold: (u64, u64),
     /// Memory for rows that outgrew their guess.
     pub grown: Vec<u8>,
 }
@@ -143,7 +157,14 @@ impl<O: Send, F: Fn() -> Worker<O> + Sync> Workers<F, O> {
 
 impl Job {
     pub fn new(rows: usize) -> Self {
-        Self { rows, block_ids: AtomicU32::new(0), first_bad: AtomicUsize::new(usize::MAX) }
+        Self::with_total_limit(rows, None)
+    }
+
+    /// A job whose rows may decode to so many bytes together.
+    pub fn with_total_limit(rows: usize, limit: Option<u64>) -> Self {
+        let total = Total { limit, bytes: AtomicU64::new(0), rows: AtomicU64::new(0) };
+        let first_bad = AtomicUsize::new(usize::MAX);
+        Self { rows, block_ids: AtomicU32::new(0), first_bad, total }
     }
 
     /// An arena in which the column's workers number their blocks together.
@@ -152,7 +173,55 @@ impl Job {
     }
 
     pub fn worker<O>(&self, out: O) -> Worker<O> {
-        Worker { out, bad_rows: Vec::new(), failed: None, grown: Vec::new() }
+        let bad = BadRows::default();
+        Worker { out, bad, failed: None, untold: (0, 0), grown: Vec::new() }
+    }
+
+    /// Counts a row of `bytes` in that decoded.
+    #[inline]
+    pub fn count_good<O>(&self, worker: &mut Worker<O>, bytes: u64) {
+        worker.bad.count_good();
+        if self.total.limit.is_some() {
+            let (sum, rows) = worker.untold;
+            worker.untold = (sum + bytes, rows + 1);
+            if sum + bytes >= TOTAL_STEP {
+                self.tell_total(worker);
+            }
+        }
+    }
+
+    fn tell_total<O>(&self, worker: &mut Worker<O>) {
+        let (bytes, rows) = std::mem::take(&mut worker.untold);
+        if rows == 0 {
+            return;
+        }
+        self.total.rows.fetch_add(rows, Ordering::Relaxed);
+        self.total.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn check_total(&self) -> Result<()> {
+        let (bytes, rows) = (&self.total.bytes, &self.total.rows);
+        match self.total.limit {
+            Some(limit) if bytes.load(Ordering::Relaxed) > limit => {
+                let (bytes, rows) = (bytes.load(Ordering::Relaxed), rows.load(Ordering::Relaxed));
+                Err(Error::TotalExceedsLimit { limit, rows, bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets a bad row aside, which ends nothing.
+    pub fn set_aside<O>(
+        &self,
+        worker: &mut Worker<O>,
+        row: usize,
+        error: (Error, String),
+        mistake: Option<Mistake>,
+        on_error: OnError,
+    ) {
+        let (source, context) = error;
+        let error = RowError { row, rows: self.rows, name: None, context, source };
+        worker.bad.add(error, mistake, on_error);
     }
 
     /// Runs `work(worker, index in span, row in chunk)` until a row fails.
@@ -168,6 +237,9 @@ impl Job {
         let is_whole_column = span.rows.len() == self.rows;
         worker.out.announce(if is_whole_column { span.bytes } else { usize::MAX });
         for (i, row) in span.rows.clone().enumerate() {
+            if self.check_total().is_err() {
+                return;
+            }
             if let Err((source, context)) = work(worker, i, row) {
                 let row = span.first + i;
                 self.first_bad.fetch_min(row, Ordering::Relaxed);
@@ -178,20 +250,22 @@ impl Job {
                 return;
             }
         }
+        self.tell_total(worker);
     }
 
     /// What the workers wrote, and the column's bad rows; or its first error.
-    pub fn finish<O>(&self, workers: Vec<Worker<O>>) -> Result<(Vec<O>, Vec<usize>)> {
-        let (mut outs, mut bad_rows, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    pub fn finish<O>(&self, workers: Vec<Worker<O>>) -> Result<(Vec<O>, BadRows)> {
+        self.check_total()?;
+        let (mut outs, mut bad, mut failed) = (Vec::new(), BadRows::default(), Vec::new());
         for worker in workers {
             failed.extend(worker.failed);
-            bad_rows.extend(worker.bad_rows);
+            bad.extend(worker.bad, 0);
             outs.push(worker.out);
         }
         if let Some(first) = failed.into_iter().min_by_key(|failed| failed.row) {
             return Err(Error::Row(Box::new(first)));
         }
-        bad_rows.sort_unstable();
-        Ok((outs, bad_rows))
+        bad.sort();
+        Ok((outs, bad))
     }
 }

@@ -156,6 +156,15 @@ impl Block {
         Ok(Self { memory, len: 0 })
     }
 
+    /// Bytes that fit in all.
+    pub fn capacity(&self) -> usize {
+        match &self.memory {
+            Memory::Heap(heap) => heap.len(),
+            Memory::Region(region) => region.capacity,
+            Memory::Gone => 0,
+        }
+    }
+
     /// The part that nothing has been written to.
     pub fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
         let len = self.len;

@@ -16,20 +16,24 @@
 //! [`Rows`] and [`Payloads`].
 
 mod ahead;
+mod bad_rows;
 mod compress;
 mod decompress;
+mod discard;
 mod flat;
 mod info;
 mod job;
 mod memory;
+mod mistake;
 mod output;
 mod pieces;
 mod slots;
 mod view;
 
 pub use ahead::decode_body;
+pub use bad_rows::{BadRows, BecameNull, OnError};
 pub use compress::{Compressed, compress, compress_flat, encode, encode_flat, encode_gathered};
-pub use decompress::{Decompress, Decompressed, decompress, decompress_flat};
+pub use decompress::{Decompress, Decompressed, decompress, decompress_flat, verify};
 pub use flat::{FlatColumn, Gathered};
 pub use info::{Inspected, frame_info};
 pub use job::zeroed;

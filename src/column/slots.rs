@@ -90,7 +90,8 @@ fn plan<C: Payloads>(
     )?;
     let stated = sums.iter().fold(0u64, |sum, (stated, _)| sum.saturating_add(*stated));
     let held = sums.iter().map(|(_, held)| held).sum::<u64>();
-    if stated > held.saturating_mul(CREDIBLE).saturating_add(ALWAYS) {
+    let credible = held.saturating_mul(CREDIBLE).saturating_add(ALWAYS);
+    if stated > credible.min(how.max_total_size.unwrap_or(u64::MAX)) {
         return Ok(None);
     }
     let mut rest = &lens[..];
@@ -114,7 +115,7 @@ pub fn decompress<C: Payloads>(
     let Ok(mut blocks) = blocks.collect::<Result<Vec<_>>>() else { return Ok(None) };
 
     let misplaced = AtomicBool::new(false);
-    let job = Job::new(chunks.iter().map(C::count).sum());
+    let job = Job::with_total_limit(chunks.iter().map(C::count).sum(), how.max_total_size);
     let mut rooms: Vec<_> = blocks.iter_mut().map(Block::spare).collect();
     let mut spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
         flat::row_len(&plans[chunk], row) as usize
@@ -138,12 +139,13 @@ pub fn decompress<C: Payloads>(
                     job.each_row(worker, &span, |worker, i, row| {
                         let len = flat::row_len(offsets, i) as usize;
                         worker.out.room = room.split_off_mut(..len).unwrap_or_default();
-                        let bad_before = worker.bad_rows.len();
+                        let bad_before = worker.bad.len();
                         let (payload, position) = (|| chunk.get(row), span.first + i);
-                        let value = decompress_row(how, ready, scratch, worker, payload, position)?;
+                        let value =
+                            decompress_row(how, &job, ready, scratch, worker, payload, position)?;
                         // A row that turned null since it was planned leaves its place
                         // unwritten.
-                        if value.is_none() && len > 0 && worker.bad_rows.len() == bad_before {
+                        if value.is_none() && len > 0 && worker.bad.len() == bad_before {
                             misplaced.store(true, Ordering::Relaxed);
                         }
                         Ok(())
@@ -162,7 +164,8 @@ pub fn decompress<C: Payloads>(
     let mut columns = Vec::with_capacity(chunks.len());
     for (mut offsets, mut bytes) in plans.into_iter().zip(blocks) {
         let rows = offsets.len() - 1;
-        let bad = &bad_rows[bad_rows.partition_point(|&row| row < first)..];
+        let bad = bad_rows.rows();
+        let bad = &bad[bad.partition_point(|&row| row < first)..];
         let bad = &bad[..bad.partition_point(|&row| row < first + rows)];
         close_gaps(&mut offsets, bytes.spare(), bad.iter().map(|row| row - first));
         // SAFETY: rows that were not bad filled their places, and those of bad rows are gone.

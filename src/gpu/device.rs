@@ -119,7 +119,10 @@ pub fn available_or_warn() -> bool {
 
 /// Says that the CPU does what a GPU was to do.
 pub fn falls_back(reason: &str) {
-    warn(&format!("GPU: {reason}; the CPU does the work instead"));
+    if let Err(error) = warn(&format!("GPU: {reason}; the CPU does the work instead")) {
+        // The work goes on in any case.
+        eprintln!("s4-codec: {error}");
+    }
 }
 
 /// Which GPUs and libraries would be used, or why there is none.

@@ -221,7 +221,12 @@ impl Kernel for OnGpu<'_> {
                 self.cpu.decompress(payload, dst)
             }
             // What the GPU could not decode, the CPU may; or it says better what is wrong.
-            Err(Fault::Container(_)) if self.falls_back => self.cpu.decompress(payload, dst),
+            Err(damage @ Fault::Container(_)) if self.falls_back => {
+                match self.cpu.decompress(payload, dst) {
+                    Err(Fault::Unavailable(_)) => Err(damage),
+                    other => other,
+                }
+            }
             other => other,
         }
     }

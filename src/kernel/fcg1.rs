@@ -164,7 +164,7 @@ impl<'a> Container<'a> {
                 header[..4].escape_ascii()
             ));
         }
-        match Algorithm::ALL.into_iter().find(|known| *known as u8 == header[4]) {
+        match algorithm_of(header) {
             Some(found) if found == algorithm => {}
             Some(other) => return Err(Fault::OtherCodec(other.codec())),
             None => return damaged(format!("algorithm {} is unknown", header[4])),
@@ -235,6 +235,12 @@ impl<'a> Container<'a> {
             (chunk, len as usize)
         })
     }
+}
+
+/// The algorithm that the header of a container names, if it is one that is known.
+pub fn algorithm_of(container: &[u8]) -> Option<Algorithm> {
+    let number = *container.get(4)?;
+    Algorithm::ALL.into_iter().find(|known| *known as u8 == number)
 }
 
 fn damaged<T>(what: String) -> Result<T, Fault> {

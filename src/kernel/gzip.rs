@@ -12,7 +12,8 @@ use std::ptr::NonNull;
 
 use libdeflate_sys as ffi;
 
-use super::{Fault, Kernel, Scratch, resembles};
+use super::format::resembles;
+use super::{Fault, Kernel, Scratch};
 
 /// Deflate's densest code: 258 bytes for 2 bits (a 1-bit length, a 1-bit distance).
 const MAX_EXPANSION: u64 = 1032;

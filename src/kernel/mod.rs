@@ -11,6 +11,7 @@
 
 pub mod dictionary;
 pub mod fcg1;
+pub mod format;
 pub mod gdeflate;
 pub mod gzip;
 pub mod passthrough;
@@ -28,6 +29,8 @@ pub enum Fault {
     TooLong,
     /// The payload is not what the codec's format allows; the text says where it departs.
     Corrupt(String),
+    /// The payload was made with a dictionary that is missing or another; the text says which.
+    Dictionary { reason: String, is_missing: bool },
     /// A container of chunks is damaged; the text says how.
     Container(String),
     /// The payload was made by the codec of this name.
@@ -116,19 +119,6 @@ pub(crate) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
         Ok(mut scratch) => work(&mut scratch),
         Err(_) => work(&mut Scratch::default()),
     })
-}
-
-/// What bytes of another kind look like, as the end of a message about damage.
-pub(crate) fn resembles(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0x1f, 0x8b, ..] => "; these bytes look like gzip",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "; these bytes look like zstd",
-        [b'S', b'4', b'F', b'2', ..] => "; these bytes look like an S4F2 frame",
-        [b'F', b'C', b'G', b'1', ..] => {
-            "; these bytes look like an nvCOMP container, for NvcompZstd or its like"
-        }
-        _ => "",
-    }
 }
 
 /// Copies `src` to the front of `dst`; the caller has checked that it fits.

@@ -11,7 +11,8 @@ use zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
 use zstd_safe::{CCtx, DCtx, WriteBuf, get_error_name};
 
 use super::dictionary::Dictionary;
-use super::{Fault, Kernel, Scratch, resembles};
+use super::format::resembles;
+use super::{Fault, Kernel, Scratch};
 
 /// Above level 12 a context larger than this is not kept: level 22 on a large value takes over 700 MB.
 const KEPT_CONTEXT_BYTES: usize = 32 << 20;
@@ -51,7 +52,10 @@ impl<'a> Zstd<'a> {
             Some(None) => "this codec's is raw content without an id".into(),
             Some(Some(id)) => format!("this codec's has id {id}"),
         };
-        Fault::corrupt(format!("a frame was made with {wanted}; {given}"))
+        Fault::Dictionary {
+            reason: format!("a frame was made with {wanted}; {given}"),
+            is_missing: self.dictionary.is_none(),
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Arrow's PyCapsule interface: any producer's data in, chunks that any consumer reads out.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{Array, ArrayRef};
-use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::exceptions::{PyException, PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
@@ -12,18 +12,18 @@ use super::codec::CodecArgument;
 use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
-use crate::arrow::verbs::{self, Exported, Form};
+use crate::arrow::verbs;
+use crate::arrow::window::{Checked, Exported, Form};
 use crate::arrow::{CArray, CSchema, CStream, from_arrow};
-use crate::column::Decompress;
+use crate::column::{Decompress, OnError};
 use crate::error::Result;
-use crate::gpu::Device;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ArrowChunk>()?;
     module.add_function(wrap_pyfunction!(_arrow_compress, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_decompress, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_encode, module)?)?;
-    module.add_function(wrap_pyfunction!(_arrow_decode, module)?)?;
+    module.add_function(wrap_pyfunction!(_arrow_verify, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_pieces, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_frame_info, module)?)
 }
@@ -135,21 +135,87 @@ fn _arrow_compress(
     Ok((chunks(arrays), chunked))
 }
 
-/// The decompressed chunks, and whether the input came in chunks.
+/// How payloads are decompressed, or frames decoded.
+struct DecompressArguments {
+    /// The codec of payloads; of frames, the one that brings their dictionary.
+    codec: CodecArgument,
+    is_frames: bool,
+    utf8: bool,
+    max_size: Option<u64>,
+    max_total_size: Option<u64>,
+    device: Option<DeviceArgument>,
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for DecompressArguments {
+    type Error = PyErr;
+
+    fn extract(options: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        // Errors of the items are the caller's to see; derived code would wrap them.
+        Ok(Self {
+            codec: options.get_item("codec")?.extract()?,
+            is_frames: options.get_item("is_frames")?.extract()?,
+            utf8: options.get_item("utf8")?.extract()?,
+            max_size: options.get_item("max_size")?.extract()?,
+            max_total_size: options.get_item("max_total_size")?.extract()?,
+            device: options.get_item("device")?.extract()?,
+        })
+    }
+}
+
+impl DecompressArguments {
+    fn read(self, py: Python<'_>, null_on_error: bool) -> PyResult<(Decompress, Form)> {
+        let options = Decompress {
+            codec: self.codec.0,
+            device: device_or_cpu(py, self.device)?,
+            max_size: self.max_size,
+            utf8: self.utf8,
+            on_error: on_error(null_on_error),
+            max_total_size: self.max_total_size,
+        };
+        Ok((options, if self.is_frames { Form::Frames } else { Form::Compressed }))
+    }
+}
+
+fn on_error(null_on_error: bool) -> OnError {
+    if null_on_error { OnError::Null } else { OnError::Raise }
+}
+
+/// The arrays of a result, after a warning of rows that became null.
+fn warned(py: Python<'_>, checked: Checked) -> PyResult<Vec<ArrowChunk>> {
+    if let Some(warning) = checked.warning {
+        let text = CString::new(warning.to_string().replace('\0', "\\0"))?;
+        // Where the public function is called.
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)?;
+    }
+    Ok(chunks(checked.arrays))
+}
+
+/// The decompressed or decoded chunks, and whether the input came in chunks.
 #[pyfunction]
 fn _arrow_decompress(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
-    codec: CodecArgument,
-    utf8: bool,
+    options: DecompressArguments,
     null_on_error: bool,
-    max_size: Option<u64>,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
+    let (options, form) = options.read(py, null_on_error)?;
     let ArrowData { exported, chunked } = data.extract()?;
-    let how = Decompress { codec: codec.0, device: Device::Cpu, max_size, utf8, null_on_error };
-    let arrays = interruptible(py, |interrupted| {
-        verbs::decompress(&how, Form::Compressed, exported, interrupted)
-    })?;
+    let checked =
+        interruptible(py, |interrupted| verbs::decompress(&options, form, exported, interrupted))?;
+    Ok((warned(py, checked)?, chunked))
+}
+
+/// Why each row is bad, chunk for chunk, and whether the input came in chunks.
+#[pyfunction]
+fn _arrow_verify(
+    py: Python<'_>,
+    data: &Bound<'_, PyAny>,
+    options: DecompressArguments,
+) -> PyResult<(Vec<ArrowChunk>, bool)> {
+    let (options, form) = options.read(py, false)?;
+    let ArrowData { exported, chunked } = data.extract()?;
+    let arrays =
+        interruptible(py, |interrupted| verbs::verify(&options, form, exported, interrupted))?;
     Ok((chunks(arrays), chunked))
 }
 
@@ -162,26 +228,6 @@ fn _arrow_encode(
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
     let ArrowData { exported, chunked } = data.extract()?;
     let arrays = interruptible(py, |interrupted| verbs::encode(&codec.0, exported, interrupted))?;
-    Ok((chunks(arrays), chunked))
-}
-
-/// The decoded chunks, and whether the input came in chunks.
-#[pyfunction]
-fn _arrow_decode(
-    py: Python<'_>,
-    data: &Bound<'_, PyAny>,
-    dictionary: CodecArgument,
-    utf8: bool,
-    null_on_error: bool,
-    max_size: Option<u64>,
-    device: Option<DeviceArgument>,
-) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let device = device_or_cpu(py, device)?;
-    let ArrowData { exported, chunked } = data.extract()?;
-    let how = Decompress { codec: dictionary.0, device, max_size, utf8, null_on_error };
-    let arrays = interruptible(py, |interrupted| {
-        verbs::decompress(&how, Form::Frames, exported, interrupted)
-    })?;
     Ok((chunks(arrays), chunked))
 }
 
@@ -210,7 +256,8 @@ fn _arrow_frame_info(
     null_on_error: bool,
 ) -> PyResult<(Vec<ArrowChunk>, bool)> {
     let ArrowData { exported, chunked } = data.extract()?;
-    let arrays =
-        interruptible(py, |interrupted| verbs::frame_info(null_on_error, exported, interrupted))?;
-    Ok((chunks(arrays), chunked))
+    let checked = interruptible(py, |interrupted| {
+        verbs::frame_info(on_error(null_on_error), exported, interrupted)
+    })?;
+    Ok((warned(py, checked)?, chunked))
 }

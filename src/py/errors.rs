@@ -2,7 +2,8 @@
 
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyKeyboardInterrupt, PyMemoryError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
+    PyKeyboardInterrupt, PyMemoryError, PyOSError, PyRuntimeError, PyRuntimeWarning, PyTypeError,
+    PyValueError,
 };
 use pyo3::prelude::*;
 
@@ -97,11 +98,14 @@ pub fn raise(error: Error) -> PyErr {
 
 /// The exception that `error` is; of a bad row, with its position as the attribute `row`.
 pub fn raise_row(py: Python<'_>, error: Error) -> PyErr {
-    let Error::Row(bad) = error else { return raise(error) };
-    let message = format!("row {} ({}): {}", bad.row, bad.context, bad.source);
-    let exception = exception(bad.source.class(), message);
+    let (row, message) = match &error {
+        Error::Row(bad) => (bad.row, format!("row {} ({}): {}", bad.row, bad.context, bad.source)),
+        Error::Mistake { first, .. } => (first.row, error.to_string()),
+        _ => return raise(error),
+    };
+    let exception = exception(error.class(), message);
     // Exceptions have a dictionary, so only memory can run out here.
-    let _ = exception.value(py).setattr(ROW, bad.row);
+    let _ = exception.value(py).setattr(ROW, row);
     exception
 }
 
@@ -121,6 +125,7 @@ fn exception(class: ErrorClass, message: String) -> PyErr {
         ErrorClass::Value => PyValueError::new_err(message),
         ErrorClass::Type => PyTypeError::new_err(message),
         ErrorClass::Memory => PyMemoryError::new_err(message),
+        ErrorClass::Warning => PyRuntimeWarning::new_err(message),
         ErrorClass::Interrupted => PyKeyboardInterrupt::new_err(message),
     }
 }

@@ -10,7 +10,7 @@ use pyo3::types::PyBool;
 use super::codec::{CodecArgument, PyCodec, to_object};
 use super::errors::raise;
 use crate::codec::Codec;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::gpu::{self, Device};
 use crate::kernel::fcg1::DataType;
 use crate::warning;
@@ -35,15 +35,14 @@ fn package_folders(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
     Ok(path.try_iter()?.filter_map(|folder| folder.ok()?.extract().ok()).collect())
 }
 
-/// Warns as Python does. A filter that makes errors of warnings cannot stop the work, which
-/// goes on in any thread: what it raises is printed.
-fn warn(text: &str) {
-    Python::try_attach(|py| {
-        let text = CString::new(text).unwrap_or_default();
-        if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1) {
-            error.write_unraisable(py, None);
-        }
+/// Warns as Python does, wherever the calling thread is.
+fn warn(text: &str) -> Result<()> {
+    let warned = Python::try_attach(|py| {
+        let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 1)
+            .map_err(|error| Error::Warning(error.value(py).to_string()))
     });
+    warned.unwrap_or(Ok(()))
 }
 
 /// Whether the GPU codecs can run on a GPU here; :func:`gpu_status` says why not.

@@ -61,6 +61,11 @@ impl Header {
     }
 }
 
+/// The number of the codec that the frame at the front of `body` names, known or not.
+pub fn codec_number(body: &[u8]) -> Option<u32> {
+    (body.len() >= 8 && body.starts_with(&FRAME_MAGIC)).then(|| u32_at(body, 4))
+}
+
 /// One frame of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {

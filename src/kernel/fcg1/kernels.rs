@@ -197,7 +197,7 @@ impl Kernel for BitcompContainer {
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
         match Container::parse(payload, Algorithm::Bitcomp)?.total {
             0 => Ok(0),
-            _ => Err(Fault::Library(NEEDS_GPU.into())),
+            _ => Err(Fault::Unavailable(NEEDS_GPU.into())),
         }
     }
 
@@ -210,6 +210,6 @@ impl Kernel for BitcompContainer {
         if container.total != dst.len() as u64 {
             return Err(Fault::Length { decoded: container.total });
         }
-        if dst.is_empty() { Ok(0) } else { Err(Fault::Library(NEEDS_GPU.into())) }
+        if dst.is_empty() { Ok(0) } else { Err(Fault::Unavailable(NEEDS_GPU.into())) }
     }
 }

@@ -1,0 +1,137 @@
+//! Rows that fail without ending the call: what `on_error="null"` and `verify` make of them.
+
+use std::fmt;
+
+use crate::error::{Error, Mistake, Result, RowError};
+
+/// What a bad row does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// It ends the call.
+    Raise,
+    /// It becomes null.
+    Null,
+    /// It becomes null, and its reason is kept.
+    Report,
+}
+
+/// The bad rows of a column, or of one worker's part of it.
+#[derive(Debug, Default)]
+pub struct BadRows {
+    rows: Vec<usize>,
+    /// Rows and their reasons, with [`OnError::Report`].
+    reasons: Vec<(usize, String)>,
+    /// The error of the lowest row.
+    first: Option<Box<RowError>>,
+    /// Rows that decoded.
+    good: usize,
+    pattern: Pattern,
+}
+
+/// Whether all bad rows show the same mistake.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Pattern {
+    #[default]
+    None,
+    Same(Mistake),
+    Mixed,
+}
+
+impl Pattern {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, pattern) | (pattern, Self::None) => pattern,
+            (Self::Same(one), Self::Same(another)) if one == another => self,
+            _ => Self::Mixed,
+        }
+    }
+}
+
+impl BadRows {
+    /// Counts a row that decoded.
+    #[inline]
+    pub(super) fn count_good(&mut self) {
+        self.good += 1;
+    }
+
+    /// Adds a bad row, and the mistake that would explain it.
+    pub(super) fn add(&mut self, error: RowError, mistake: Option<Mistake>, on_error: OnError) {
+        self.rows.push(error.row);
+        self.pattern = self.pattern.and(mistake.map_or(Pattern::Mixed, Pattern::Same));
+        if on_error == OnError::Report {
+            let reason = format!("{}: {}", error.source.class().name(), error.source);
+            self.reasons.push((error.row, reason));
+        }
+        if self.first.as_ref().is_none_or(|first| error.row < first.row) {
+            self.first = Some(Box::new(error));
+        }
+    }
+
+    /// Adds those of another part of the column, `start` rows after the beginning of this.
+    pub fn extend(&mut self, mut other: Self, start: usize) {
+        self.rows.extend(other.rows.into_iter().map(|row| row + start));
+        self.reasons.extend(other.reasons.into_iter().map(|(row, reason)| (row + start, reason)));
+        if let Some(first) = &mut other.first {
+            first.row += start;
+        }
+        self.first = match (self.first.take(), other.first) {
+            (Some(one), Some(another)) if another.row < one.row => Some(another),
+            (one, another) => one.or(another),
+        };
+        self.good += other.good;
+        self.pattern = self.pattern.and(other.pattern);
+    }
+
+    /// Puts rows into ascending order.
+    pub(super) fn sort(&mut self) {
+        self.rows.sort_unstable();
+        self.reasons.sort_unstable();
+    }
+
+    /// Their positions in the column, in ascending order.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// Positions and reasons in ascending order, with [`OnError::Report`].
+    pub fn reasons(&self) -> &[(usize, String)] {
+        &self.reasons
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Judges the bad rows of a whole call with [`OnError::Null`]: an error where they show a
+    /// mistake of the caller's, else what to warn of, if any.
+    pub fn judge(self) -> Result<Option<BecameNull>> {
+        let Some(first) = self.first else { return Ok(None) };
+        let bad = self.rows.len();
+        if let Pattern::Same(mistake) = self.pattern
+            && self.good == 0
+            && bad > 1
+        {
+            return Err(Error::Mistake { rows: bad, mistake, first });
+        }
+        Ok(Some(BecameNull { bad, rows: self.good + bad, first }))
+    }
+}
+
+/// What to warn of: damaged rows that became null.
+pub struct BecameNull {
+    bad: usize,
+    /// Rows that were not null before.
+    rows: usize,
+    pub first: Box<RowError>,
+}
+
+impl fmt::Display for BecameNull {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { bad, rows, first } = self;
+        write!(f, "{bad} of {rows} values became null; first {}", first.summary())
+    }
+}
