@@ -101,9 +101,14 @@ class SeriesNamespace:
     def __init__(self, series: pl.Series) -> None:
         self._series = series
 
+    def _evaluated(self, expr: pl.Expr) -> pl.Series:
+        """An expression over the series, the first column. As a column and no literal, because
+        Polars copies what is made of literals of one row."""
+        return self._series.to_frame().select(expr).to_series()
+
     def compress(self, codec: Codec | str = CpuZstd()) -> pl.Series:
         """``s4_codec.polars.compress`` of this series, and documented there."""
-        return pl.select(s4.compress(pl.lit(self._series), codec)).to_series()
+        return self._evaluated(s4.compress(pl.first(), codec))
 
     def decompress(
         self,
@@ -116,18 +121,18 @@ class SeriesNamespace:
     ) -> pl.Series:
         """``s4_codec.polars.decompress`` of this series; ``row`` is another series."""
         values = s4.decompress(
-            pl.lit(self._series),
+            pl.first(),
             codec,
             dtype=dtype,
             on_error=on_error,
             max_size=max_size,
             row=row,
         )
-        return pl.select(values).to_series()
+        return self._evaluated(values)
 
     def encode(self, codec: Codec | str = CpuZstd()) -> pl.Series:
         """``s4_codec.polars.encode`` of this series, and documented there."""
-        return pl.select(s4.encode(pl.lit(self._series), codec)).to_series()
+        return self._evaluated(s4.encode(pl.first(), codec))
 
     def decode(
         self,
@@ -141,7 +146,7 @@ class SeriesNamespace:
     ) -> pl.Series:
         """``s4_codec.polars.decode`` of this series; ``row`` is another series."""
         values = s4.decode(
-            pl.lit(self._series),
+            pl.first(),
             dictionary=dictionary,
             dtype=dtype,
             on_error=on_error,
@@ -149,7 +154,7 @@ class SeriesNamespace:
             row=row,
             device=device,
         )
-        return pl.select(values).to_series()
+        return self._evaluated(values)
 
     def verify(
         self,
@@ -159,8 +164,8 @@ class SeriesNamespace:
         max_size: SupportsIndex | None = None,
     ) -> pl.Series:
         """``s4_codec.polars.verify`` of this series, and documented there."""
-        reasons = s4.verify(pl.lit(self._series), codec, dtype=dtype, max_size=max_size)
-        return pl.select(reasons).to_series()
+        reasons = s4.verify(pl.first(), codec, dtype=dtype, max_size=max_size)
+        return self._evaluated(reasons)
 
     def verify_frames(
         self,
@@ -172,17 +177,17 @@ class SeriesNamespace:
     ) -> pl.Series:
         """``s4_codec.polars.verify_frames`` of this series, and documented there."""
         reasons = s4.verify_frames(
-            pl.lit(self._series),
+            pl.first(),
             dictionary=dictionary,
             dtype=dtype,
             max_size=max_size,
             device=device,
         )
-        return pl.select(reasons).to_series()
+        return self._evaluated(reasons)
 
     def frame_info(self, *, on_error: Literal["raise", "null"] = "raise") -> pl.Series:
         """``s4_codec.polars.frame_info`` of this series, and documented there."""
-        return pl.select(s4.frame_info(pl.lit(self._series), on_error=on_error)).to_series()
+        return self._evaluated(s4.frame_info(pl.first(), on_error=on_error))
 
     def train_dictionary(self, size: SupportsIndex = 112_640) -> bytes:
         """``s4_codec.polars.train_dictionary`` on this series."""

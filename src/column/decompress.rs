@@ -343,11 +343,7 @@ fn decompress_bare<O: Output>(
         .map_err(|fault| how.bare_error(fault, limit))?;
     check_utf8(how, &grown)?;
     let len = grown.len() as u64;
-    let value = worker.out.write(grown.len(), |room| {
-        crate::kernel::copy_to(&grown, room);
-        // SAFETY: `room` is as long as `grown`, which was copied over all of it.
-        Ok(unsafe { room.assume_init_ref() })
-    });
+    let value = worker.out.take(&mut grown);
     if grown.capacity() <= BLOCK_BYTES {
         worker.grown = grown;
     }

@@ -54,6 +54,12 @@ impl Output for Cuts<'_> {
         })?;
         Ok(Cut { len: len as u64, block, offset })
     }
+
+    fn take(&mut self, row: &mut Vec<u8>) -> Result<Cut> {
+        let len = row.len() as u64;
+        let Place { block, offset } = self.0.take(row)?;
+        Ok(Cut { len, block, offset })
+    }
 }
 
 impl Announced for Cuts<'_> {

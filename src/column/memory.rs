@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use memmap2::MmapMut;
 
 use crate::error::{Error, Result};
+use crate::kernel::copy_to;
 use crate::process::PerProcess;
 
 /// Bytes of a standard block: a few huge pages, yet a small part of a column, because a
@@ -198,13 +199,22 @@ impl Block {
         let unused = self.spare().len();
         if unused > self.len {
             let mut exact = Self::new(self.len)?;
-            exact.len = crate::kernel::copy_to(self.as_slice(), exact.spare());
+            exact.len = copy_to(self.as_slice(), exact.spare());
             return Ok(exact);
         }
         if unused >= WORTH_RELEASING && matches!(self.memory, Memory::Region(_)) {
             release_pages(self.spare());
         }
         Ok(self)
+    }
+}
+
+impl From<Vec<u8>> for Block {
+    fn from(bytes: Vec<u8>) -> Self {
+        let len = bytes.len();
+        let start = Box::into_raw(bytes.into_boxed_slice()) as *mut [MaybeUninit<u8>];
+        // SAFETY: the same allocation, whose bytes need not be initialised any more but are.
+        Self { memory: Memory::Heap(unsafe { Box::from_raw(start) }), len }
     }
 }
 
@@ -273,6 +283,18 @@ impl<'column> Arena<'column> {
             }
             None => Err(Error::OutOfMemory { bytes: bytes as u64 }),
         }
+    }
+
+    /// Takes a row that is too large to share a block, memory and all; others are copied, and
+    /// their memory stays.
+    pub fn take(&mut self, row: &mut Vec<u8>) -> Result<Place> {
+        if row.len() <= BLOCK_BYTES / 4 {
+            return self.write(row.len(), |room| Ok(copy_to(row, room)));
+        }
+        let block = Block::from(std::mem::take(row));
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        self.full.push((id, block));
+        Ok(Place { block: id, offset: 0 })
     }
 
     /// A row too large to share a block gets its own; the open block waits for small ones.

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use crate::error::Result;
+use crate::kernel::copy_to;
 
 /// One worker's part of the output.
 pub trait Output: Announced + Send {
@@ -19,6 +20,16 @@ pub trait Output: Announced + Send {
         bytes: usize,
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
     ) -> Result<Self::Row>;
+
+    /// Takes one row that is whole already, and its memory where that saves a copy; else the
+    /// memory stays with the caller.
+    fn take(&mut self, row: &mut Vec<u8>) -> Result<Self::Row> {
+        self.write(row.len(), |room| {
+            copy_to(row, room);
+            // SAFETY: `room` is as long as `row`, which was copied over all of it.
+            Ok(unsafe { room.assume_init_ref() })
+        })
+    }
 }
 
 /// What a worker writes to, told what is to come.

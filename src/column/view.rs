@@ -49,27 +49,41 @@ impl Output for Views<'_> {
         let mut view = 0;
         let place = self.0.write(bytes, |room| {
             let row = fill(room)?;
-            if row.len() as u64 > VIEW_MAX_BYTES {
-                let size = row.len() as u64;
-                return Err(Error::ValueTooLong { size, limit: VIEW_MAX_BYTES });
-            }
-            view = row.len() as View;
-            if row.len() <= INLINE {
-                let mut bytes = [0; INLINE + 4];
-                bytes[4..4 + row.len()].copy_from_slice(row);
-                view |= View::from_le_bytes(bytes);
-                return Ok(0);
-            }
-            let prefix = u32::from_le_bytes([row[0], row[1], row[2], row[3]]);
-            view |= View::from(prefix) << 32;
-            Ok(row.len())
+            view = view_of(row)?;
+            // What the view holds itself need not stay.
+            Ok(if row.len() <= INLINE { 0 } else { row.len() })
         })?;
-        if view as u32 as usize > INLINE {
-            let Place { block, offset } = place;
-            view |= View::from(block) << 64 | View::from(offset) << 96;
-        }
-        Ok(view)
+        Ok(placed(view, place))
     }
+
+    fn take(&mut self, row: &mut Vec<u8>) -> Result<View> {
+        let view = view_of(row)?;
+        if row.len() <= INLINE {
+            return Ok(view);
+        }
+        Ok(placed(view, self.0.take(row)?))
+    }
+}
+
+/// The view of a row, which does not say yet where a longer one lies.
+fn view_of(row: &[u8]) -> Result<View> {
+    let size = row.len() as u64;
+    if size > VIEW_MAX_BYTES {
+        return Err(Error::ValueTooLong { size, limit: VIEW_MAX_BYTES });
+    }
+    let front = &row[..row.len().min(if row.len() <= INLINE { INLINE } else { 4 })];
+    let mut bytes = [0; INLINE + 4];
+    bytes[..4].copy_from_slice(&(size as u32).to_le_bytes());
+    bytes[4..4 + front.len()].copy_from_slice(front);
+    Ok(View::from_le_bytes(bytes))
+}
+
+/// A view whose row lies there, if it does not hold it itself.
+fn placed(view: View, Place { block, offset }: Place) -> View {
+    if view as u32 as usize <= INLINE {
+        return view;
+    }
+    view | View::from(block) << 64 | View::from(offset) << 96
 }
 
 impl Announced for Views<'_> {
