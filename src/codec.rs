@@ -39,6 +39,17 @@ impl CodecId {
     pub const fn name(self) -> &'static str {
         NAMES[self.0 as usize]
     }
+
+    /// The id of a name of [`NAMES`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        let id = NAMES.iter().position(|known| *known == name)?;
+        u32::try_from(id).ok().map(Self)
+    }
+
+    /// Whether its payloads are decoded with a dictionary.
+    pub const fn needs_dictionary(self) -> bool {
+        self.0 == 8
+    }
 }
 
 impl TryFrom<u32> for CodecId {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::codec::{Codec, NAMES};
+use crate::codec::{Codec, CodecId};
 use crate::column::{self, Gathered, Rows, encode_gathered};
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Ready};
@@ -14,7 +14,7 @@ use crate::kernel::{copy_to, with_scratch};
 use crate::manifest::{Manifest, combine_crc32c};
 use crate::pool::{self, Interrupted};
 use crate::wire::body::{Body, refuse_encrypted};
-use crate::wire::frame::Frames;
+use crate::wire::frame::{FRAME_MAGIC, Frames, PADDING_MAGIC};
 use crate::wire::index::Index;
 
 /// Bodies of less are decoded where the caller is.
@@ -144,12 +144,46 @@ impl Metadata {
         Ok(metadata)
     }
 
+    /// What a body says of itself: frames by their magic, anything else as it is.
+    fn of_body(body: &[u8], has_sidecar: bool) -> Result<Self> {
+        let framed = starts_as_frames(body) || has_sidecar && body.is_empty();
+        if has_sidecar && !framed {
+            return Err(Error::Frame(format!(
+                "a sidecar was given, but the body is not frames: expected magic S4F2 or S4P1, \
+                 found {}; pass the object's metadata",
+                body[..body.len().min(4)].escape_ascii()
+            )));
+        }
+        Ok(Self { framed, ..Self::default() })
+    }
+
     /// All four values of one unframed payload.
     fn manifest(&self) -> Option<(&str, Manifest, u64)> {
         let manifest = Manifest { original_size: self.original_size?, crc32c: self.crc32c? };
         Some((self.codec.as_deref()?, manifest, self.compressed_size?))
     }
 
+    /// Refuses metadata that does not say how the object is stored, where anything else tells
+    /// that it is one of S4's.
+    fn check_silence(&self, body: &[u8], has_sidecar: bool) -> Result<()> {
+        if self.framed || self.manifest().is_some() {
+            return Ok(());
+        }
+        let sign = match (starts_as_frames(body), has_sidecar, self.is_s4) {
+            (true, ..) => format!("the body starts with {}", body[..4].escape_ascii()),
+            (_, true, _) => "a sidecar was given".into(),
+            (.., true) => "a key starts with s4-".into(),
+            _ => return Ok(()),
+        };
+        Err(unusable(format!(
+            "it does not say how the object is stored (s4-framed, s4-multipart, or all of \
+             s4-codec, s4-original-size, s4-compressed-size and s4-crc32c), but {sign}; pass the \
+             metadata that the object is stored with, or metadata=None to let the body say what \
+             it is"
+        )))
+    }
+
+    /// For a body that needs a dictionary.
     fn check_dictionary(&self, dictionary: Option<&Arc<Dictionary>>) -> Result<()> {
         match (&self.dictionary_id, dictionary) {
             (Some(wanted), None) => Err(Error::UnregisteredCodec(format!(
@@ -168,6 +202,11 @@ impl Metadata {
 
 fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
     value.parse().map_err(|_| unusable(format!("{key} is no number that fits: {value:?}")))
+}
+
+/// Whether a body begins as those of frames do.
+fn starts_as_frames(body: &[u8]) -> bool {
+    body.starts_with(&FRAME_MAGIC) || body.starts_with(&PADDING_MAGIC)
 }
 
 fn unusable(what: String) -> Error {
@@ -202,19 +241,29 @@ enum Content<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Checks all that can be checked before decoding.
+    /// Checks all that can be checked before decoding. Without metadata the body says itself
+    /// what it is.
     pub fn plan(
         body: &'a [u8],
-        metadata: &Metadata,
+        metadata: Option<&Metadata>,
         sidecar: Option<Index>,
         reading: &Reading,
     ) -> Result<Self> {
-        if metadata.encrypted || sidecar.is_some_and(|index| index.sse.is_some()) {
+        let is_encrypted = metadata.is_some_and(|metadata| metadata.encrypted);
+        if is_encrypted || sidecar.is_some_and(|index| index.sse.is_some()) {
             return Err(Error::Frame(
                 "the object is encrypted; read it through the S4 gateway".into(),
             ));
         }
         refuse_encrypted(body)?;
+        let has_sidecar = sidecar.is_some();
+        let metadata = match metadata {
+            Some(metadata) => {
+                metadata.check_silence(body, has_sidecar)?;
+                metadata
+            }
+            None => &Metadata::of_body(body, has_sidecar)?,
+        };
         if let Some(expected) = metadata.compressed_size.filter(|&n| n != body.len() as u64) {
             return Err(Error::StoredSizeMismatch { expected, actual: body.len() as u64 });
         }
@@ -304,29 +353,28 @@ fn content<'a>(
 ) -> Result<(Content<'a>, u64)> {
     let limit = reading.limit;
     if metadata.framed {
-        metadata.check_dictionary(reading.dictionary)?;
+        metadata.check_dictionary(reading.dictionary).or_else(|error| {
+            let mut frames = Frames::new(body).map_while(Result::ok);
+            let uses_it = frames.any(|(_, frame)| frame.header.codec.needs_dictionary());
+            if uses_it { Err(error) } else { Ok(()) }
+        })?;
         let frames = Body::plan(body, reading.dictionary, reading.device, limit)?;
         let len = frames.len();
         return Ok((Content::Frames(frames), len));
     }
     if let Some((name, manifest, _)) = metadata.manifest() {
-        metadata.check_dictionary(reading.dictionary)?;
-        let id =
-            NAMES.iter().position(|known| *known == name).and_then(|id| u32::try_from(id).ok());
-        let codec = match id {
-            Some(id) => Codec::for_decoding(id.try_into()?, reading.dictionary)?,
+        let codec = match CodecId::from_name(name) {
+            Some(id) => {
+                if id.needs_dictionary() {
+                    metadata.check_dictionary(reading.dictionary)?;
+                }
+                Codec::for_decoding(id, reading.dictionary)?
+            }
             None => Codec::from_name(name, None)?,
         };
         let codec = codec.on(reading.device);
         codec.admit(body, &manifest, limit)?;
         return Ok((Content::Payload(codec, manifest, body), manifest.original_size));
-    }
-    if metadata.is_s4 {
-        return Err(unusable(
-            "the object is not framed, and not all of s4-codec, s4-original-size, \
-             s4-compressed-size and s4-crc32c are there"
-                .into(),
-        ));
     }
     if body.len() as u64 > limit {
         return Err(Error::SizeExceedsLimit { size: body.len() as u64, limit });

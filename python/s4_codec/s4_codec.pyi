@@ -524,7 +524,7 @@ def encode_s4_object(
 
 def decode_s4_object(
     body: _Data,
-    metadata: Mapping[str, str],
+    metadata: Mapping[str, str] | None = None,
     sidecar: _Data | None = None,
     byte_range: tuple[SupportsIndex, SupportsIndex] | None = None,
     dictionary: _Data | CpuZstdDict | None = None,
@@ -533,7 +533,10 @@ def decode_s4_object(
 ) -> bytes:
     """Decode an object as the S4 gateway stores it, and verify it.
 
-    An object without any ``s4-*`` metadata is none of S4's, and is returned as it is.
+    Metadata says how the body is stored. Without (``None``) the body says it: what starts with
+    the magic of frames or paddings is frames, anything else is returned as it is. Metadata
+    without any ``s4-*`` key is that of another writer's object, which is returned as it is,
+    unless it looks like one of S4's: with a sidecar, or a body that starts as frames.
 
     Parameters
     ----------
@@ -541,7 +544,8 @@ def decode_s4_object(
         The stored bytes, all of them.
     metadata
         The object's user metadata: keys such as ``s4-codec``, in any case, with the prefix
-        ``x-amz-meta-`` or without.
+        ``x-amz-meta-`` or without. None for what is kept without any, such as the files of the
+        command ``s4-codec``; nothing then tells frames that are missing at the end.
     sidecar
         The object's sidecar, if there is one. It only has to be one: the frames of ``body``
         say where they are.
@@ -549,7 +553,8 @@ def decode_s4_object(
         ``(start, end)``, half-open, of the original. Only frames that hold some of it are
         decoded, and the checksum of the whole cannot be verified.
     dictionary
-        For objects with an ``s4-dict-id``: its bytes, or a :class:`CpuZstdDict`.
+        For objects of cpu-zstd-dict: its bytes, or a :class:`CpuZstdDict`. It has to be the one
+        that ``s4-dict-id`` names.
     max_size
         The longest original to decode, in bytes; default 5 GiB.
     device
@@ -564,7 +569,8 @@ def decode_s4_object(
     Raises
     ------
     S4FrameError
-        The metadata is unusable, the object encrypted, or the body no frames.
+        The metadata is unusable, or says nothing of an object that looks like one of S4's; the
+        object is encrypted, or the body no frames.
     S4ManifestSizeMismatchError
         The body is not as long as the metadata says.
     S4SizeMismatchError, S4CrcMismatchError

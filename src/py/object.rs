@@ -102,9 +102,23 @@ fn encode_s4_object<'py>(
     Ok(dict)
 }
 
+fn parse_metadata(metadata: &Bound<'_, PyMapping>) -> PyResult<Metadata> {
+    let mut pairs = Vec::new();
+    for pair in metadata.items()?.iter() {
+        pairs.push(pair.extract::<(String, String)>().map_err(|_| {
+            PyTypeError::new_err("metadata must be a mapping of strings to strings")
+        })?);
+    }
+    let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    Metadata::parse(pairs).map_err(raise)
+}
+
 /// Decode an object as the S4 gateway stores it, and verify it.
 ///
-/// An object without any ``s4-*`` metadata is none of S4's, and is returned as it is.
+/// Metadata says how the body is stored. Without (``None``) the body says it: what starts with
+/// the magic of frames or paddings is frames, anything else is returned as it is. Metadata
+/// without any ``s4-*`` key is that of another writer's object, which is returned as it is,
+/// unless it looks like one of S4's: with a sidecar, or a body that starts as frames.
 ///
 /// Parameters
 /// ----------
@@ -112,7 +126,8 @@ fn encode_s4_object<'py>(
 ///     The stored bytes, all of them.
 /// metadata
 ///     The object's user metadata: keys such as ``s4-codec``, in any case, with the prefix
-///     ``x-amz-meta-`` or without.
+///     ``x-amz-meta-`` or without. None for what is kept without any, such as the files of the
+///     command ``s4-codec``; nothing then tells frames that are missing at the end.
 /// sidecar
 ///     The object's sidecar, if there is one. It only has to be one: the frames of ``body``
 ///     say where they are.
@@ -120,7 +135,8 @@ fn encode_s4_object<'py>(
 ///     ``(start, end)``, half-open, of the original. Only frames that hold some of it are
 ///     decoded, and the checksum of the whole cannot be verified.
 /// dictionary
-///     For objects with an ``s4-dict-id``: its bytes, or a :class:`CpuZstdDict`.
+///     For objects of cpu-zstd-dict: its bytes, or a :class:`CpuZstdDict`. It has to be the one
+///     that ``s4-dict-id`` names.
 /// max_size
 ///     The longest original to decode, in bytes; default 5 GiB.
 /// device
@@ -135,7 +151,8 @@ fn encode_s4_object<'py>(
 /// Raises
 /// ------
 /// S4FrameError
-///     The metadata is unusable, the object encrypted, or the body no frames.
+///     The metadata is unusable, or says nothing of an object that looks like one of S4's; the
+///     object is encrypted, or the body no frames.
 /// S4ManifestSizeMismatchError
 ///     The body is not as long as the metadata says.
 /// S4SizeMismatchError, S4CrcMismatchError
@@ -149,7 +166,7 @@ fn encode_s4_object<'py>(
 #[pyfunction]
 #[pyo3(signature = (
     body,
-    metadata,
+    metadata = None,
     sidecar = None,
     byte_range = None,
     dictionary = None,
@@ -160,21 +177,14 @@ fn encode_s4_object<'py>(
 fn decode_s4_object<'py>(
     py: Python<'py>,
     body: Bytes<'_>,
-    metadata: &Bound<'py, PyMapping>,
+    metadata: Option<&Bound<'py, PyMapping>>,
     sidecar: Option<Bytes<'_>>,
     byte_range: Option<(u64, u64)>,
     dictionary: Option<DictionaryArgument>,
     max_size: Option<u64>,
     device: Option<DeviceArgument>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let mut pairs = Vec::new();
-    for pair in metadata.items()?.iter() {
-        pairs.push(pair.extract::<(String, String)>().map_err(|_| {
-            PyTypeError::new_err("metadata must be a mapping of strings to strings")
-        })?);
-    }
-    let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let metadata = Metadata::parse(pairs).map_err(raise)?;
+    let metadata = metadata.map(parse_metadata).transpose()?;
     let sidecar = sidecar.as_ref().map(|sidecar| Index::parse(sidecar.as_slice()));
     let sidecar = sidecar.transpose().map_err(raise)?;
     let dictionary = dictionary.map(|dictionary| dictionary.0);
@@ -185,7 +195,8 @@ fn decode_s4_object<'py>(
         device: device_or_cpu(py, device)?,
     };
     let body = body.as_slice();
-    let object = py.detach(|| Object::plan(body, &metadata, sidecar, &reading)).map_err(raise)?;
+    let object = py.detach(|| Object::plan(body, metadata.as_ref(), sidecar, &reading));
+    let object = object.map_err(raise)?;
     let len = object.decoded_len().map_err(raise)?;
     new_bytes(py, len, |py, room| interruptible(py, |interrupted| object.decode(room, interrupted)))
 }

@@ -1,11 +1,9 @@
-"""Frames: one value, columns in Polars and Arrow, sidecars and whole objects."""
+"""Frames: one value, columns in Polars and Arrow, and sidecars."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import struct
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -257,99 +255,6 @@ def test_wrong_columns() -> None:
             getattr(s4_codec.arrow, verb)(packed)
 
 
-# --- Objects ------------------------------------------------------------------------------
-
-SIZES = [0, 1, 1 << 20, (1 << 20) + 1, (4 << 20) + 1, 9 << 20]
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["cpu-zstd", "passthrough"])
-def test_objects(name: str, size: int) -> None:
-    data = text(size)
-    made = s4_codec.encode_s4_object(data, codec=name)
-    assert list(made) == ["body", "sidecar", "metadata"]
-    metadata = made["metadata"]
-    assert s4_codec.decode_s4_object(made["body"], metadata) == data
-    headers = {f"X-Amz-Meta-{key.title()}": value for key, value in metadata.items()}
-    assert s4_codec.decode_s4_object(made["body"], headers, made["sidecar"]) == data
-    if made["sidecar"] is not None:
-        assert made["sidecar"] == s4_codec.build_index(made["body"])
-    for start, end in [(0, size), (0, 0), (size, size), (size // 2, size), (size // 3, size // 2)]:
-        part = s4_codec.decode_s4_object(made["body"], metadata, byte_range=(start, end))
-        assert part == data[start:end]
-    for wrong in ((0, size + 1), (size + 1, size + 1), (5, 4)):
-        with pytest.raises(ValueError, match="byte_range"):
-            s4_codec.decode_s4_object(made["body"], metadata, byte_range=wrong)
-
-
-def changed(metadata: dict[str, str], **values: str | None) -> dict[str, str]:
-    keys = {key.replace("_", "-"): value for key, value in values.items()}
-    return {k: v for k, v in {**metadata, **keys}.items() if v is not None}
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"s4_original_size": "99"}, "S4SizeMismatchError"),
-        ({"s4_compressed_size": "99"}, "S4ManifestSizeMismatchError"),
-        ({"s4_crc32c": "99"}, "S4CrcMismatchError"),
-        ({"s4_original_size": "many"}, "S4FrameError"),
-        ({"s4_crc32c": "-1"}, "S4FrameError"),
-        ({"s4_encrypted": "aes-256-gcm"}, "S4FrameError"),
-        ({"s4_framed": None, "s4_crc32c": None}, "S4FrameError"),
-        ({"s4_framed": None, "s4_codec": "bogus"}, "S4UnregisteredCodecError"),
-        ({"s4_framed": None, "s4_codec": "nvcomp-gans"}, "S4UnregisteredCodecError"),
-        ({"s4_framed": None}, "S4IoError"),
-        ({"s4_dict_id": "0123456789abcdef"}, "S4UnregisteredCodecError"),
-    ],
-)
-def test_objects_that_contradict_their_metadata(
-    change: dict[str, str | None], expected: str
-) -> None:
-    made = s4_codec.encode_s4_object(text(5000))
-    with pytest.raises(error(expected)):
-        s4_codec.decode_s4_object(made["body"], changed(made["metadata"], **change))
-
-
-def test_objects_of_one_unframed_payload(row: Row) -> None:
-    data = text(5000)
-    payload, size, crc = row.codec.compress(data)
-    metadata = {
-        "s4-codec": row.name,
-        "s4-original-size": str(size),
-        "s4-compressed-size": str(len(payload)),
-        "s4-crc32c": str(crc),
-    }
-    read = functools.partial(s4_codec.decode_s4_object, **decoding(row.codec))
-    assert read(payload, metadata) == data
-    assert read(payload, metadata, byte_range=(7, 99)) == data[7:99]
-    with pytest.raises(error("S4CrcMismatchError")):
-        read(payload, changed(metadata, s4_crc32c="1"))
-    assert read(b"plain bytes", {"content-type": "x"}) == b"plain bytes"
-    with pytest.raises(TypeError, match="metadata must be"):
-        read(payload, {"s4-codec": 3})  # type: ignore[dict-item]
-
-
-def test_objects_with_dictionaries() -> None:
-    codec = CpuZstdDict(DICTIONARY)
-    body = codec.encode(text(300)) + codec.encode(text(200))
-    metadata = {"s4-codec": codec.name, "s4-framed": "true", "s4-dict-id": codec.dict_id}
-    read = s4_codec.decode_s4_object
-    assert read(body, metadata, dictionary=codec) == text(300) + text(200)
-    with pytest.raises(S4Error, match=f"needs the dictionary {codec.dict_id}, the one given is"):
-        read(body, metadata, dictionary=b"another dictionary")
-
-
-def test_sidecars_that_disagree_cannot_mislead() -> None:
-    data = text(9 << 20)
-    made = s4_codec.encode_s4_object(data)
-    other = s4_codec.encode_s4_object(text(5 << 20))["sidecar"]
-    part = s4_codec.decode_s4_object(made["body"], made["metadata"], other, (5 << 20, 6 << 20))
-    assert part == data[5 << 20 : 6 << 20]
-    with pytest.raises(error("S4IndexError")):
-        s4_codec.decode_s4_object(made["body"], made["metadata"], b"S4IX")
-
-
 def test_every_cut_of_a_sidecar_is_an_error() -> None:
     made = s4_codec.encode_s4_object(text(9 << 20))["sidecar"]
     bound = s4_codec.bind_index(made, 123, "etag")
@@ -357,14 +262,6 @@ def test_every_cut_of_a_sidecar_is_an_error() -> None:
     for end in range(len(bound)):
         with pytest.raises(error("S4IndexError")):
             s4_codec.decode_index(bound[:end])
-
-
-def test_objects_from_many_threads() -> None:
-    data = text(5 << 20)
-    with ThreadPoolExecutor(6) as threads:
-        made = list(threads.map(s4_codec.encode_s4_object, [data] * 12))
-        bodies = [one["body"] for one in made]
-        assert set(threads.map(decode, bodies)) == {data}
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.data())
