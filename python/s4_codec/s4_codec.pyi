@@ -1,6 +1,6 @@
 """The native module. Import from ``s4_codec``, which holds the same names."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol, SupportsIndex, final
 
 from typing_extensions import Buffer
@@ -380,6 +380,8 @@ def read_frame(data: _Data) -> tuple[dict[str, Any], bytes, bytes]:
 def frame_iter(data: _Data) -> list[tuple[dict[str, Any], bytes]]:
     """Parse all frames of a body, passing over paddings. Nothing is decoded.
 
+    The list holds a copy of every payload; for large bodies use :func:`iter_frames`.
+
     Returns
     -------
     list of tuple of (header, payload)
@@ -388,7 +390,34 @@ def frame_iter(data: _Data) -> list[tuple[dict[str, Any], bytes]]:
     Raises
     ------
     S4FrameError
-        The body is not frames and paddings from its first byte to its last.
+        The body is not frames and paddings from its first byte to its last, or encrypted.
+    """
+
+def iter_frames(data: _Data) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Parse the frames of a body one by one, passing over paddings. Nothing is decoded.
+
+    Holds one payload at a time, so it suits bodies of any length, such as an ``mmap``; where
+    :func:`frame_iter` refuses a damaged body as a whole, this yields the frames before the
+    damage.
+
+    Parameters
+    ----------
+    data
+        Any contiguous buffer. It stays exported until the iterator ends or goes, so it cannot
+        be resized or closed meanwhile.
+
+    Returns
+    -------
+    iterator of tuple of (header, payload)
+        As :func:`read_frame` has them. An error ends it.
+
+    Raises
+    ------
+    TypeError, BufferError
+        ``data`` has no buffer, or one that is not C-contiguous.
+    S4FrameError
+        From the iterator, at that place: no whole frame or padding of a known kind is there,
+        or the body is encrypted.
     """
 
 def decode(

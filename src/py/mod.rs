@@ -7,6 +7,7 @@ mod codec;
 mod cpu;
 mod dictionary;
 mod errors;
+mod iter_frames;
 mod nvcomp;
 mod object;
 mod wire;
@@ -31,6 +32,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     nvcomp::register(module)?;
     arrow::register(module)?;
     wire::register(module)?;
+    iter_frames::register(module)?;
     object::register(module)?;
     module.add_function(wrap_pyfunction!(crc32c, module)?)?;
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;

@@ -34,7 +34,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(dict_id, module)?)
 }
 
-fn header_dict<'py>(py: Python<'py>, header: &Header) -> PyResult<Bound<'py, PyDict>> {
+pub fn header_dict<'py>(py: Python<'py>, header: &Header) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("codec", header.codec.name())?;
     dict.set_item("original_size", header.manifest.original_size)?;
@@ -43,7 +43,7 @@ fn header_dict<'py>(py: Python<'py>, header: &Header) -> PyResult<Bound<'py, PyD
     Ok(dict)
 }
 
-type PyFrame<'py> = (Bound<'py, PyDict>, Bound<'py, PyBytes>);
+pub type PyFrame<'py> = (Bound<'py, PyDict>, Bound<'py, PyBytes>);
 
 /// Parse the frame at the front of a body. Nothing is decoded.
 ///
@@ -115,6 +115,8 @@ fn _frame_batches(
 
 /// Parse all frames of a body, passing over paddings. Nothing is decoded.
 ///
+/// The list holds a copy of every payload; for large bodies use :func:`iter_frames`.
+///
 /// Returns
 /// -------
 /// list of tuple of (header, payload)
@@ -123,9 +125,10 @@ fn _frame_batches(
 /// Raises
 /// ------
 /// S4FrameError
-///     The body is not frames and paddings from its first byte to its last.
+///     The body is not frames and paddings from its first byte to its last, or encrypted.
 #[pyfunction]
 fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py>>> {
+    refuse_encrypted(data.as_slice()).map_err(raise)?;
     // All are parsed before any is copied.
     let mut frames: Vec<(usize, Frame)> = Vec::new();
     for step in Frames::new(data.as_slice()) {

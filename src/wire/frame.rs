@@ -139,7 +139,17 @@ pub struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     pub fn new(body: &'a [u8]) -> Self {
-        Self { rest: body, at: 0, count: 0 }
+        Self::resume(body, 0, 0)
+    }
+
+    /// The frames from byte `at` on, before which there are `count`.
+    pub fn resume(body: &'a [u8], at: usize, count: usize) -> Self {
+        Self { rest: body.get(at..).unwrap_or_default(), at, count }
+    }
+
+    /// Where the next frame or padding begins, and the number of frames before it.
+    pub fn position(&self) -> (usize, usize) {
+        (self.at, self.count)
     }
 
     /// Skips paddings; the bytes of the next frame, or `None` at the end.
