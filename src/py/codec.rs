@@ -59,6 +59,14 @@ impl PyCodec {
 #[pyclass(name = "Codec", module = "s4_codec", subclass, frozen)]
 pub struct PyCodec(pub(super) Codec);
 
+/// What every codec class adds to its base. Python lets `__class__` be assigned between classes
+/// of one layout, which would make another codec of an object; with fields of their own, no two
+/// classes share a layout.
+#[derive(Default)]
+pub struct OwnLayout {
+    _field: u8,
+}
+
 #[pymethods]
 impl PyCodec {
     /// The codec of a name, with its default level or another.
@@ -271,13 +279,21 @@ impl PyCodec {
 pub fn to_object(py: Python<'_>, codec: Codec) -> PyResult<Py<PyAny>> {
     let base = PyClassInitializer::from(PyCodec(codec.clone()));
     Ok(match codec {
-        Codec::Passthrough => Py::new(py, base.add_subclass(Passthrough))?.into_any(),
-        Codec::CpuZstd { .. } => Py::new(py, base.add_subclass(CpuZstd))?.into_any(),
-        Codec::CpuGzip { .. } => Py::new(py, base.add_subclass(CpuGzip))?.into_any(),
-        Codec::CpuZstdDict { .. } => Py::new(py, base.add_subclass(CpuZstdDict))?.into_any(),
-        Codec::NvcompZstd { .. } => Py::new(py, base.add_subclass(NvcompZstd))?.into_any(),
-        Codec::NvcompBitcomp { .. } => Py::new(py, base.add_subclass(NvcompBitcomp))?.into_any(),
-        Codec::NvcompGDeflate { .. } => Py::new(py, base.add_subclass(NvcompGDeflate))?.into_any(),
+        Codec::Passthrough => Py::new(py, base.add_subclass(Passthrough::default()))?.into_any(),
+        Codec::CpuZstd { .. } => Py::new(py, base.add_subclass(CpuZstd::default()))?.into_any(),
+        Codec::CpuGzip { .. } => Py::new(py, base.add_subclass(CpuGzip::default()))?.into_any(),
+        Codec::CpuZstdDict { .. } => {
+            Py::new(py, base.add_subclass(CpuZstdDict::default()))?.into_any()
+        }
+        Codec::NvcompZstd { .. } => {
+            Py::new(py, base.add_subclass(NvcompZstd::default()))?.into_any()
+        }
+        Codec::NvcompBitcomp { .. } => {
+            Py::new(py, base.add_subclass(NvcompBitcomp::default()))?.into_any()
+        }
+        Codec::NvcompGDeflate { .. } => {
+            Py::new(py, base.add_subclass(NvcompGDeflate::default()))?.into_any()
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use super::codec::PyCodec;
+use super::codec::{OwnLayout, PyCodec};
 use super::errors::raise;
 use crate::codec::{Codec, GzipLevel, ZstdLevel};
 
@@ -24,7 +24,10 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// ValueError
 ///     The level is out of range.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-pub struct CpuZstd;
+#[derive(Default)]
+pub struct CpuZstd {
+    _layout: OwnLayout,
+}
 
 #[pymethods]
 impl CpuZstd {
@@ -32,7 +35,8 @@ impl CpuZstd {
     #[pyo3(signature = (level = 3))]
     fn new(level: i64) -> PyResult<PyClassInitializer<Self>> {
         let level = ZstdLevel::try_new(level).map_err(raise)?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::CpuZstd { level })).add_subclass(Self))
+        Ok(PyClassInitializer::from(PyCodec(Codec::CpuZstd { level }))
+            .add_subclass(Self::default()))
     }
 
     /// The compression level.
@@ -54,7 +58,10 @@ impl CpuZstd {
 /// ValueError
 ///     The level is out of range.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-pub struct CpuGzip;
+#[derive(Default)]
+pub struct CpuGzip {
+    _layout: OwnLayout,
+}
 
 #[pymethods]
 impl CpuGzip {
@@ -62,7 +69,8 @@ impl CpuGzip {
     #[pyo3(signature = (level = 6))]
     fn new(level: i64) -> PyResult<PyClassInitializer<Self>> {
         let level = GzipLevel::try_new(level).map_err(raise)?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::CpuGzip { level })).add_subclass(Self))
+        Ok(PyClassInitializer::from(PyCodec(Codec::CpuGzip { level }))
+            .add_subclass(Self::default()))
     }
 
     /// The compression level.
@@ -74,12 +82,15 @@ impl CpuGzip {
 
 /// No compression: the payload is the value, and is verified like any other.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-pub struct Passthrough;
+#[derive(Default)]
+pub struct Passthrough {
+    _layout: OwnLayout,
+}
 
 #[pymethods]
 impl Passthrough {
     #[new]
     fn new() -> PyClassInitializer<Self> {
-        PyClassInitializer::from(PyCodec(Codec::Passthrough)).add_subclass(Self)
+        PyClassInitializer::from(PyCodec(Codec::Passthrough)).add_subclass(Self::default())
     }
 }

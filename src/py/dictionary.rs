@@ -7,7 +7,7 @@ use pyo3::types::PyBytes;
 
 use super::arrow::{ArrowData, is_arrow};
 use super::buffer::{Bytes, to_bytes};
-use super::codec::PyCodec;
+use super::codec::{OwnLayout, PyCodec};
 use super::errors::raise;
 use super::interruptible;
 use crate::arrow::verbs;
@@ -37,7 +37,10 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// ValueError
 ///     The level is out of range.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-pub struct CpuZstdDict;
+#[derive(Default)]
+pub struct CpuZstdDict {
+    _layout: OwnLayout,
+}
 
 #[pymethods]
 impl CpuZstdDict {
@@ -52,7 +55,7 @@ impl CpuZstdDict {
         let bytes = dict_bytes.as_slice();
         let dictionary = py.detach(|| Dictionary::try_new(bytes)).map_err(raise)?;
         let codec = Codec::CpuZstdDict { dictionary, level };
-        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
     /// The compression level.

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyOverflowError, PyRuntimeWarning, PyTypeError, PyValueEr
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use super::codec::{CodecArgument, PyCodec, to_object};
+use super::codec::{CodecArgument, OwnLayout, PyCodec, to_object};
 use super::errors::raise;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
@@ -182,7 +182,10 @@ fn device<'py>(py: Python<'py>, codec: &PyCodec) -> PyResult<Bound<'py, PyAny>> 
 /// S4BackendError
 ///     That GPU is not there; :func:`gpu_status` says why.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-pub struct NvcompZstd;
+#[derive(Default)]
+pub struct NvcompZstd {
+    _layout: OwnLayout,
+}
 
 #[pymethods]
 impl NvcompZstd {
@@ -190,7 +193,7 @@ impl NvcompZstd {
     #[pyo3(signature = (device = FIRST), text_signature = "(device=0)")]
     fn new(py: Python<'_>, device: DeviceArgument) -> PyResult<PyClassInitializer<Self>> {
         let codec = Codec::NvcompZstd { device: device.checked(py)? };
-        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
     /// Where it runs: a GPU's number, or ``"auto"``.
@@ -219,7 +222,10 @@ impl NvcompZstd {
 /// ValueError
 ///     The data type is unknown.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-pub struct NvcompBitcomp;
+#[derive(Default)]
+pub struct NvcompBitcomp {
+    _layout: OwnLayout,
+}
 
 #[pymethods]
 impl NvcompBitcomp {
@@ -234,7 +240,7 @@ impl NvcompBitcomp {
         device: DeviceArgument,
     ) -> PyResult<PyClassInitializer<Self>> {
         let codec = Codec::NvcompBitcomp { data_type: data_type.0, device: device.checked(py)? };
-        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
     /// Where it runs: a GPU's number, or ``"auto"``.
@@ -264,7 +270,10 @@ impl NvcompBitcomp {
 /// S4BackendError
 ///     That GPU is not there; :func:`gpu_status` says why.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
-pub struct NvcompGDeflate;
+#[derive(Default)]
+pub struct NvcompGDeflate {
+    _layout: OwnLayout,
+}
 
 #[pymethods]
 impl NvcompGDeflate {
@@ -272,7 +281,7 @@ impl NvcompGDeflate {
     #[pyo3(signature = (device = FIRST), text_signature = "(device=0)")]
     fn new(py: Python<'_>, device: DeviceArgument) -> PyResult<PyClassInitializer<Self>> {
         let codec = Codec::NvcompGDeflate { device: device.checked(py)? };
-        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self))
+        Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
     /// Where it runs: a GPU's number, or ``"auto"``.

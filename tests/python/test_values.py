@@ -134,6 +134,35 @@ def test_a_codec_is_a_value(row: Row) -> None:
         codec.name = "other"  # type: ignore[misc]
 
 
+def test_a_codec_stays_what_it_is() -> None:
+    """The class says which codec it is, to ``repr`` and to ``pickle``."""
+
+    class Bare(Codec):
+        __slots__ = ()
+
+    class Mine(Codec):
+        pass
+
+    # Those of GPUs by name, which leaves open where they run.
+    codecs = [Codec.from_name(row.name) if row.on_gpu else row.codec for row in ROWS]
+    classes = {object, Codec, Bare, Mine} | {type(codec) for codec in codecs}
+    for codec in codecs:
+        before, kind = repr(codec), type(codec)
+        for other in classes - {kind}:
+            for assign in (setattr, object.__setattr__):
+                with pytest.raises(TypeError, match="__class__"):
+                    assign(codec, "__class__", other)
+            with pytest.raises(TypeError):
+                other.__new__(kind)
+        for name in ("level", "id", "new"):
+            with pytest.raises(AttributeError):
+                object.__setattr__(codec, name, 1)
+            with pytest.raises(AttributeError):
+                object.__delattr__(codec, name)
+        codec.__init__()  # type: ignore[misc]
+        assert (repr(codec), type(codec)) == (before, kind)
+
+
 def test_codecs_by_name(row: Row) -> None:
     if row.needs_dictionary:
         with pytest.raises(s4_codec.S4UnregisteredCodecError, match="needs its dictionary"):
