@@ -139,11 +139,12 @@ def for_spark(made: pa.Array, is_large: bool) -> Iterator[pa.Array]:
 
 
 def _as_spark_has_it(made: pa.Array, is_large: bool) -> pa.Array:
+    if is_large:
+        return made
     if not pa.types.is_struct(made.type):
-        return made if is_large else _narrowed(made)
+        return _narrowed(made)
     payload, *numbers = made.flatten()
-    payload = payload if is_large else _narrowed(payload)
-    fields = [payload, *[number.cast(pa.int64()) for number in numbers]]
+    fields = [_narrowed(payload), *numbers]
     return pa.StructArray.from_arrays(fields, names=list(FIELDS), mask=made.is_null())
 
 

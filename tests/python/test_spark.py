@@ -19,8 +19,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from codecs_table import DICTIONARY, text
+from pyarrow import dataset
 
 import s4_codec
+import s4_codec.arrow as s4arrow
 import s4_codec.polars as s4
 from s4_codec import CpuGzip, CpuZstd, CpuZstdDict, NvcompZstd, Passthrough
 
@@ -131,11 +133,51 @@ def test_polars_and_spark_read_each_other(
         tmp_path / "polars/part.parquet"
     )
     theirs = spark.read.parquet(str(tmp_path / "polars"))
-    assert (
-        theirs.schema["body"].dataType["original_size"].dataType.simpleString() == "decimal(20,0)"
-    )
-    back = theirs.select("id", s4spark.decompress(CpuZstd(), dtype="string")("body").alias("body"))
+    assert theirs.schema["body"].dataType.simpleString() == s4spark.COMPRESSED_TYPE
+    unpack = s4spark.decompress(CpuZstd(), dtype="string")
+    back = theirs.select("id", unpack("body").alias("body"))
     assert [tuple(row) for row in back.orderBy("id").collect()] == rows
+
+
+def test_one_folder_of_both(spark: SparkSession, frame: DataFrame, tmp_path: Path) -> None:
+    """Spark, Polars and PyArrow see one schema in files that Spark and Polars wrote."""
+    folder = tmp_path / "both"
+    packed = frame.select(
+        "id", s4spark.compress(CpuZstd())("body").alias("packed"), s4spark.encode()("body")
+    )
+    packed = packed.toDF("id", "packed", "frames")
+    packed.write.parquet(str(folder))
+    rows = [(row.id, row.body) for row in frame.orderBy("id").collect()]
+    ours = pl.DataFrame(rows, schema=["id", "body"], orient="row")
+    ours.select("id", packed=s4.compress("body"), frames=s4.encode("body")).write_parquet(
+        folder / "polars.parquet"
+    )
+    twice = sorted(rows * 2, key=lambda row: row[0])
+    high = sum(s4_codec.crc32c(body.encode()) >= 2**31 for _, body in rows if body is not None)
+    assert high > 100
+
+    for merge in ("false", "true"):
+        theirs = spark.read.option("mergeSchema", merge).parquet(str(folder))
+        assert theirs.schema.simpleString() == packed.schema.simpleString()
+        back = theirs.select(
+            "id",
+            s4spark.decompress(CpuZstd(), dtype="string")("packed").alias("packed"),
+            s4spark.decode(dtype="string")("frames").alias("frames"),
+        )
+        found = [tuple(row) for row in back.orderBy("id").collect()]
+        assert found == [(number, body, body) for number, body in twice]
+
+    read = pl.scan_parquet(folder / "*.parquet").select(
+        "id",
+        s4.decompress("packed", dtype=pl.String),
+        s4.decode("frames", dtype=pl.String),
+    )
+    assert read.sort("id").collect().rows() == [(number, body, body) for number, body in twice]
+
+    table = dataset.dataset(folder, format="parquet").to_table().sort_by("id")
+    bodies = [body for _, body in twice]
+    assert s4arrow.decompress(table["packed"], dtype="large_string").to_pylist() == bodies
+    assert s4arrow.decode(table["frames"], dtype="large_string").to_pylist() == bodies
 
 
 def test_readme(spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

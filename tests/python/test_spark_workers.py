@@ -107,8 +107,8 @@ def test_what_32_bit_offsets_cannot_count_goes_in_parts() -> None:
         packed = pa.StructArray.from_arrays(
             [
                 array,
-                pa.array([1] * len(array), pa.uint64()),
-                pa.array([2] * len(array), pa.uint32()),
+                pa.array([1] * len(array), pa.int64()),
+                pa.array([2] * len(array), pa.int64()),
             ],
             names=list(workers.FIELDS),
         )
@@ -117,4 +117,6 @@ def test_what_32_bit_offsets_cannot_count_goes_in_parts() -> None:
         assert pa.chunked_array(structs[1:]).to_pylist() == packed[1:].to_pylist()
         (whole,) = workers.for_spark(array, is_large=True)
         assert whole.type == pa.large_binary()
-        del array, parts, packed, structs, whole, buffers
+        (large,) = workers.for_spark(packed, is_large=True)
+        assert large.type == s4.COMPRESSED_TYPE
+        del array, parts, packed, structs, whole, large, buffers
