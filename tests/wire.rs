@@ -14,7 +14,7 @@ use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use s4_codec::object::pick_chunk_size;
 use s4_codec::pool::NEVER;
 use s4_codec::wire::body::Body;
-use s4_codec::wire::frame::{Frame, FrameInfo, Frames, padding};
+use s4_codec::wire::frame::{Frame, FrameInfo, Frames, Headers, padding};
 use s4_codec::wire::index::{Index, Source, build};
 
 fn frame(codec: &Codec, value: &[u8]) -> Vec<u8> {
@@ -67,6 +67,40 @@ fn every_truncation_of_a_body_fails_or_ends_between_frames() {
     for cut in (0..whole.len()).filter(|n| !ends.contains(n)) {
         let error = FrameInfo::of(&whole[..cut]).expect_err("cut");
         assert_eq!(error.class(), ErrorClass::Frame, "{cut}");
+    }
+}
+
+#[test]
+fn windows_of_any_size_show_the_same_headers() {
+    let whole = body(&[text(100), noise(50), text(0), text(300)]);
+    let all: Vec<_> = Frames::new(&whole)
+        .map(|f| f.map(|(at, f)| (at as u64, f.header)).expect("good"))
+        .collect();
+    // A header has 28 bytes, and less would never show one.
+    for size in 28..=whole.len() {
+        for cut in [0, 1, 5] {
+            let body = &whole[..whole.len() - cut];
+            let (mut at, mut number, mut found) = (0, 0, Vec::new());
+            let error = loop {
+                let start = at as usize;
+                let window = &body[start..body.len().min(start + size)];
+                let mut headers = Headers::resume(window, at, body.len() as u64, number);
+                let good = headers.by_ref().take_while(Result::is_ok);
+                found.extend(good.map(|step| step.expect("good")));
+                (at, number) = (headers.at(), headers.number());
+                if at == body.len() as u64 {
+                    break None;
+                }
+                let mut again =
+                    Headers::resume(&body[at as usize..], at, body.len() as u64, number);
+                if let Some(Err(error)) = again.next() {
+                    break Some(error.to_string());
+                }
+            };
+            let expected = Frames::new(body).find_map(Result::err).map(|error| error.to_string());
+            assert_eq!(error, expected, "windows of {size} bytes, {cut} cut");
+            assert_eq!(found, all[..number], "windows of {size} bytes, {cut} cut");
+        }
     }
 }
 

@@ -78,13 +78,8 @@ impl<'a> Frame<'a> {
     pub fn parse(body: &'a [u8]) -> Result<(Self, &'a [u8])> {
         let header = Header::parse(body)?;
         let rest = &body[FRAME_HEADER_BYTES..];
-        let (payload, rest) = split(rest, header.compressed_size).ok_or_else(|| {
-            malformed(format!(
-                "the frame's payload should have {} bytes, but only {} are left",
-                header.compressed_size,
-                rest.len()
-            ))
-        })?;
+        let (payload, rest) = split(rest, header.compressed_size)
+            .ok_or_else(|| cut_payload(header.compressed_size, rest.len() as u64))?;
         Ok((Self { header, payload }, rest))
     }
 
@@ -128,13 +123,95 @@ fn malformed(what: String) -> Error {
     Error::Frame(what)
 }
 
+fn cut_payload(expected: u64, left: u64) -> Error {
+    malformed(format!("the frame's payload should have {expected} bytes, but only {left} are left"))
+}
+
+/// The headers of a body in order, paddings passed over, as far as a window of the body shows
+/// them. Payloads and paddings may reach beyond the window. Ends after the first error.
+#[derive(Clone)]
+pub struct Headers<'a> {
+    window: &'a [u8],
+    /// Where the window begins in the body.
+    start: u64,
+    at: u64,
+    len: u64,
+    count: usize,
+}
+
+impl<'a> Headers<'a> {
+    /// From byte `at` of a body of `len` bytes on, where the window begins and the frame
+    /// numbered `count` or paddings before it.
+    pub fn resume(window: &'a [u8], at: u64, len: u64, count: usize) -> Self {
+        Self { window, start: at, at, len, count }
+    }
+
+    /// Where the next header begins in the body.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The number of the next frame.
+    pub fn number(&self) -> usize {
+        self.count
+    }
+
+    fn step(&mut self) -> Result<Option<(u64, Header)>> {
+        loop {
+            let begin = usize::try_from(self.at - self.start).unwrap_or(usize::MAX);
+            let bytes = self.window.get(begin..).unwrap_or_default();
+            let left = self.len - self.at;
+            let is_shown = bytes.len() >= FRAME_HEADER_BYTES || bytes.len() as u64 == left;
+            if left == 0 || !is_shown {
+                return Ok(None);
+            }
+            if let Some(after_magic) = bytes.strip_prefix(&PADDING_MAGIC) {
+                let Some(len) = after_magic.first_chunk().map(|len| u64::from_le_bytes(*len))
+                else {
+                    return Err(malformed("the padding's header is cut".into()));
+                };
+                let left = left - PADDING_HEADER_BYTES as u64;
+                if len > left {
+                    return Err(malformed(format!(
+                        "the padding should have {len} bytes, but only {left} are left"
+                    )));
+                }
+                self.at += PADDING_HEADER_BYTES as u64 + len;
+                continue;
+            }
+            let header = Header::parse(bytes)?;
+            let left = left - FRAME_HEADER_BYTES as u64;
+            if header.compressed_size > left {
+                return Err(cut_payload(header.compressed_size, left));
+            }
+            let at = self.at;
+            self.at += FRAME_HEADER_BYTES as u64 + header.compressed_size;
+            self.count += 1;
+            return Ok(Some((at, header)));
+        }
+    }
+}
+
+impl Iterator for Headers<'_> {
+    /// Where the frame begins in the body, and its header.
+    type Item = Result<(u64, Header)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step().map_err(|error| {
+            let (at, count) = (self.at, self.count);
+            self.len = self.at;
+            malformed(format!("frame {count}, at byte {at}: {error}"))
+        });
+        step.transpose()
+    }
+}
+
 /// The frames of a body in order, paddings passed over, each with its place. Ends after the
 /// first error.
 #[derive(Clone)]
 pub struct Frames<'a> {
-    rest: &'a [u8],
-    at: usize,
-    count: usize,
+    body: &'a [u8],
+    headers: Headers<'a>,
 }
 
 impl<'a> Frames<'a> {
@@ -144,44 +221,14 @@ impl<'a> Frames<'a> {
 
     /// The frames from byte `at` on, before which there are `count`.
     pub fn resume(body: &'a [u8], at: usize, count: usize) -> Self {
-        Self { rest: body.get(at..).unwrap_or_default(), at, count }
+        let window = body.get(at..).unwrap_or_default();
+        let len = body.len().max(at) as u64;
+        Self { body, headers: Headers::resume(window, at as u64, len, count) }
     }
 
     /// Where the next frame or padding begins, and the number of frames before it.
     pub fn position(&self) -> (usize, usize) {
-        (self.at, self.count)
-    }
-
-    /// Skips paddings; the bytes of the next frame, or `None` at the end.
-    fn after_paddings(&mut self) -> Result<Option<&'a [u8]>> {
-        while let Some(after_magic) = self.rest.strip_prefix(&PADDING_MAGIC) {
-            let Some(len) = after_magic.first_chunk().map(|len| u64::from_le_bytes(*len)) else {
-                return Err(malformed("the padding's header is cut".into()));
-            };
-            let filler = &self.rest[PADDING_HEADER_BYTES..];
-            let (_, rest) = split(filler, len).ok_or_else(|| {
-                malformed(format!(
-                    "the padding should have {len} bytes, but only {} are left",
-                    filler.len()
-                ))
-            })?;
-            self.advance_to(rest);
-        }
-        Ok(Some(self.rest).filter(|rest| !rest.is_empty()))
-    }
-
-    fn advance_to(&mut self, rest: &'a [u8]) {
-        self.at += self.rest.len() - rest.len();
-        self.rest = rest;
-    }
-
-    fn step(&mut self) -> Result<Option<(usize, Frame<'a>)>> {
-        let Some(bytes) = self.after_paddings()? else { return Ok(None) };
-        let (frame, rest) = Frame::parse(bytes)?;
-        let at = self.at;
-        self.advance_to(rest);
-        self.count += 1;
-        Ok(Some((at, frame)))
+        (self.headers.at() as usize, self.headers.number())
     }
 }
 
@@ -190,12 +237,13 @@ impl<'a> Iterator for Frames<'a> {
     type Item = Result<(usize, Frame<'a>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step().map_err(|error| {
-            let (at, count) = (self.at, self.count);
-            self.rest = &[];
-            malformed(format!("frame {count}, at byte {at}: {error}"))
-        });
-        step.transpose()
+        let step = self.headers.next()?;
+        Some(step.map(|(at, header)| {
+            // All of the body is shown, so each frame's end was found within it.
+            let at = at as usize;
+            let payload = &self.body[at + FRAME_HEADER_BYTES..][..header.compressed_size as usize];
+            (at, Frame { header, payload })
+        }))
     }
 }
 

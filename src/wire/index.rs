@@ -289,29 +289,44 @@ fn malformed(what: String) -> Error {
 
 /// The unbound sidecar of a body.
 pub fn build(body: &[u8]) -> Result<Vec<u8>> {
-    let mut entries: Vec<u8> = Vec::new();
-    let mut original_offset = 0u64;
+    let mut builder = Builder::default();
     for frame in Frames::new(body) {
         let (at, frame) = frame?;
         let original_size = frame.header.manifest.original_size;
-        entries
-            .try_reserve(ENTRY_BYTES)
-            .map_err(|_| Error::OutOfMemory { bytes: entries.len() as u64 })?;
-        for number in [original_offset, original_size, at as u64, frame.stored_len() as u64] {
-            entries.extend_from_slice(&number.to_le_bytes());
+        builder.push(at as u64, frame.stored_len() as u64, original_size)?;
+    }
+    builder.finish(body.len() as u64, Source::default())
+}
+
+/// A sidecar, made of one frame after the other.
+#[derive(Default)]
+pub struct Builder {
+    entries: Vec<u8>,
+    original_offset: u64,
+}
+
+impl Builder {
+    /// Adds a frame by its place in the stored body, its length there and that of its original.
+    pub fn push(&mut self, at: u64, stored_len: u64, original_size: u64) -> Result<()> {
+        if self.entries.len() as u64 / ENTRY_BYTES as u64 == MAX_ENTRIES {
+            return Err(malformed(format!("the body has more than {MAX_ENTRIES} frames")));
         }
-        original_offset = original_offset
+        self.entries
+            .try_reserve(ENTRY_BYTES)
+            .map_err(|_| Error::OutOfMemory { bytes: self.entries.len() as u64 })?;
+        for number in [self.original_offset, original_size, at, stored_len] {
+            self.entries.extend_from_slice(&number.to_le_bytes());
+        }
+        self.original_offset = self
+            .original_offset
             .checked_add(original_size)
             .ok_or_else(|| malformed("the frames' sizes add up to more than 2^64".into()))?;
+        Ok(())
     }
-    if entries.len() as u64 / ENTRY_BYTES as u64 > MAX_ENTRIES {
-        return Err(malformed(format!("the body has more than {MAX_ENTRIES} frames")));
+
+    /// The sidecar of a body of `stored_len` bytes.
+    pub fn finish(&self, stored_len: u64, source: Source) -> Result<Vec<u8>> {
+        let (total_padded_size, entries) = (stored_len, &self.entries[..]);
+        Index { total_padded_size, source: Source::default(), sse: None, entries }.bind(source)
     }
-    let index = Index {
-        total_padded_size: body.len() as u64,
-        source: Source::default(),
-        sse: None,
-        entries: &entries,
-    };
-    index.bind(Source::default())
 }
