@@ -8,70 +8,53 @@ import os
 import signal
 import sys
 from itertools import chain, islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ._decoding import Decoders, Failure, decoded, decoded_pieces, mapped, stored_frames
-from ._files import (
-    STANDARD_OUTPUT,
-    Body,
-    Progress,
-    StoredFrame,
-    in_order,
-    output,
-    standard_stream,
-    write_pieces,
-)
+from ._decoding import Decoders, Limits, decoded, decoded_pieces, stored_frames, walk
+from ._files import StoredFrame, in_order, skipped_frames
 from ._listing import print_frames, print_frames_json, print_index, print_index_json
+from ._options import Parser, byte_count
+from ._output import STANDARD_OUTPUT, Output, check_output, commit
+from ._progress import Progress
+from ._signals import Stopped, heard, waiting
+from ._streams import (
+    Failure,
+    Input,
+    blamed,
+    reason,
+    reserve_descriptors,
+    say,
+    standard_stream,
+)
 from .s4_codec import (
     SIDECAR_SUFFIX,
     Codec,
     CpuZstdDict,
-    S4BackendError,
     S4Error,
-    S4FrameError,
     __version__,
-    bind_index,
-    build_index,
+    _IndexBuilder,
     decode_index,
     pick_chunk_size,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-#: What bad data, a bad file or a bad option raises.
-_FAILURES = (S4Error, S4BackendError, OSError, ValueError, MemoryError)
+#: What bad data, a bad file or a bad option raises; S4BackendError is a RuntimeError.
+_FAILURES = (Failure, S4Error, OSError, RuntimeError, ValueError, MemoryError)
 
 #: The chunk size where the length of the input is not known, as for chunked uploads.
 _UNKNOWN_LENGTH_CHUNK = 4 << 20
 
 
-class Terminated(BaseException):
-    """SIGTERM or SIGHUP came."""
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated
-
-
-@contextlib.contextmanager
-def _input(path: str) -> Iterator[BinaryIO]:
-    if path == "-":
-        with standard_stream("input") as file:
-            yield file
-        return
-    with open(path, "rb") as file:
-        yield file
-
-
 def _dictionary(path: str | None, level: int | None = None) -> CpuZstdDict | None:
     if path is None:
         return None
-    return CpuZstdDict(Path(path).read_bytes(), *([] if level is None else [level]))
+    with Input(path) as file:
+        return CpuZstdDict(file.read_all(), *([] if level is None else [level]))
 
 
-def encode(args: argparse.Namespace) -> None:
+def encode(args: argparse.Namespace) -> str:
     """Frames of INPUT, coded in parallel."""
     if args.dict is not None and args.codec not in (None, "cpu-zstd-dict"):
         msg = f"--dict goes with --codec cpu-zstd-dict, not {args.codec}"
@@ -82,159 +65,167 @@ def encode(args: argparse.Namespace) -> None:
     codec = _dictionary(args.dict, args.level) or Codec.from_name(
         args.codec or "cpu-zstd", args.level
     )
-    _check_output(args.input, args.output)
     frames = original = stored = 0
     sidecar = args.output + SIDECAR_SUFFIX
-    if args.index:
-        _check_output(args.input, sidecar)
-    with (
-        _input(args.input) as file,
-        output(sidecar, args.input) if args.index else contextlib.nullcontext() as index_file,
-        output(args.output, args.input) as out,
-    ):
-        body = Body(file)
-        size = _UNKNOWN_LENGTH_CHUNK if body.size is None else pick_chunk_size(body.size)
-        chunks = iter(lambda: body.read(size), b"")
-        with Progress(body.size) as progress:
+    index = _IndexBuilder()
+    with contextlib.ExitStack() as files:
+        source = files.enter_context(Input(args.input))
+        check_output(source, args.output)
+        index_out = None
+        if args.index:
+            check_output(source, sidecar)
+            if os.path.realpath(sidecar) == os.path.realpath(args.output):
+                msg = f"{sidecar} is a link to {args.output}"
+                raise Failure(msg)
+            index_out = files.enter_context(Output(sidecar, source))
+        out = files.enter_context(Output(args.output, source))
+        size = _UNKNOWN_LENGTH_CHUNK if source.size is None else pick_chunk_size(source.size)
+        chunks = iter(lambda: source.read(size), b"")
+        with Progress(source.size) as progress:
             for chunk_size, frame in in_order(lambda c: (len(c), codec.encode(c)), chunks):
                 out.write(frame)
+                index.push(stored, len(frame), chunk_size)
                 frames += 1
                 original += chunk_size
                 stored += len(frame)
                 progress.advance(chunk_size)
-        if index_file is not None:
-            index_file.write(_sidecar(out, stored))
-    if not args.index and Path(sidecar).exists():
-        print(f"Warning: {sidecar} is of an earlier file; --index rebuilds it", file=sys.stderr)
-    print(
-        f"encoded {frames} frame(s), {original} original bytes, {stored} stored bytes",
-        file=sys.stderr,
-    )
+        source.check_length()
+        if index_out is not None:
+            index_out.write(index.finish(stored))
+        commit(out, index_out)
+    if not args.index and not out.is_standard and os.path.exists(sidecar):
+        say(f"Warning: {sidecar} is of an earlier file; --index rebuilds it")
+    return f"encoded {frames} frame(s), {original} original bytes, {stored} stored bytes"
 
 
-def _sidecar(file: BinaryIO, size: int, start: int = 0) -> bytes:
-    """The sidecar of a body in a file, bound to the body's length."""
-    file.flush()
-    if size == 0:
-        return bind_index(build_index(b""), 0)
-    with mapped(file, start) as view:
-        return bind_index(build_index(view), size)
-
-
-def _check_output(source: str, path: str) -> None:
-    """Refuses a terminal, and the input itself."""
-    if path in STANDARD_OUTPUT:
-        if sys.stdout is not None and sys.stdout.isatty():
-            msg = "the result is binary: write it to a file (-o FILE) or a pipe, not a terminal"
-            raise Failure(msg)
-    elif source != "-" and Path(path).is_file() and os.path.samefile(source, path):
-        msg = f"{path} is both the input and the output"
-        raise Failure(msg)
-
-
-def decode(args: argparse.Namespace) -> None:
+def decode(args: argparse.Namespace) -> str:
     """The original of INPUT; nothing of a frame is written before its crc32c holds."""
-    _check_output(args.input, args.output)
     decoders = Decoders(_dictionary(args.dict), args.device)
-    with _input(args.input) as file:
-        body = Body(file)
-        pieces = decoded_pieces(body, decoders, args.allow_empty)
+    limits = Limits(args.max_size, args.max_total_size)
+    with Input(args.input) as source:
+        check_output(source, args.output)
+        pieces = decoded_pieces(source, decoders, limits, args.allow_empty)
         # The first piece tells of structural errors before the output is opened.
         first = list(islice(pieces, 1))
-        with output(args.output, args.input) as out, Progress(body.size) as progress:
+        with Output(args.output, source) as out:
             totals = [0, 0, 0]
-            for end, counts, data in chain(first, pieces):
-                write_pieces(out, data)
-                totals = [total + count for total, count in zip(totals, counts, strict=True)]
-                progress.advance(end - progress.done)
+            with Progress(source.size) as progress:
+                for end, counts, data in chain(first, pieces):
+                    out.write(data)
+                    totals = [total + count for total, count in zip(totals, counts, strict=True)]
+                    progress.advance(end - progress.done)
+            commit(out)
     frames, payload, original = totals
-    print(
-        f"decoded {frames} frame(s), {payload} payload bytes, {original} original bytes",
-        file=sys.stderr,
-    )
+    return f"decoded {frames} frame(s), {payload} payload bytes, {original} original bytes"
 
 
 def inspect(args: argparse.Namespace) -> None:
     """What the headers of INPUT say; with --verify also what its payloads are worth."""
     decoders = Decoders(_dictionary(args.dict), args.device)
+    limits = Limits(args.max_size, args.max_total_size)
+    frames: list[StoredFrame] = []
     states: list[str] = []
-    with _input(args.input) as file:
-        body = Body(file)
+    standard_stream(1)
+    with Input(args.input) as source:
         if args.verify:
-            frames = []
-            with Progress(body.size) as progress:
+            with Progress(source.size) as progress:
                 for frame, state in in_order(
-                    lambda job: (job[0], _state(*job, decoders)), stored_frames(body)
+                    lambda job: (job[0], _state(*job, decoders, limits)),
+                    stored_frames(source, limits),
                 ):
                     frames.append(frame)
                     states.append(state)
                     progress.advance(frame.end - progress.done)
-            size = body.offset
         else:
-            frames = []
-            for frame in body.frames():
-                body.skip(frame.compressed_size)
-                if body.offset < frame.end:
-                    msg = f"frame {frame.number} at byte {frame.offset}: the payload is cut"
-                    raise S4FrameError(msg)
-                frames.append(frame)
-            size = body.offset
-    (print_frames_json if args.json else print_frames)(frames, states, size)
+            frames.extend(skipped_frames(source))
+        source.check_length()
+        size = source.offset
+    _show(print_frames_json if args.json else print_frames, frames, states, size)
     if any(state != "ok" for state in states):
         msg = f"{sum(state != 'ok' for state in states)} of {len(states)} frame(s) are bad"
         raise Failure(msg)
 
 
-def _state(frame: StoredFrame, payload: Any, decoders: Decoders) -> str:
+def _state(frame: StoredFrame, payload: Any, decoders: Decoders, limits: Limits) -> str:
     try:
-        decoded(frame, payload, decoders)
+        decoded(frame, payload, decoders, limits)
     except Failure as error:
         return str(error)
     return "ok"
 
 
+def _show(show: Callable[..., None], *args: Any) -> None:
+    """Prints all of a listing to standard output."""
+    try:
+        waiting(show, *args)
+        waiting(sys.stdout.flush)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        msg = f"standard output: {reason(error)}"
+        raise Failure(msg) from error
+
+
 def index(args: argparse.Namespace) -> None:
     """What the sidecar INPUT says."""
-    with _input(args.input) as file:
-        found = decode_index(file.read())
+    standard_stream(1)
+    with Input(args.input) as source:
+        found = decode_index(source.read_all())
     if found["sse"] is not None:
         found["sse"]["enc_salt"] = found["sse"]["enc_salt"].hex()
     if args.json:
-        print_index_json(found)
+        _show(print_index_json, found)
     else:
-        print_index(found, args.input)
+        _show(print_index, found, args.input)
 
 
-def reindex(args: argparse.Namespace) -> None:
+def reindex(args: argparse.Namespace) -> str:
     """A new sidecar from the frames of BODY, bound to its length."""
     path = args.output or ("-" if args.input == "-" else args.input + SIDECAR_SUFFIX)
-    _check_output(args.input, path)
-    with _input(args.input) as file:
-        body = Body(file)
-        if body.size is None:
-            data = file.read()
-            sidecar = bind_index(build_index(data), len(data))
-        else:
-            sidecar = _sidecar(file, body.size, body.start)
-    with output(path, args.input) as out:
-        out.write(sidecar)
-    found = decode_index(sidecar)
-    print(
-        f"indexed {len(found['entries'])} frame(s), {found['total_original_size']} original bytes",
-        file=sys.stderr,
-    )
+    builder = _IndexBuilder()
+    with Input(args.input) as source:
+        check_output(source, path)
+        frames = original = 0
+        for offset, stored_size, original_size in _places(source):
+            builder.push(offset, stored_size, original_size)
+            frames += 1
+            original += original_size
+        source.check_length()
+        sidecar = builder.finish(source.offset if source.size is None else source.size)
+        with Output(path, source) as out:
+            out.write(sidecar)
+            commit(out)
+    return f"indexed {frames} frame(s), {original} original bytes"
+
+
+def _places(source: Input) -> Iterator[tuple[int, int, int]]:
+    """Where each frame begins, its length and that of its original."""
+    if source.size is None:
+        for frame in skipped_frames(source):
+            yield frame.offset, frame.end - frame.offset, frame.original_size
+        return
+    for batches, _ in walk(source, 0):
+        for start, end, _, _, original_size in batches:
+            yield start, end - start, original_size
+
+
+_EPILOG = (
+    "A file that is not complete yet has the name .s4-NAME-XXXXXXXX.tmp. Where s4-codec was "
+    "killed, such files stay: delete them while no s4-codec is running."
+)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="s4-codec",
         description="Encode, decode and inspect files of S4 frames; '-' is a standard stream",
+        epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"s4-codec {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text)
+        made = commands.add_parser(name, help=text, description=text, epilog=_EPILOG)
         made.add_argument("input", metavar="BODY" if name == "reindex" else "INPUT", help="a file")
         made.set_defaults(run=run)
         return made
@@ -248,6 +239,10 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--dict", metavar="FILE", help="dictionary of frames of cpu-zstd-dict")
         text = "GPU for frames of nvcomp codecs, or auto; default the CPU"
         made.add_argument("--device", metavar="N", help=text)
+        text = "the most bytes that a frame may decode to, such as 500M; default 5G"
+        made.add_argument("--max-size", type=byte_count, default=5 << 30, metavar="SIZE", help=text)
+        text = "the most bytes that all frames may decode to; default no limit"
+        made.add_argument("--max-total-size", type=byte_count, metavar="SIZE", help=text)
 
     made = command("encode", encode, "compress a file to S4F2 frames")
     output_option(made)
@@ -279,39 +274,68 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; its exit status is 0, 1 for a failure, 2 for wrong usage."""
-    args = _parser().parse_args(argv)
+    """Runs the command; its exit status is 0, 1 for a failure, 2 for wrong usage, or 128 and the
+    number of the signal that ended it.
+
+    Calls that were under way when it failed may go on for a while on threads of their own.
+    """
+    reserve_descriptors()
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as done:
+        # Help, or wrong usage, which was said.
+        return _flushed(int(done.code or 0))
     if getattr(args, "index", False) and args.output in STANDARD_OUTPUT:
-        print("Error: --index needs -o FILE, which it reads back", file=sys.stderr)
+        say("Error: --index needs -o FILE, for it names the sidecar after it")
         return 2
     try:
-        # As an interrupt does, so that no unfinished file stays.
-        for kind in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(kind, _terminate)
-        if sys.stdout is not None:
-            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        args.run(args)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with heard():
+            if sys.stdout is not None:
+                sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            text = args.run(args)
     except BrokenPipeError:
         # Whoever read has gone; Python must not try to flush to it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("Error: interrupted", file=sys.stderr)
-        return 130
-    except Terminated:
-        print("Error: terminated", file=sys.stderr)
-        return 143
-    except Failure as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+    except Stopped as stopped:
+        say(f"Error: {stopped}")
+        return stopped.status
     except _FAILURES as error:
-        what = args.input if isinstance(error, OSError) and not error.filename else ""
-        print(f"Error: {f'{what}: ' if what else ''}{error}", file=sys.stderr)
+        say(f"Error: {_told(error)}")
         return 1
+    if text is not None:
+        say(text)
     return 0
 
 
+def _told(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {reason(error)}"
+    return str(error) or type(error).__name__
+
+
+def _flushed(status: int) -> int:
+    """The status, unless what was printed could not be written."""
+    try:
+        if sys.stdout is not None:
+            with blamed("standard output"):
+                sys.stdout.flush()
+    except Failure as failure:
+        say(f"Error: {failure}")
+        # Python must not try again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def run() -> NoReturn:
+    """Runs the command as a process of its own, which ends at once, whatever is under way."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Before and after the command itself, as in other programs: no traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    status = main()
+    os._exit(_flushed(status))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -343,12 +343,14 @@ fn _admit(
     data: Bytes<'_>,
     original_size: u64,
     crc32c: u32,
+    max_size: u64,
 ) -> PyResult<()> {
     let (payload, manifest) = (data.as_slice(), Manifest { original_size, crc32c });
-    py.detach(|| codec.0.admit(payload, &manifest, MAX_ORIGINAL_SIZE)).map(drop).map_err(raise)
+    py.detach(|| codec.0.admit(payload, &manifest, max_size)).map(drop).map_err(raise)
 }
 
-/// Decompresses to a writable buffer of ``original_size`` bytes, and verifies it there.
+/// Decompresses to a writable buffer of ``original_size`` bytes, which was admitted, and verifies
+/// it there.
 #[pyfunction]
 fn _decompress_into(
     py: Python<'_>,
@@ -365,7 +367,7 @@ fn _decompress_into(
         return Err(PyValueError::new_err("the room is not original_size bytes"));
     }
     py.detach(|| {
-        codec.0.admit(payload, &manifest, MAX_ORIGINAL_SIZE)?;
+        codec.0.admit(payload, &manifest, original_size)?;
         codec.0.decode(payload, &manifest, room).map(drop)
     })
     .map_err(raise)

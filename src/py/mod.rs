@@ -10,6 +10,7 @@ mod errors;
 mod iter_frames;
 mod nvcomp;
 mod object;
+mod walk;
 mod wire;
 
 use std::sync::Mutex;
@@ -33,6 +34,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     arrow::register(module)?;
     wire::register(module)?;
     iter_frames::register(module)?;
+    walk::register(module)?;
     object::register(module)?;
     module.add_function(wrap_pyfunction!(crc32c, module)?)?;
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;

@@ -25,7 +25,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(read_frame, module)?)?;
     module.add_function(wrap_pyfunction!(frame_iter, module)?)?;
     module.add_function(wrap_pyfunction!(_frame_header, module)?)?;
-    module.add_function(wrap_pyfunction!(_frame_batches, module)?)?;
     module.add_function(wrap_pyfunction!(decode, module)?)?;
     module.add_function(wrap_pyfunction!(decode_index, module)?)?;
     module.add_function(wrap_pyfunction!(bind_index, module)?)?;
@@ -71,46 +70,6 @@ fn read_frame<'py>(
 #[pyfunction]
 fn _frame_header<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyDict>> {
     header_dict(py, &Header::parse(data.as_slice()).map_err(raise)?)
-}
-
-/// Some frames in a row: where they begin and end in the body, how many they are, the bytes of
-/// their payloads and of their originals.
-type Batch = (usize, usize, usize, u64, u64);
-
-/// Cuts a body into batches of frames with about so many original bytes each, and names the
-/// codecs of all.
-#[pyfunction]
-fn _frame_batches(
-    py: Python<'_>,
-    data: Bytes<'_>,
-    original_bytes: u64,
-) -> PyResult<(Vec<Batch>, Vec<&'static str>)> {
-    let body = data.as_slice();
-    py.detach(|| {
-        refuse_encrypted(body)?;
-        let (mut batches, mut codecs) = (Vec::<Batch>::new(), Vec::new());
-        for step in Frames::new(body) {
-            let (at, frame) = step?;
-            let size = frame.header.manifest.original_size;
-            let end = at + frame.stored_len();
-            let name = frame.header.codec.name();
-            if !codecs.contains(&name) {
-                codecs.push(name);
-            }
-            match batches.last_mut() {
-                Some((_, last, frames, payload, original))
-                    if original.saturating_add(size) <= original_bytes =>
-                {
-                    (*last, *frames) = (end, *frames + 1);
-                    *payload += frame.header.compressed_size;
-                    *original += size;
-                }
-                _ => batches.push((at, end, 1, frame.header.compressed_size, size)),
-            }
-        }
-        Ok((batches, codecs))
-    })
-    .map_err(raise)
 }
 
 /// Parse all frames of a body, passing over paddings. Nothing is decoded.

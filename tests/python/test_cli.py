@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -277,22 +276,6 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
     )
     check(done, 1, "File too large")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
-)
-def test_signals_leave_no_file(tmp_path: Path, kind: signal.Signals, status: int) -> None:
-    command = [*CLI, "encode", "-", "-o", "out", "--level", "19"]
-    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=-1) as process:
-        assert process.stdin
-        process.stdin.write(text(5_000_000))
-        process.stdin.flush()
-        time.sleep(1)
-        process.send_signal(kind)
-        process.stdin.close()
-        assert process.wait(60) == status
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_frames_over_64_mib_go_by_way_of_a_file(tmp_path: Path) -> None:

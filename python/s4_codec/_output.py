@@ -1,0 +1,194 @@
+"""What the command writes: files that appear when they are complete, or streams."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from ._signals import check, waiting
+from ._streams import PIECE, Failure, Input, blamed, refuse_closed, standard_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Buffer
+
+#: Names of standard output.
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+class Output:
+    """A file that appears under its name only when :func:`commit` puts it there.
+
+    It gets the permissions of the file that it replaces, else those of ``source``. Standard
+    output, and what is no regular file, such as a device or a named pipe, is written as it is.
+    """
+
+    def __init__(self, path: str, source: Input) -> None:
+        self.is_standard = path in STANDARD_OUTPUT
+        self.name = "standard output" if self.is_standard else path
+        self._scratch: str | None = None
+        if self.is_standard:
+            with blamed(self.name):
+                self._descriptor = standard_stream(1)
+            return
+        refuse_closed(path)
+        with blamed(self.name):
+            try:
+                found: os.stat_result | None = os.stat(path)
+            except FileNotFoundError:
+                if not os.path.basename(path):
+                    raise
+                found = None
+            if found is not None and not stat.S_ISREG(found.st_mode):
+                self._descriptor = waiting(os.open, path, os.O_WRONLY | os.O_CLOEXEC)
+                return
+            self._target = os.path.realpath(path)
+            self._mode = _permissions(found or source.status)
+            prefix, suffix = _scratch_name(self._target)
+            self._descriptor, self._scratch = tempfile.mkstemp(
+                suffix, prefix, os.path.dirname(self._target)
+            )
+
+    @property
+    def folder(self) -> str | None:
+        """Where the file will appear; None for what is written as it is."""
+        return None if self._scratch is None else os.path.dirname(self._target)
+
+    def write(self, data: Buffer) -> None:
+        """Writes all of ``data``, a piece at a time."""
+        with memoryview(data) as view, self._blamed():
+            start = 0
+            while start < len(view):
+                with view[start : start + PIECE] as piece:
+                    start += waiting(os.write, self._descriptor, piece)
+
+    @contextlib.contextmanager
+    def _blamed(self) -> Iterator[None]:
+        try:
+            with blamed(self.name):
+                yield
+        except Failure as failure:
+            # A reader of standard output that has gone is nobody's fault.
+            if self.is_standard and isinstance(failure.__cause__, BrokenPipeError):
+                raise failure.__cause__ from None
+            raise
+
+    def finish(self) -> None:
+        """Has all that was written on the disk, or known not to be."""
+        with self._blamed():
+            if self._scratch is not None:
+                os.fchmod(self._descriptor, self._mode)
+                os.fsync(self._descriptor)
+                self._close()
+            elif self.is_standard:
+                # Some file systems tell of errors only when a descriptor is closed.
+                os.close(os.dup(self._descriptor))
+            else:
+                self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+    def place(self) -> None:
+        """Gives the file its name."""
+        if self._scratch is not None:
+            with blamed(self.name):
+                os.replace(self._scratch, self._target)
+            self._scratch = None
+
+    def remove_old(self) -> None:
+        """Takes away the file that has the name."""
+        if self._scratch is not None:
+            with blamed(self.name), contextlib.suppress(FileNotFoundError):
+                os.unlink(self._target)
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.is_standard and self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                self._close()
+        if self._scratch is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._scratch)
+
+
+def commit(body: Output, sidecar: Output | None = None) -> None:
+    """Puts a complete file in its place, and its sidecar with it.
+
+    At no moment is a body beside the sidecar of another: both are on the disk before the old
+    sidecar goes, which is before the new body comes.
+    """
+    outputs = [body] if sidecar is None else [body, sidecar]
+    for output in outputs:
+        output.finish()
+    check()
+    folders = {output.folder: output.name for output in outputs if output.folder is not None}
+    if sidecar is not None:
+        sidecar.remove_old()
+    for output in outputs:
+        output.place()
+    for folder, name in folders.items():
+        with blamed(name):
+            _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Has new names of files on the disk, where the system can do that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _scratch_name(target: str) -> tuple[str, str]:
+    """What the name of a temporary file begins and ends with; the whole fits into 255 bytes."""
+    name = os.fsencode(os.path.basename(target))[:200].decode(errors="ignore")
+    return f".s4-{name}-", ".tmp"
+
+
+def _permissions(like: os.stat_result) -> int:
+    if stat.S_ISREG(like.st_mode):
+        return like.st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def check_output(source: Input, path: str) -> None:
+    """Refuses a terminal, and the input itself."""
+    if path in STANDARD_OUTPUT:
+        if sys.stdout is None:
+            return
+        if sys.stdout.isatty():
+            msg = "the result is binary: write it to a file (-o FILE) or a pipe, not a terminal"
+            raise Failure(msg)
+        with blamed("standard output"):
+            found = os.fstat(standard_stream(1))
+    else:
+        try:
+            found = os.stat(path)
+        except OSError:
+            # If it is at fault, opening it says so.
+            return
+        if source.is_standard:
+            # A new file takes the place of what is read.
+            return
+    if stat.S_ISREG(found.st_mode) and os.path.samestat(found, source.status):
+        msg = f"{source.name} is both the input and the output"
+        raise Failure(msg)
