@@ -71,7 +71,7 @@ fn the_core_needs_no_python() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .expect("readable");
     for line in manifest.lines() {
-        if ["pyo3", "arrow-", "serde"].iter().any(|name| line.starts_with(name)) {
+        if ["pyo3", "arrow-"].iter().any(|name| line.starts_with(name)) {
             assert!(line.contains("optional = true"), "{line}");
         }
     }

@@ -87,7 +87,9 @@ def compress(
     data
         Any object with ``__arrow_c_array__`` or ``__arrow_c_stream__``. Its type is binary or
         string, in the normal, large or view layout, fixed-size binary, null, or a dictionary
-        of these; a table of one column is that column.
+        of these; an extension type (``arrow.uuid``, ``arrow.json``) is read as it is stored,
+        and a table of one column is that column. Polars' columns of Python objects must be
+        made Binary first.
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).

@@ -100,7 +100,8 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     Parameters
     ----------
     expr
-        The column: Binary, String or Null.
+        The column: Binary, String or Null, or an extension type that is stored as one. A
+        column of Python objects (memoryview, bytearray) must be made Binary first.
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).
@@ -119,7 +120,7 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
         The column has another type, memory ran out, or a GPU that the codec needs failed or is
         missing.
     """
-    options = {"codec": _native._codec_options(codec)}
+    options = _native._codec_options(codec)
     return _call_with(codec, "compress", [_expr(expr)], options)
 
 
@@ -156,7 +157,8 @@ def decompress(
         n times ``max_size`` at most.
     row
         An expression, such as an id column (or a series, for a series), whose value errors
-        name beside the row's position in the batch that Polars passed.
+        name beside the row's position in the batch that Polars passed; of any type but
+        Object. Beside it a literal ``expr`` stands for as many rows.
 
     Returns
     -------
@@ -187,7 +189,7 @@ def _decoding(
         raise TypeError(msg)
     limit = size_limit(max_size)
     return {
-        "codec": _native._codec_options(codec),
+        **_native._codec_options(codec),
         "utf8": dtype == pl.String,
         "null_on_error": is_null_on_error(on_error),
         "max_size": None if limit is None else min(limit, _LONGEST),
@@ -205,7 +207,7 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     Parameters
     ----------
     expr
-        The column: Binary, String or Null.
+        The column, as for :func:`compress`.
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).
@@ -224,7 +226,7 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
         The column has another type, memory ran out, or a GPU that the codec needs failed or is
         missing.
     """
-    options = {"codec": _native._codec_options(codec)}
+    options = _native._codec_options(codec)
     return _call_with(codec, "encode", [_expr(expr)], options)
 
 

@@ -122,6 +122,8 @@ fn other_type(format: &str) -> DataType {
         _ if format.starts_with("ti") => unread("Interval"),
         _ if format.starts_with("tt") => unread("Time"),
         _ if format.starts_with("tD") => unread("Duration"),
+        "_pli128" => unread("Int128, which Arrow does not have; cast it to Int64"),
+        "_plu128" => unread("UInt128, which Arrow does not have; cast it to Int64"),
         _ => unread("a type that is not read here"),
     }
 }

@@ -1,6 +1,7 @@
 //! Arrow arrays <-> rows and columns. Nothing is copied on the way in.
 
 mod c_data;
+mod check;
 mod import;
 mod rows;
 mod text;
@@ -24,8 +25,9 @@ use crate::error::{Error, Result};
 use crate::wire::frame::FrameInfo;
 
 pub use c_data::{CArray, CSchema, CStream};
+pub use check::{ColumnType, check_payloads};
 pub use rows::{ByteRows, PayloadRows};
-pub use text::{type_text, value_text};
+pub use text::{type_text, unit_text, value_text};
 
 /// The fields of a compressed column.
 pub const PAYLOAD: &str = "payload";

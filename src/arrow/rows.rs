@@ -14,7 +14,7 @@ use arrow_array::{
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use super::{CRC32C, ORIGINAL_SIZE, PAYLOAD, type_text, value_text};
+use super::{CRC32C, ORIGINAL_SIZE, PAYLOAD, check_payloads, type_text, value_text};
 use crate::column::{Payload, Payloads, Rows, zeroed};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
@@ -194,9 +194,6 @@ impl Rows for ByteRows {
     }
 }
 
-/// A message is no place for the names of more fields.
-const MAX_NAMES: usize = 20;
-
 /// One chunk of a compressed column.
 pub struct PayloadRows {
     payload: ByteRows,
@@ -214,57 +211,8 @@ struct Manifests {
 }
 
 impl PayloadRows {
-    /// Checks that a column of this type can be decompressed, where payloads may be of the
-    /// types that `accepts` says.
-    pub fn check(data_type: &DataType, accepts: impl Fn(&DataType) -> bool) -> Result<()> {
-        let DataType::Struct(fields) = data_type else {
-            return if accepts(data_type) {
-                Ok(())
-            } else {
-                Err(Error::Type(format!(
-                    "expected the struct that compress makes ({PAYLOAD}, {ORIGINAL_SIZE}, {CRC32C}), \
-                     or Binary for bare payloads; got {}",
-                    type_text(data_type)
-                )))
-            };
-        };
-        let missing: Vec<_> = [PAYLOAD, ORIGINAL_SIZE, CRC32C]
-            .into_iter()
-            .filter(|name| fields.find(name).is_none())
-            .collect();
-        if !missing.is_empty() {
-            let mut found: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
-            if found.len() > MAX_NAMES {
-                found.truncate(MAX_NAMES);
-                found.push("...");
-            }
-            return Err(Error::Type(format!(
-                "the struct lacks {}; it has {}",
-                enumerated(&missing),
-                found.join(", ")
-            )));
-        }
-        for field in fields {
-            let (accepted, expected) = match field.name().as_str() {
-                PAYLOAD => (accepts(field.data_type()), "Binary"),
-                ORIGINAL_SIZE | CRC32C => {
-                    (is_whole(field.data_type()), "an integer type or decimal(p, 0)")
-                }
-                _ => continue,
-            };
-            if !accepted {
-                return Err(Error::Type(format!(
-                    "struct field {} must be {expected}, it is {}",
-                    field.name(),
-                    type_text(field.data_type())
-                )));
-            }
-        }
-        Ok(())
-    }
-
     pub fn try_new(array: &dyn Array) -> Result<Self> {
-        Self::check(array.data_type(), ByteRows::accepts)?;
+        check_payloads(array.data_type())?;
         let Some(columns) = array.as_struct_opt() else {
             let payload = ByteRows::try_new(array)?;
             let nulls = payload.nulls()?;
@@ -299,29 +247,8 @@ impl PayloadRows {
     }
 }
 
-/// "a", "a and b", "a, b and c".
-fn enumerated(names: &[&str]) -> String {
-    match names {
-        [most @ .., last] if !most.is_empty() => format!("{} and {last}", most.join(", ")),
-        _ => names.concat(),
-    }
-}
-
 fn lacks(name: &str) -> Error {
     Error::Type(format!("the struct lacks {name}"))
-}
-
-/// Integers and decimal(p, 0) of any width.
-fn is_whole(data_type: &DataType) -> bool {
-    data_type.is_integer()
-        || matches!(
-            data_type,
-            DataType::Null
-                | DataType::Decimal32(_, 0)
-                | DataType::Decimal64(_, 0)
-                | DataType::Decimal128(_, 0)
-                | DataType::Decimal256(_, 0)
-        )
 }
 
 /// The whole number in a row; `None` where it is null, or beyond 128 bits.

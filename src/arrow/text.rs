@@ -1,23 +1,30 @@
 //! Arrow types and values as text, for messages.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type};
-use arrow_array::{Array, ArrayRef};
-use arrow_schema::DataType;
+use std::fmt::Write;
 
-/// A type by the name that Polars has for it, where that is another than Arrow's.
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType,
+};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, TimeUnit};
+
+/// A type by Arrow's name.
 pub fn type_text(data_type: &DataType) -> String {
     match data_type {
-        DataType::Utf8View => "String".into(),
-        DataType::BinaryView => "Binary".into(),
-        DataType::Date32 => "Date".into(),
-        DataType::Dictionary(_, values) if values.is_string() => {
-            "Categorical or Enum; cast it to String first".into()
-        }
         // As the import of schemas has types that it does not read.
         DataType::List(item) if item.data_type().is_null() => item.name().clone(),
-        DataType::LargeList(field) => format!("List({})", type_text(field.data_type())),
         other => other.to_string(),
+    }
+}
+
+/// A unit by its short name.
+pub fn unit_text(unit: &TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "s",
+        TimeUnit::Millisecond => "ms",
+        TimeUnit::Microsecond => "us",
+        TimeUnit::Nanosecond => "ns",
     }
 }
 
@@ -26,9 +33,11 @@ const MAX_CHARS: usize = 200;
 
 /// The value of `row`, readable whatever its type, cut where it is long.
 pub fn value_text(array: &ArrayRef, row: usize) -> String {
+    let mut whole = String::new();
+    write_value(&mut whole, array, row);
     // A message is one line: control characters are shown, not printed.
     let mut text = String::new();
-    for c in full_text(array, row).chars() {
+    for c in whole.chars() {
         if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
     }
     match text.char_indices().nth(MAX_CHARS) {
@@ -37,36 +46,74 @@ pub fn value_text(array: &ArrayRef, row: usize) -> String {
     }
 }
 
-fn full_text(array: &ArrayRef, row: usize) -> String {
+/// Whether `text` is longer than what is shown of it, whatever its characters.
+fn is_long(text: &str) -> bool {
+    text.len() > 4 * MAX_CHARS
+}
+
+/// Appends the value of `row`, or more of its beginning than is shown.
+fn write_value(text: &mut String, array: &ArrayRef, row: usize) {
     if array.is_null(row) {
-        return "null".into();
+        return text.push_str("null");
     }
     match array.data_type() {
-        DataType::Null => "null".into(),
+        DataType::Null => text.push_str("null"),
         DataType::Utf8View => {
-            array.as_string_view().value(row).chars().take(MAX_CHARS + 1).collect()
+            text.extend(array.as_string_view().value(row).chars().take(MAX_CHARS + 1));
         }
         DataType::BinaryView => {
             let value = array.as_binary_view().value(row);
-            value[..value.len().min(MAX_CHARS + 1)].escape_ascii().to_string()
+            let _ = write!(text, "{}", value[..value.len().min(MAX_CHARS + 1)].escape_ascii());
         }
-        DataType::Decimal32(..) => array.as_primitive::<Decimal32Type>().value_as_string(row),
-        DataType::Decimal64(..) => array.as_primitive::<Decimal64Type>().value_as_string(row),
-        DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(row),
-        DataType::Decimal256(..) => array.as_primitive::<Decimal256Type>().value_as_string(row),
+        DataType::Decimal32(..) => write_decimal::<Decimal32Type>(text, array, row),
+        DataType::Decimal64(..) => write_decimal::<Decimal64Type>(text, array, row),
+        DataType::Decimal128(..) => write_decimal::<Decimal128Type>(text, array, row),
+        DataType::Decimal256(..) => write_decimal::<Decimal256Type>(text, array, row),
         DataType::Dictionary(..) => {
             let one = array.slice(row, 1);
             let dictionary = one.as_any_dictionary();
-            full_text(dictionary.values(), dictionary.normalized_keys()[0])
+            write_value(text, dictionary.values(), dictionary.normalized_keys()[0]);
         }
         DataType::Struct(fields) => {
-            let columns = fields.iter().zip(array.as_struct().columns());
-            let texts: Vec<_> = columns
-                .map(|(field, column)| format!("{}: {}", field.name(), full_text(column, row)))
-                .collect();
-            format!("{{{}}}", texts.join(", "))
+            text.push('{');
+            for (i, (field, column)) in fields.iter().zip(array.as_struct().columns()).enumerate() {
+                if is_long(text) {
+                    return;
+                }
+                let comma = if i > 0 { ", " } else { "" };
+                let _ = write!(text, "{comma}{}: ", field.name());
+                write_value(text, column, row);
+            }
+            text.push('}');
         }
-        _ => printed(array, row),
+        DataType::Duration(unit) => {
+            let _ = write!(text, "{}{}", printed(array, row), unit_text(unit));
+        }
+        DataType::LargeList(_) => write_list(text, &array.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => write_list(text, &array.as_fixed_size_list().value(row)),
+        _ => text.push_str(&printed(array, row)),
+    }
+}
+
+fn write_list(text: &mut String, values: &ArrayRef) {
+    text.push('[');
+    for row in 0..values.len() {
+        if is_long(text) {
+            return;
+        }
+        text.push_str(if row > 0 { ", " } else { "" });
+        write_value(text, values, row);
+    }
+    text.push(']');
+}
+
+/// Whole numbers as they are, since an integer of 128 bits can have a digit more than a decimal.
+fn write_decimal<T: DecimalType>(text: &mut String, array: &ArrayRef, row: usize) {
+    let array = array.as_primitive::<T>();
+    if array.scale() == 0 {
+        let _ = write!(text, "{:?}", array.value(row));
+    } else {
+        text.push_str(&array.value_as_string(row));
     }
 }
 

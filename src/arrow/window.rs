@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Fields};
 
 use super::c_data::{CArray, CSchema, CStream};
 use super::import::{Source, data_type, import};
-use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, type_text};
+use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, check_payloads, type_text};
 use crate::column::{BadRows, BecameNull};
 use crate::error::{Error, Result};
 use crate::pool::{Interrupted, PATIENCE};
@@ -128,7 +128,7 @@ pub fn each_window_of_payloads(
         DataType::Struct(fields) if is_manifest(fields) => &whole,
         _ => single_column(&whole).unwrap_or(&whole),
     };
-    PayloadRows::check(column, ByteRows::accepts).map_err(|error| match (error, hint(column)) {
+    check_payloads(column).map_err(|error| match (error, hint(column)) {
         (Error::Type(text), hint) if hint.starts_with("; of") => Error::Type(text + hint),
         (other, _) => other,
     })?;

@@ -4,19 +4,22 @@
 //! Spoken directly rather than through the `polars` crates, because it is small and stable
 //! (one build serves every Python polars since 1.27), because those crates take ten minutes
 //! to build, and because a column type that they were not built for ends the process. The
-//! source of the layout is the crate `polars-ffi`, module `version_0`.
+//! source of the layout is the crate `polars-ffi`, module `version_0`; its referee is Polars
+//! itself: `tests/python/test_polars_dtypes.py` takes every type through every function, against
+//! the oldest Polars, the newest and its other builds.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_void};
 use std::mem::ManuallyDrop;
-use std::ptr::{self, null};
+use std::ptr;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::{DataType, Field};
-use serde::de::DeserializeOwned;
+use arrow_schema::{DataType, Field as ArrowField};
 
-use super::import::{field, import_array};
+use super::dtype::Field;
+use super::import::import_array;
+use super::options::Options;
 use crate::arrow::from_arrow;
 use crate::error::{Error, Result, catch_panic};
 
@@ -82,7 +85,7 @@ unsafe extern "C" fn release_export(export: *mut SeriesExport) {
     }
 }
 
-fn export(field: &Field, chunk: &ArrayRef) -> Result<SeriesExport> {
+fn export(field: &ArrowField, chunk: &ArrayRef) -> Result<SeriesExport> {
     let mut schema = Box::new(FFI_ArrowSchema::try_from(field).map_err(from_arrow)?);
     let array = Box::into_raw(Box::new(FFI_ArrowArray::new(&chunk.to_data())));
     let mut arrays = vec![array].into_boxed_slice();
@@ -110,9 +113,9 @@ unsafe fn import(export: SeriesExport) -> Result<Series> {
         };
         (&*export.field, arrays)
     };
-    let field = field(schema)?;
+    let field = Field::of(schema);
     // SAFETY: Polars' own arrays, of the type that it stated.
-    let chunks = arrays.into_iter().map(|chunk| unsafe { import_array(chunk, field.data_type()) });
+    let chunks = arrays.into_iter().map(|chunk| unsafe { import_array(chunk, &field.dtype) });
     let chunks = chunks.collect::<Result<_>>()?;
     Ok(Series { field, chunks })
 }
@@ -131,7 +134,8 @@ fn set_last_error(message: &str) {
 /// The text lives until the next failure on this thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _polars_plugin_get_last_error_message() -> *const c_char {
-    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(null())
+    // Polars reads whatever comes, so there is a text even for a thread that is ending.
+    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"the message is lost".as_ptr())
 }
 
 #[unsafe(no_mangle)]
@@ -152,17 +156,22 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Option<T> {
 
 /// # Safety
 /// `kwargs` points to `len` bytes.
-unsafe fn options<K: DeserializeOwned>(kwargs: *const u8, len: usize) -> Result<K> {
+unsafe fn options<E: Expression>(kwargs: *const u8, len: usize) -> Result<E::Options> {
     // SAFETY: the caller's word; an empty slice needs no pointer.
     let pickled = if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(kwargs, len) } };
-    serde_pickle::from_slice(pickled, Default::default())
-        .map_err(|error| Error::Argument(format!("unreadable plugin options: {error}")))
+    E::options(&Options::parse(pickled)?.only(E::OPTIONS)?)
 }
 
 /// One expression: what it makes of its inputs' types, and of its inputs.
 pub trait Expression {
-    type Options: DeserializeOwned;
-    fn output_type(inputs: &[Field], options: &Self::Options) -> Result<DataType>;
+    type Options;
+    /// The names of its options.
+    const OPTIONS: &[&str];
+    fn options(options: &Options) -> Result<Self::Options>;
+    /// Whether inputs of these types will do. Asked of a plan and again of what comes, as a
+    /// schema that a plan's author stated may not be that of the data.
+    fn check(inputs: &[&Field]) -> Result<()>;
+    fn output_type(options: &Self::Options) -> DataType;
     fn evaluate(inputs: &[Series], options: &Self::Options) -> Result<ArrayRef>;
 }
 
@@ -177,13 +186,13 @@ pub unsafe fn field_call<E: Expression>(
 ) {
     let out = guarded(|| {
         // SAFETY: Polars lends `len` schemas and `kwargs_len` bytes for the call.
-        let (fields, options) = unsafe {
-            (std::slice::from_raw_parts(fields, len), options::<E::Options>(kwargs, kwargs_len)?)
-        };
-        let fields = fields.iter().map(field).collect::<Result<Vec<_>>>()?;
-        let data_type = E::output_type(&fields, &options)?;
-        let name = fields.first().map_or("", |field| field.name());
-        FFI_ArrowSchema::try_from(Field::new(name, data_type, true)).map_err(from_arrow)
+        let (fields, options) =
+            unsafe { (std::slice::from_raw_parts(fields, len), options::<E>(kwargs, kwargs_len)?) };
+        let data_type = E::output_type(&options);
+        let fields: Vec<_> = fields.iter().map(Field::of).collect();
+        E::check(&fields.iter().collect::<Vec<_>>())?;
+        let name = fields.first().map_or("", |field| &field.name);
+        FFI_ArrowSchema::try_from(ArrowField::new(name, data_type, true)).map_err(from_arrow)
     });
     if let Some(out) = out {
         // SAFETY: Polars passes an empty schema to be overwritten.
@@ -210,10 +219,11 @@ pub unsafe fn expression_call<E: Expression>(
         let inputs: Vec<_> = inputs.into_iter().map(|input| unsafe { import(input) }).collect();
         let inputs = inputs.into_iter().collect::<Result<Vec<_>>>()?;
         // SAFETY: Polars lends `kwargs_len` bytes for the call.
-        let options = unsafe { options::<E::Options>(kwargs, kwargs_len)? };
-        let name = inputs.first().map_or("", |input| input.field.name());
+        let options = unsafe { options::<E>(kwargs, kwargs_len)? };
+        E::check(&inputs.iter().map(|input| &input.field).collect::<Vec<_>>())?;
+        let name = inputs.first().map_or("", |input| &input.field.name);
         let out = E::evaluate(&inputs, &options)?;
-        export(&Field::new(name, out.data_type().clone(), true), &out)
+        export(&ArrowField::new(name, out.data_type().clone(), true), &out)
     });
     if let Some(out) = out {
         // SAFETY: Polars passes an empty export to be overwritten.

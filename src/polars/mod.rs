@@ -1,17 +1,18 @@
 //! Polars expressions: series in, column engine, series out.
 
+mod dtype;
 mod ffi;
 mod import;
+mod options;
+mod row;
 
-use arrow_array::ArrayRef;
+use arrow_array::{ArrayRef, new_empty_array};
 use arrow_buffer::NullBuffer;
-use arrow_schema::{DataType, Field};
-use serde::Deserialize;
-use serde_bytes::ByteBuf;
+use arrow_schema::DataType;
 
 use crate::arrow::{
-    ByteRows, PayloadRows, compressed_array, decompressed_array, frames_array, info_array,
-    info_type, manifest_type, reasons_array, type_text, validity, value_text,
+    ByteRows, ColumnType, PayloadRows, check_payloads, compressed_array, decompressed_array,
+    frames_array, info_array, info_type, manifest_type, reasons_array, validity,
 };
 use crate::codec::Codec;
 use crate::column::{self, BadRows, Decompress, OnError, Payloads, Rows, VIEW_MAX_BYTES};
@@ -19,7 +20,11 @@ use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::pool::NEVER;
 use crate::warning::warn;
+pub use dtype::OBJECTS;
+use dtype::{Dtype, Field};
 use ffi::{Expression, Series, export_expression};
+use options::{Fault, Options};
+use row::{check_names, name_row, repeated, row_name};
 
 export_expression!(CompressExpr, _polars_plugin_compress, _polars_plugin_field_compress);
 export_expression!(DecompressExpr, _polars_plugin_decompress, _polars_plugin_field_decompress);
@@ -33,85 +38,96 @@ export_expression!(
 );
 export_expression!(FrameInfoExpr, _polars_plugin_frame_info, _polars_plugin_field_frame_info);
 
-/// A codec as Python passes it: by name and settings.
-#[derive(Deserialize)]
-struct CodecOptions {
-    name: String,
-    level: Option<i64>,
-    dictionary: Option<ByteBuf>,
-    device: Option<String>,
-    data_type: Option<String>,
-}
-
-impl CodecOptions {
-    fn codec(&self) -> Result<Codec> {
-        if let Some(bytes) = &self.dictionary {
-            return Codec::with_dictionary(bytes, self.level);
-        }
-        let codec = Codec::from_name(&self.name, self.level)?;
-        codec.with_gpu_settings(self.data_type.as_deref(), self.device.as_deref())
+impl From<Fault> for Error {
+    fn from(Fault(fault): Fault) -> Self {
+        Self::Argument(format!("unreadable plugin options: {fault}"))
     }
 }
 
-#[derive(Deserialize)]
-struct CompressOptions {
-    codec: CodecOptions,
+const CODEC_OPTIONS: &[&str] = &["codec", "level", "dictionary", "data_type", "codec_device"];
+
+/// A codec as Python passes it: by name and settings.
+fn codec(options: &Options) -> Result<Codec> {
+    let level = options.int("level")?;
+    if let Some(bytes) = options.bytes("dictionary")? {
+        return Codec::with_dictionary(bytes, level);
+    }
+    let name = options.text("codec")?.ok_or_else(|| Fault::from("codec is missing"))?;
+    let codec = Codec::from_name(name, level)?;
+    codec.with_gpu_settings(options.text("data_type")?, options.text("codec_device")?)
 }
 
-/// Categorical and Enum are dictionaries of strings, but no one takes them for text.
-fn is_binary(data_type: &DataType) -> bool {
-    ByteRows::accepts(data_type) && !matches!(data_type, DataType::Dictionary(..))
+/// The type of what a function is of; a call without arguments has none.
+fn input<'a>(inputs: &[&'a Field]) -> &'a Dtype {
+    inputs.first().map_or(&Dtype::Plain(DataType::Null), |field| &field.dtype)
 }
 
-fn check_binary(verb: &str, inputs: &[Field]) -> Result<()> {
-    let input = inputs.first().map_or(&DataType::Null, Field::data_type);
-    if is_binary(input) {
+fn check_binary(verb: &str, inputs: &[&Field]) -> Result<()> {
+    let input = input(inputs);
+    if input.is_bytes() {
         return Ok(());
     }
-    Err(Error::Type(format!("{verb} takes Binary or String, got {}", type_text(input))))
+    Err(Error::Type(format!("{verb} takes Binary or String, got {}", input.text())))
 }
 
 /// Binary or String -> the manifest struct.
 struct CompressExpr;
 
 impl Expression for CompressExpr {
-    type Options = CompressOptions;
+    type Options = Codec;
+    const OPTIONS: &[&str] = CODEC_OPTIONS;
 
-    fn output_type(inputs: &[Field], options: &CompressOptions) -> Result<DataType> {
-        options.codec.codec()?;
-        check_binary("compress", inputs)?;
-        Ok(manifest_type(DataType::BinaryView))
+    fn options(options: &Options) -> Result<Codec> {
+        codec(options)
     }
 
-    fn evaluate(inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
+    fn check(inputs: &[&Field]) -> Result<()> {
+        check_binary("compress", inputs)
+    }
+
+    fn output_type(_: &Codec) -> DataType {
+        manifest_type(DataType::BinaryView)
+    }
+
+    fn evaluate(inputs: &[Series], codec: &Codec) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
-        let column = column::compress(&options.codec.codec()?, &chunks, NEVER)?;
+        let column = column::compress(codec, &chunks, NEVER)?;
         let nulls = validity(bytes_validity(&chunks)?.into_iter(), &[]);
         compressed_array(column, nulls)
     }
 }
 
-#[derive(Deserialize)]
-struct DecompressOptions {
-    codec: CodecOptions,
-    utf8: bool,
-    null_on_error: bool,
-    max_size: Option<u64>,
-    /// Of frames alone.
-    device: Option<String>,
+const DECOMPRESS_OPTIONS: &[&str] = &[
+    "codec",
+    "level",
+    "dictionary",
+    "data_type",
+    "codec_device",
+    "utf8",
+    "null_on_error",
+    "max_size",
+    // Of frames alone.
+    "device",
+];
+
+fn decompress_options(options: &Options) -> Result<Decompress> {
+    let limit = |size: i64| size.try_into().map_err(|_| Fault::from("max_size is negative"));
+    Ok(Decompress {
+        codec: codec(options)?,
+        device: options.text("device")?.map_or(Ok(Device::Cpu), str::parse)?,
+        max_size: options.int("max_size")?.map(limit).transpose()?,
+        utf8: options.flag("utf8")?,
+        on_error: on_error(options)?,
+        max_total_size: None,
+    })
 }
 
-impl DecompressOptions {
-    fn engine(&self) -> Result<Decompress> {
-        Ok(Decompress {
-            codec: self.codec.codec()?,
-            device: self.device.as_deref().map_or(Ok(Device::Cpu), str::parse)?,
-            max_size: self.max_size,
-            utf8: self.utf8,
-            on_error: if self.null_on_error { OnError::Null } else { OnError::Raise },
-            max_total_size: None,
-        })
-    }
+fn on_error(options: &Options) -> Result<OnError> {
+    Ok(if options.flag("null_on_error")? { OnError::Null } else { OnError::Raise })
+}
+
+fn decompressed_type(how: &Decompress) -> DataType {
+    if how.utf8 { DataType::Utf8View } else { DataType::BinaryView }
 }
 
 /// The manifest struct, or Binary of bare payloads -> Binary or String. A second input
@@ -119,17 +135,25 @@ impl DecompressOptions {
 struct DecompressExpr;
 
 impl Expression for DecompressExpr {
-    type Options = DecompressOptions;
+    type Options = Decompress;
+    const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
 
-    fn output_type(inputs: &[Field], options: &DecompressOptions) -> Result<DataType> {
-        options.codec.codec()?;
-        PayloadRows::check(inputs.first().map_or(&DataType::Null, Field::data_type), is_binary)?;
-        Ok(if options.utf8 { DataType::Utf8View } else { DataType::BinaryView })
+    fn options(options: &Options) -> Result<Decompress> {
+        decompress_options(options)
     }
 
-    fn evaluate(inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
+    fn check(inputs: &[&Field]) -> Result<()> {
+        check_payloads(input(inputs))?;
+        check_names(inputs)
+    }
+
+    fn output_type(how: &Decompress) -> DataType {
+        decompressed_type(how)
+    }
+
+    fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| PayloadRows::try_new(chunk))?;
-        decompressed(&chunks, inputs, options)
+        decompressed(&chunks, inputs, how)
     }
 }
 
@@ -137,17 +161,24 @@ impl Expression for DecompressExpr {
 struct EncodeExpr;
 
 impl Expression for EncodeExpr {
-    type Options = CompressOptions;
+    type Options = Codec;
+    const OPTIONS: &[&str] = CODEC_OPTIONS;
 
-    fn output_type(inputs: &[Field], options: &CompressOptions) -> Result<DataType> {
-        options.codec.codec()?;
-        check_binary("encode", inputs)?;
-        Ok(DataType::BinaryView)
+    fn options(options: &Options) -> Result<Codec> {
+        codec(options)
     }
 
-    fn evaluate(inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
+    fn check(inputs: &[&Field]) -> Result<()> {
+        check_binary("encode", inputs)
+    }
+
+    fn output_type(_: &Codec) -> DataType {
+        DataType::BinaryView
+    }
+
+    fn evaluate(inputs: &[Series], codec: &Codec) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
-        let column = column::encode(&options.codec.codec()?, &chunks, NEVER)?;
+        let column = column::encode(codec, &chunks, NEVER)?;
         let nulls = validity(bytes_validity(&chunks)?.into_iter(), &[]);
         Ok(frames_array(column, nulls))
     }
@@ -157,37 +188,51 @@ impl Expression for EncodeExpr {
 struct DecodeExpr;
 
 impl Expression for DecodeExpr {
-    type Options = DecompressOptions;
+    type Options = Decompress;
+    const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
 
-    fn output_type(inputs: &[Field], options: &DecompressOptions) -> Result<DataType> {
-        options.codec.codec()?;
-        check_binary("decode", inputs)?;
-        Ok(if options.utf8 { DataType::Utf8View } else { DataType::BinaryView })
+    fn options(options: &Options) -> Result<Decompress> {
+        decompress_options(options)
     }
 
-    fn evaluate(inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
+    fn check(inputs: &[&Field]) -> Result<()> {
+        check_binary("decode", inputs)?;
+        check_names(inputs)
+    }
+
+    fn output_type(how: &Decompress) -> DataType {
+        decompressed_type(how)
+    }
+
+    fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?;
-        decompressed(&chunks, inputs, options)
+        decompressed(&chunks, inputs, how)
     }
 }
 
-fn decompressed(
-    chunks: &[PayloadRows],
-    inputs: &[Series],
-    options: &DecompressOptions,
-) -> Result<ArrayRef> {
-    if let [column, names] = inputs
-        && ![1, column.len()].contains(&names.len())
+fn decompressed(chunks: &[PayloadRows], inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
+    let rows = inputs.first().map_or(0, Series::len);
+    let names = inputs.get(1);
+    // A literal comes as one row that stands for all, on either side.
+    let literal_for = names.map(Series::len).filter(|&names| rows == 1 && names != 1);
+    if literal_for == Some(0) {
+        return Ok(new_empty_array(&decompressed_type(how)));
+    }
+    if let Some(names) = names.map(Series::len)
+        && ![1, rows].contains(&names)
+        && literal_for.is_none()
     {
-        let (rows, names) = (column.len(), names.len());
         return Err(Error::Argument(format!("row has {names} values for {rows} rows")));
     }
-    let column = column::decompress(&options.engine()?, chunks, NEVER)
-        .map_err(|error| name_row(error, inputs.get(1)))?;
+    let column = column::decompress(how, chunks, NEVER).map_err(|error| name_row(error, names))?;
     let nulls =
         validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), column.bad_rows.rows());
-    warn_of(column.bad_rows, inputs.get(1))?;
-    Ok(decompressed_array(column.values, nulls, options.utf8))
+    warn_of(column.bad_rows, names)?;
+    let values = decompressed_array(column.values, nulls, how.utf8);
+    match literal_for {
+        Some(rows) => repeated(&values, rows),
+        None => Ok(values),
+    }
 }
 
 /// Judges the bad rows of a call, and warns where some became null.
@@ -205,15 +250,23 @@ fn warn_of(bad_rows: BadRows, names: Option<&Series>) -> Result<()> {
 struct VerifyExpr;
 
 impl Expression for VerifyExpr {
-    type Options = DecompressOptions;
+    type Options = Decompress;
+    const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
 
-    fn output_type(inputs: &[Field], options: &DecompressOptions) -> Result<DataType> {
-        DecompressExpr::output_type(inputs, options)?;
-        Ok(DataType::Utf8View)
+    fn options(options: &Options) -> Result<Decompress> {
+        decompress_options(options)
     }
 
-    fn evaluate(inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
-        reasons(&chunks(inputs, |chunk| PayloadRows::try_new(chunk))?, options)
+    fn check(inputs: &[&Field]) -> Result<()> {
+        check_payloads(input(inputs))
+    }
+
+    fn output_type(_: &Decompress) -> DataType {
+        DataType::Utf8View
+    }
+
+    fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
+        reasons(&chunks(inputs, |chunk| PayloadRows::try_new(chunk))?, how)
     }
 }
 
@@ -221,44 +274,53 @@ impl Expression for VerifyExpr {
 struct VerifyFramesExpr;
 
 impl Expression for VerifyFramesExpr {
-    type Options = DecompressOptions;
+    type Options = Decompress;
+    const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
 
-    fn output_type(inputs: &[Field], options: &DecompressOptions) -> Result<DataType> {
-        options.codec.codec()?;
-        check_binary("verify_frames", inputs)?;
-        Ok(DataType::Utf8View)
+    fn options(options: &Options) -> Result<Decompress> {
+        decompress_options(options)
     }
 
-    fn evaluate(inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
-        reasons(&chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?, options)
+    fn check(inputs: &[&Field]) -> Result<()> {
+        check_binary("verify_frames", inputs)
+    }
+
+    fn output_type(_: &Decompress) -> DataType {
+        DataType::Utf8View
+    }
+
+    fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
+        reasons(&chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?, how)
     }
 }
 
-fn reasons(chunks: &[PayloadRows], options: &DecompressOptions) -> Result<ArrayRef> {
-    let bad = column::verify::<_, VIEW_MAX_BYTES>(&options.engine()?, chunks, NEVER)?;
+fn reasons(chunks: &[PayloadRows], how: &Decompress) -> Result<ArrayRef> {
+    let bad = column::verify::<_, VIEW_MAX_BYTES>(how, chunks, NEVER)?;
     Ok(reasons_array(bad.reasons(), chunks.iter().map(Payloads::count).sum()))
-}
-
-#[derive(Deserialize)]
-struct FrameInfoOptions {
-    null_on_error: bool,
 }
 
 /// Binary of frames -> a struct of what their headers say.
 struct FrameInfoExpr;
 
 impl Expression for FrameInfoExpr {
-    type Options = FrameInfoOptions;
+    type Options = OnError;
+    const OPTIONS: &[&str] = &["null_on_error"];
 
-    fn output_type(inputs: &[Field], _: &FrameInfoOptions) -> Result<DataType> {
-        check_binary("frame_info", inputs)?;
-        Ok(info_type(DataType::Utf8View))
+    fn options(options: &Options) -> Result<OnError> {
+        on_error(options)
     }
 
-    fn evaluate(inputs: &[Series], options: &FrameInfoOptions) -> Result<ArrayRef> {
+    fn check(inputs: &[&Field]) -> Result<()> {
+        check_binary("frame_info", inputs)
+    }
+
+    fn output_type(_: &OnError) -> DataType {
+        info_type(DataType::Utf8View)
+    }
+
+    fn evaluate(inputs: &[Series], on_error: &OnError) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
-        let on_error = if options.null_on_error { OnError::Null } else { OnError::Raise };
-        let column = column::frame_info(&chunks, on_error, NEVER)?;
+        let column = column::frame_info(&chunks, *on_error, NEVER)?;
         let nulls = validity(bytes_validity(&chunks)?.into_iter(), column.bad_rows.rows());
         warn_of(column.bad_rows, None)?;
         info_array(&column.rows, nulls, DataType::Utf8View)
@@ -271,28 +333,4 @@ fn bytes_validity(chunks: &[ByteRows]) -> Result<Vec<(usize, Option<NullBuffer>)
 
 fn chunks<T>(inputs: &[Series], read: impl Fn(&ArrayRef) -> Result<T>) -> Result<Vec<T>> {
     inputs.first().map_or(&[][..], |series| &series.chunks).iter().map(read).collect()
-}
-
-/// Adds to a row's error what the user's own `row` expression says of that row.
-fn name_row(mut error: Error, names: Option<&Series>) -> Error {
-    if let Error::Row(bad) | Error::Mistake { first: bad, .. } = &mut error {
-        bad.name = row_name(bad.row, names);
-    }
-    error
-}
-
-/// What the user's own `row` expression says of a row.
-fn row_name(row: usize, names: Option<&Series>) -> Option<String> {
-    let names = names?;
-    // A literal comes as one row that stands for all.
-    let (chunk, row) = names.locate(if names.len() == 1 { 0 } else { row })?;
-    let column = Some(names.field.name().as_str()).filter(|name| !name.is_empty());
-    // Lists and their like are not imported, so all to tell is their type.
-    let text = match names.field.data_type() {
-        list if list.is_nested() && !matches!(list, DataType::Struct(_)) => {
-            format!("a {}", type_text(list))
-        }
-        _ => value_text(chunk, row),
-    };
-    Some(format!("{} = {text}", column.unwrap_or("row")))
 }

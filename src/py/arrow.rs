@@ -12,6 +12,7 @@ use super::codec::CodecArgument;
 use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
+use super::producer::refuse_objects;
 use crate::arrow::verbs;
 use crate::arrow::window::{Checked, Exported, Form};
 use crate::arrow::{CArray, CSchema, CStream, from_arrow};
@@ -71,6 +72,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ArrowData {
     type Error = PyErr;
 
     fn extract(data: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        refuse_objects(&data)?;
         let has_stream = data.hasattr("__arrow_c_stream__")?;
         if data.hasattr("__arrow_c_array__")? {
             match data.call_method0("__arrow_c_array__") {

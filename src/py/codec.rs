@@ -321,13 +321,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for CodecArgument {
 #[pyfunction]
 pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_, PyDict>> {
     let options = PyDict::new(py);
-    options.set_item("name", codec.0.name())?;
+    options.set_item("codec", codec.0.name())?;
     options.set_item("level", codec.0.level())?;
     if let Some(dictionary) = codec.0.dictionary() {
         options.set_item("dictionary", PyBytes::new(py, dictionary.bytes()))?;
     }
     if let Some(device) = codec.0.device() {
-        options.set_item("device", device.to_string())?;
+        options.set_item("codec_device", device.to_string())?;
     }
     if let Some(data_type) = codec.0.data_type() {
         options.set_item("data_type", data_type.name())?;

@@ -10,6 +10,7 @@ mod errors;
 mod iter_frames;
 mod nvcomp;
 mod object;
+mod producer;
 mod walk;
 mod wire;
 

@@ -1,0 +1,201 @@
+//! Polars' types, as it exports them, by the names that it has for them.
+
+use std::fmt;
+
+use arrow_array::ffi::FFI_ArrowSchema;
+use arrow_schema::DataType;
+
+use crate::arrow::{ColumnType, unit_text};
+
+/// What to do about a column of Python objects.
+pub const OBJECTS: &str = " (Python objects, whose bytes Polars does not have); make them bytes \
+     with map_elements(bytes, return_dtype=pl.Binary), or pl.Series([bytes(value), ...], \
+     dtype=pl.Binary)";
+
+/// Types inside of types are read so deep; Polars' users have no deeper ones.
+const MAX_DEPTH: usize = 32;
+
+/// A column or a struct's field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    pub name: String,
+    pub dtype: Dtype,
+}
+
+/// A column's type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Dtype {
+    /// What Arrow has too.
+    Plain(DataType),
+    Int128,
+    UInt128,
+    /// Python objects, of which the addresses alone are exported.
+    Object,
+    /// Codes of text.
+    Categorical(DataType),
+    Enum(DataType),
+    List(Box<Dtype>),
+    Array(Box<Dtype>, usize),
+    Struct(Vec<Field>),
+    /// Somebody's own type, which is read as what it is stored as.
+    Extension(String, Box<Dtype>),
+    /// A type that is not known here, by its format in Arrow's C data interface.
+    Unknown(String),
+}
+
+impl Field {
+    pub fn of(schema: &FFI_ArrowSchema) -> Self {
+        Self::at(schema, 0)
+    }
+
+    fn at(schema: &FFI_ArrowSchema, depth: usize) -> Self {
+        let name = schema.name().unwrap_or_default().to_string();
+        let storage = dtype(schema, depth);
+        // Codes have metadata too, and it can be long.
+        if schema.dictionary().is_some() {
+            return Self { name, dtype: storage };
+        }
+        let metadata = schema.metadata().unwrap_or_default();
+        let dtype = match metadata.get("ARROW:extension:name") {
+            Some(extension) => Dtype::Extension(extension.clone(), storage.into()),
+            None => storage,
+        };
+        Self { name, dtype }
+    }
+}
+
+fn dtype(schema: &FFI_ArrowSchema, depth: usize) -> Dtype {
+    let format = schema.format();
+    let child = |schema| Field::at(schema, depth + 1);
+    let inner = || Box::new(child(schema.child(0)).dtype);
+    if depth >= MAX_DEPTH {
+        return Dtype::Unknown(format.into());
+    }
+    match format {
+        // A 128-bit integer is laid out as a decimal of the widest precision.
+        "_pli128" => Dtype::Int128,
+        "_plu128" => Dtype::UInt128,
+        "+s" => Dtype::Struct(schema.children().map(child).collect()),
+        "+L" => Dtype::List(inner()),
+        // Polars has no type of fixed-size bytes: these are pointers.
+        _ if format.starts_with("w:") => Dtype::Object,
+        _ => match format.strip_prefix("+w:").map(str::parse) {
+            Some(Ok(width)) => Dtype::Array(inner(), width),
+            _ => other(schema),
+        },
+    }
+}
+
+fn other(schema: &FFI_ArrowSchema) -> Dtype {
+    match DataType::try_from(schema) {
+        Ok(codes @ DataType::Dictionary(..)) => {
+            let metadata = schema.metadata().unwrap_or_default();
+            let is_enum = metadata.keys().any(|key| key.starts_with("_PL_ENUM"));
+            if is_enum { Dtype::Enum(codes) } else { Dtype::Categorical(codes) }
+        }
+        Ok(plain) if !plain.is_nested() => Dtype::Plain(plain),
+        _ => Dtype::Unknown(schema.format().into()),
+    }
+}
+
+impl Dtype {
+    /// Whether values are Python objects, or hold some.
+    pub fn holds_objects(&self) -> bool {
+        match self {
+            Self::Object => true,
+            Self::List(inner) | Self::Array(inner, _) | Self::Extension(_, inner) => {
+                inner.holds_objects()
+            }
+            Self::Struct(fields) => fields.iter().any(|field| field.dtype.holds_objects()),
+            _ => false,
+        }
+    }
+
+    /// What to do about a column whose values are none of ours.
+    fn advice(&self) -> &'static str {
+        match self {
+            _ if self.holds_objects() => OBJECTS,
+            Self::Categorical(_) | Self::Enum(_) => "; cast it to String first",
+            _ => "",
+        }
+    }
+}
+
+impl ColumnType for Dtype {
+    fn fields(&self) -> Option<Vec<(&str, &Self)>> {
+        match self {
+            Self::Struct(fields) => {
+                Some(fields.iter().map(|field| (field.name.as_str(), &field.dtype)).collect())
+            }
+            Self::Extension(_, storage) => storage.fields(),
+            _ => None,
+        }
+    }
+
+    /// Categorical and Enum are codes of text, but no one takes them for text.
+    fn is_bytes(&self) -> bool {
+        match self {
+            Self::Plain(plain) => plain.is_bytes(),
+            Self::Extension(_, storage) => storage.is_bytes(),
+            _ => false,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::Int128 | Self::UInt128 => true,
+            Self::Plain(plain) => plain.is_whole(),
+            Self::Extension(_, storage) => storage.is_whole(),
+            _ => false,
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{self}{}", self.advice())
+    }
+}
+
+/// A message is no place for more fields.
+const MAX_FIELDS: usize = 5;
+
+/// As Polars' types are written: `List(Int64)`, `Datetime('us', 'Europe/Paris')`.
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(plain) => fmt_plain(plain, f),
+            Self::Int128 => f.write_str("Int128"),
+            Self::UInt128 => f.write_str("UInt128"),
+            Self::Object => f.write_str("Object"),
+            Self::Categorical(_) => f.write_str("Categorical"),
+            Self::Enum(_) => f.write_str("Enum"),
+            Self::List(inner) => write!(f, "List({inner})"),
+            Self::Array(inner, width) => write!(f, "Array({inner}, {width})"),
+            Self::Struct(fields) => {
+                f.write_str("Struct({")?;
+                for (i, field) in fields.iter().take(MAX_FIELDS).enumerate() {
+                    let comma = if i > 0 { ", " } else { "" };
+                    write!(f, "{comma}'{}': {}", field.name, field.dtype)?;
+                }
+                f.write_str(if fields.len() > MAX_FIELDS { ", ...})" } else { "})" })
+            }
+            Self::Extension(name, storage) => write!(f, "Extension('{name}', {storage})"),
+            Self::Unknown(format) => write!(f, "a type of the Arrow format '{format}'"),
+        }
+    }
+}
+
+fn fmt_plain(plain: &DataType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match plain {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => f.write_str("String"),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => f.write_str("Binary"),
+        DataType::Date32 => f.write_str("Date"),
+        DataType::Time64(_) => f.write_str("Time"),
+        DataType::Timestamp(unit, None) => write!(f, "Datetime('{}')", unit_text(unit)),
+        DataType::Timestamp(unit, Some(zone)) => {
+            write!(f, "Datetime('{}', '{zone}')", unit_text(unit))
+        }
+        DataType::Duration(unit) => write!(f, "Duration('{}')", unit_text(unit)),
+        DataType::Decimal128(precision, scale) => write!(f, "Decimal({precision}, {scale})"),
+        other => write!(f, "{other}"),
+    }
+}

@@ -1,0 +1,61 @@
+//! The user's own `row` expression, whose value names rows in messages.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::ByteViewType;
+use arrow_array::{Array, ArrayRef, GenericByteViewArray};
+use arrow_buffer::NullBuffer;
+use arrow_schema::DataType;
+
+use super::dtype::Field;
+use super::ffi::Series;
+use crate::arrow::value_text;
+use crate::error::{Error, Result};
+
+/// Whether a second input can name rows: of Python objects there is nothing to read.
+pub fn check_names(inputs: &[&Field]) -> Result<()> {
+    match inputs.get(1).map(|names| &names.dtype) {
+        Some(names) if names.holds_objects() => Err(Error::Type(format!(
+            "row cannot name rows by {names}: its values are Python objects"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Adds to a row's error what the user's own `row` expression says of that row.
+pub fn name_row(mut error: Error, names: Option<&Series>) -> Error {
+    if let Error::Row(bad) | Error::Mistake { first: bad, .. } = &mut error {
+        bad.name = row_name(bad.row, names);
+    }
+    error
+}
+
+/// What the user's own `row` expression says of a row.
+pub fn row_name(row: usize, names: Option<&Series>) -> Option<String> {
+    let names = names?;
+    // A literal comes as one row that stands for all.
+    let (chunk, row) = names.locate(if names.len() == 1 { 0 } else { row })?;
+    let column = Some(names.field.name.as_str()).filter(|name| !name.is_empty());
+    Some(format!("{} = {}", column.unwrap_or("row"), value_text(chunk, row)))
+}
+
+/// The only value of `array`, Binary or String, for each of `rows`.
+pub fn repeated(array: &ArrayRef, rows: usize) -> Result<ArrayRef> {
+    fn of_views<T: ByteViewType>(array: &GenericByteViewArray<T>, rows: usize) -> Result<ArrayRef> {
+        let mut views = Vec::new();
+        let bytes = rows.saturating_mul(size_of::<u128>()) as u64;
+        views.try_reserve_exact(rows).map_err(|_| Error::OutOfMemory { bytes })?;
+        views.resize(rows, array.views()[0]);
+        let nulls = array.is_null(0).then(|| NullBuffer::new_null(rows));
+        let buffers = array.data_buffers().to_vec().into();
+        // SAFETY: a view of an array, with that array's buffers.
+        let array =
+            unsafe { GenericByteViewArray::<T>::new_unchecked(views.into(), buffers, nulls) };
+        Ok(Arc::new(array))
+    }
+    match array.data_type() {
+        DataType::Utf8View => of_views(array.as_string_view(), rows),
+        _ => of_views(array.as_binary_view(), rows),
+    }
+}
