@@ -257,12 +257,6 @@ impl Codec {
         }
     }
 
-    /// Whether compressing stays within its buffer when another thread changes the input
-    /// meanwhile. libdeflate does not: it counts symbols, then reads them again to write.
-    pub const fn tolerates_changing_input(&self) -> bool {
-        !matches!(self, Self::CpuGzip { .. })
-    }
-
     /// Runs `work` with this codec's kernel on this thread's scratch state.
     pub(crate) fn with_kernel<R>(&self, work: impl FnOnce(&mut dyn Kernel) -> R) -> R {
         with_scratch(|scratch| self.with_kernel_on(scratch, work))

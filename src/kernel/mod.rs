@@ -6,6 +6,11 @@
 //! the codec; what is reused between calls is scratch state, kept per thread and
 //! never holding a setting.
 //!
+//! What a kernel reads may change meanwhile: a buffer of Python's, or an Arrow array over
+//! one. Then the result is wrong, or an error; but no read or write goes beyond the slices,
+//! and nothing panics. So nothing that was read once is relied upon to be read again, and a
+//! library that does rely on it gets a copy.
+//!
 //! A new codec is a module here, a variant of [`Codec`](crate::codec::Codec) and its
 //! arm in `Codec::with_cpu_kernel`.
 
@@ -82,8 +87,8 @@ pub trait Kernel {
     /// is too short; bytes left over after the payload's end are [`Fault::Corrupt`].
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault>;
 
-    /// Appends the decoded payload to `out`, growing it as bytes come, never by more
-    /// than `limit` in all. For payloads that outgrew `decoded_guess`.
+    /// Appends the decoded payload to `out`, growing it as needed, never by more than
+    /// `limit` in all. For payloads that outgrew `decoded_guess`.
     fn decompress_growing(
         &mut self,
         payload: &[u8],

@@ -18,28 +18,14 @@ pub enum Bytes<'py> {
 }
 
 impl Bytes<'_> {
-    /// Whether somebody else may write to the buffer, read-only though it is for us.
-    pub fn may_change(&self) -> bool {
-        matches!(self, Self::Buffer(_))
-    }
-
-    pub fn to_vec(&self) -> PyResult<Vec<u8>> {
-        let slice = self.as_slice();
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(slice.len()).map_err(|_| {
-            PyMemoryError::new_err(format!("could not allocate {} bytes", slice.len()))
-        })?;
-        copy.extend_from_slice(slice);
-        Ok(copy)
-    }
-
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),
             Self::Buffer(buffer) if buffer.len_bytes() == 0 => &[],
             // SAFETY: the exporter keeps `len_bytes` contiguous bytes there until the view
             // is released, which happens when this drops. That nobody writes to them
-            // meanwhile is what the documentation asks of the caller.
+            // meanwhile is what the documentation asks of the caller; if somebody does, the
+            // result is wrong, but no kernel goes beyond its buffers, as `Kernel` says.
             Self::Buffer(buffer) => unsafe {
                 std::slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes())
             },

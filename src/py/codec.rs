@@ -1,6 +1,5 @@
 //! The base of the codec classes: a value around [`Codec`], with all methods.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -39,16 +38,6 @@ fn taken(py: Python<'_>, made: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
         PAYLOAD.set(made);
     }
     Ok(bytes)
-}
-
-impl PyCodec {
-    /// The data, or a copy that nobody changes where compressing could not bear it.
-    fn unchanging<'a>(&self, data: &'a Bytes<'_>) -> PyResult<Cow<'a, [u8]>> {
-        if data.may_change() && !self.0.tolerates_changing_input() {
-            return data.to_vec().map(Cow::Owned);
-        }
-        Ok(Cow::Borrowed(data.as_slice()))
-    }
 }
 
 /// A codec and its settings. The base of the codec classes.
@@ -124,7 +113,7 @@ impl PyCodec {
         py: Python<'py>,
         data: Bytes<'_>,
     ) -> PyResult<(Bound<'py, PyBytes>, u64, u32)> {
-        let data = &*self.unchanging(&data)?;
+        let data = data.as_slice();
         let mut payload = PAYLOAD.take();
         let manifest = py.detach(|| self.0.compress(data, &mut payload)).map_err(raise)?;
         Ok((taken(py, payload)?, manifest.original_size, manifest.crc32c))
@@ -147,7 +136,7 @@ impl PyCodec {
     /// TypeError, BufferError, S4ManifestSizeExceedsLimitError, S4BackendError
     ///     As for :meth:`compress`.
     fn encode<'py>(&self, py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
-        let data = &*self.unchanging(&data)?;
+        let data = data.as_slice();
         let mut frame = PAYLOAD.take();
         py.detach(|| self.0.encode(data, &mut frame)).map_err(raise)?;
         taken(py, frame)
