@@ -24,6 +24,7 @@ use arrow_schema::{DataType, Field, Fields, TimeUnit};
 
 use super::c_data::{CArray, CSchema, count, malformed};
 use super::from_arrow;
+use super::places::View;
 use crate::error::{Error, Result};
 
 /// Types inside of types are read so deep: a table of one column that is a struct, with a
@@ -264,11 +265,6 @@ fn binary<O: OffsetSizeTrait>(source: &Source) -> Result<GenericBinaryArray<O>> 
         .map_err(from_arrow)
 }
 
-/// A view's length, and where it points to.
-fn view_parts(view: u128) -> (usize, usize, usize) {
-    (view as u32 as usize, (view >> 64) as u32 as usize, (view >> 96) as u32 as usize)
-}
-
 fn views(source: &Source) -> Result<BinaryViewArray> {
     let (offset, rows) = source.bounds()?;
     let Some(buffers) = source.array.buffers()?.checked_sub(3) else {
@@ -283,15 +279,17 @@ fn views(source: &Source) -> Result<BinaryViewArray> {
     let views = source.scalars::<u128>(1, offset, rows)?;
     let nulls = source.nulls()?;
     for (row, &view) in views.iter().enumerate() {
-        let (len, block, start) = view_parts(view);
-        let fits = len <= 12 || blocks.get(block).is_some_and(|block| start + len <= block.len());
+        let View { len, block, start } = View::of(view);
+        let fits = len <= View::INLINE
+            || blocks.get(block).is_some_and(|block| start + len <= block.len());
         // What is behind a null is nobody's business, and never read.
         if !fits && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
             return Err(malformed(format!("the view of row {row} is outside of its buffer")));
         }
     }
     // SAFETY: the views of all rows that are not null lie inside their buffers, and nothing
-    // reads the others: `ByteRows` looks at validity first.
+    // reads the others: `ByteRows` looks at validity first, and at where views lie, as their
+    // memory may change.
     Ok(unsafe { BinaryViewArray::new_unchecked(views, blocks.into(), nulls) })
 }
 

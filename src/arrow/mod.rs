@@ -3,6 +3,7 @@
 mod c_data;
 mod check;
 mod import;
+mod places;
 mod rows;
 mod text;
 mod total_size;

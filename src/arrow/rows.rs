@@ -14,6 +14,7 @@ use arrow_array::{
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
+use super::places::{between, read_once, viewed};
 use super::{CRC32C, ORIGINAL_SIZE, PAYLOAD, check_payloads, type_text, value_text};
 use crate::column::{Payload, Payloads, Rows, zeroed};
 use crate::error::{Error, Result};
@@ -60,7 +61,7 @@ macro_rules! keys {
             #[inline]
             fn get(&self, row: usize) -> usize {
                 match self {
-                    $(Self::$name(keys) => keys[row].as_usize(),)*
+                    $(Self::$name(keys) => read_once(&keys[row]).as_usize(),)*
                 }
             }
         }
@@ -159,7 +160,7 @@ fn bits(rows: usize) -> Result<BooleanBuffer> {
 
 fn span<O: ArrowNativeType>(offsets: &[O]) -> usize {
     let end = |offset: Option<&O>| offset.map_or(0, |offset| offset.as_usize());
-    end(offsets.last()) - end(offsets.first())
+    end(offsets.last()).saturating_sub(end(offsets.first()))
 }
 
 fn unreadable(data_type: &DataType) -> Error {
@@ -181,13 +182,18 @@ impl Rows for ByteRows {
     #[inline]
     fn get(&self, row: usize) -> Option<&[u8]> {
         match self {
-            Self::Binary(array) => array.is_valid(row).then(|| array.value(row)),
-            Self::LargeBinary(array) => array.is_valid(row).then(|| array.value(row)),
-            Self::View(array) => array.is_valid(row).then(|| array.value(row)),
+            Self::Binary(array) => {
+                array.is_valid(row).then(|| between(array.value_offsets(), row, array.value_data()))
+            }
+            Self::LargeBinary(array) => {
+                array.is_valid(row).then(|| between(array.value_offsets(), row, array.value_data()))
+            }
+            Self::View(array) => array.is_valid(row).then(|| viewed(array, row)),
             Self::FixedSize(array) => array.is_valid(row).then(|| array.value(row)),
             Self::Dictionary { keys, values, nulls } => {
                 let valid = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-                if valid { values.get(keys.get(row)) } else { None }
+                let key = if valid { keys.get(row) } else { usize::MAX };
+                if key < values.count() { values.get(key) } else { None }
             }
             Self::Null(_) => None,
         }

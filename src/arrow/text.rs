@@ -9,6 +9,8 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
 
+use super::places::viewed;
+
 /// A type by Arrow's name.
 pub fn type_text(data_type: &DataType) -> String {
     match data_type {
@@ -59,10 +61,12 @@ fn write_value(text: &mut String, array: &ArrayRef, row: usize) {
     match array.data_type() {
         DataType::Null => text.push_str("null"),
         DataType::Utf8View => {
-            text.extend(array.as_string_view().value(row).chars().take(MAX_CHARS + 1));
+            let views = array.as_string_view().clone().to_binary_view();
+            let value = String::from_utf8_lossy(viewed(&views, row));
+            text.extend(value.chars().take(MAX_CHARS + 1));
         }
         DataType::BinaryView => {
-            let value = array.as_binary_view().value(row);
+            let value = viewed(array.as_binary_view(), row);
             let _ = write!(text, "{}", value[..value.len().min(MAX_CHARS + 1)].escape_ascii());
         }
         DataType::Decimal32(..) => write_decimal::<Decimal32Type>(text, array, row),

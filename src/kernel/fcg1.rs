@@ -223,12 +223,14 @@ impl<'a> Container<'a> {
         })
     }
 
-    /// Each chunk, and how many bytes of the original it holds.
+    /// Each chunk, and how many bytes of the original it holds. Sizes that changed since they
+    /// were checked end where the chunks do.
     pub fn chunks(&self) -> impl Iterator<Item = (&'a [u8], usize)> + use<'a> {
         let (mut rest, mut left) = (self.chunks, self.total);
         let chunk_bytes = u64::from(self.chunk_bytes);
         self.sizes.iter().map(move |size| {
-            let (chunk, later) = rest.split_at(u32::from_le_bytes(*size) as usize);
+            let size = u32::from_le_bytes(*size) as usize;
+            let (chunk, later) = rest.split_at_checked(size).unwrap_or((rest, &[]));
             rest = later;
             let len = left.min(chunk_bytes);
             left -= len;
