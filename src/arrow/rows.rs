@@ -29,6 +29,8 @@ pub enum ByteRows {
     Dictionary {
         keys: Keys,
         values: Box<ByteRows>,
+        /// How many values there are.
+        count: usize,
         nulls: Option<NullBuffer>,
     },
     /// So many nulls.
@@ -103,7 +105,7 @@ impl ByteRows {
                 let keys = Keys::new(dictionary).ok_or_else(|| unreadable(array.data_type()))?;
                 let values = Box::new(Self::try_new(dictionary.values())?);
                 let nulls = dictionary.keys().nulls().cloned();
-                Self::Dictionary { keys, values, nulls }
+                Self::Dictionary { keys, count: values.count(), values, nulls }
             }
             DataType::Null => Self::Null(array.len()),
             other => return Err(unreadable(other)),
@@ -190,10 +192,10 @@ impl Rows for ByteRows {
             }
             Self::View(array) => array.is_valid(row).then(|| viewed(array, row)),
             Self::FixedSize(array) => array.is_valid(row).then(|| array.value(row)),
-            Self::Dictionary { keys, values, nulls } => {
+            Self::Dictionary { keys, values, count, nulls } => {
                 let valid = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-                let key = if valid { keys.get(row) } else { usize::MAX };
-                if key < values.count() { values.get(key) } else { None }
+                let key = if valid { keys.get(row) } else { *count };
+                if key < *count { values.get(key) } else { None }
             }
             Self::Null(_) => None,
         }
