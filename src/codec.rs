@@ -151,7 +151,8 @@ impl Codec {
             _ => {
                 return Err(Error::UnregisteredCodec(format!(
                     "unknown codec {name:?}; the codecs are passthrough, cpu-zstd, cpu-gzip, \
-                     nvcomp-zstd, nvcomp-bitcomp and nvcomp-gdeflate"
+                     cpu-zstd-dict (with its dictionary), nvcomp-zstd, nvcomp-bitcomp and \
+                     nvcomp-gdeflate"
                 )));
             }
         })

@@ -210,8 +210,10 @@ pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// A bad row of a column, with everything needed to find and judge it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{}: row {row} of the {rows} in this batch ({}{context}): {source}",
-    source.class().name(), name.as_ref().map_or(String::new(), |name| format!("{name}, ")))]
+#[error("{}: row {row} of the {rows} in this batch ({}{context}): {source}{}",
+    source.class().name(),
+    name.as_ref().map_or(String::new(), |name| format!("{name}, ")),
+    self.hint())]
 pub struct RowError {
     /// Position in the batch, from 0.
     pub row: usize,
@@ -221,10 +223,18 @@ pub struct RowError {
     pub name: Option<String>,
     /// Codec, payload length and manifest of the row.
     pub context: String,
+    /// What would explain the error, if all rows are like this.
+    pub mistake: Option<Mistake>,
     pub source: Error,
 }
 
 impl RowError {
+    /// The end of a message: what to do if it is no damage.
+    pub fn hint(&self) -> String {
+        let advice = |mistake: Mistake| format!("; if other rows fail alike: {}", mistake.advice());
+        self.mistake.map_or(String::new(), advice)
+    }
+
     /// The row and the reason, where nobody asks how long the batch is.
     pub fn summary(&self) -> String {
         let Self { row, name, context, source, .. } = self;

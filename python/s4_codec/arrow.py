@@ -266,7 +266,7 @@ def decode(
     Parameters
     ----------
     data
-        Binary data of any layout: one or more S4F2 frames a row.
+        Binary data of any layout: one or more S4F2 frames a row; zero bytes decode to zero bytes.
     dictionary
         For frames of cpu-zstd-dict: its bytes, or a ``CpuZstdDict``.
     dtype, on_error, max_size, max_total_size
@@ -326,8 +326,8 @@ def verify(
     -------
     LargeStringArray or ChunkedArray
         Null where the row is good, or null itself; else the exception's class and the reason:
-        ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``. An array for an array,
-        and chunk for chunk for a stream.
+        ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``. Of a bare payload null says
+        only that it decodes. An array for an array, and chunk for chunk for a stream.
 
     Raises
     ------

@@ -245,7 +245,7 @@ def decode(
     Parameters
     ----------
     expr
-        Binary: one or more S4F2 frames a row.
+        Binary: one or more S4F2 frames a row; zero bytes decode to zero bytes.
     dictionary
         For frames of cpu-zstd-dict: its bytes, or a ``CpuZstdDict``.
     dtype, on_error, max_size, row
@@ -289,7 +289,8 @@ def verify(
     -------
     Expr
         String: null where the row is good, or null itself; else the exception's class and the
-        reason: ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``.
+        reason: ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``. Of a bare payload
+        null says only that it decodes.
 
     Raises
     ------

@@ -148,7 +148,7 @@ pub fn decompress(
         windows.add(column.bad_rows, first);
         Ok(arrays)
     };
-    let arrays = each_window_of_payloads(form, input, work, interrupted)?;
+    let arrays = each_window_of_payloads("decode", form, input, work, interrupted)?;
     windows.judge(arrays)
 }
 
@@ -172,7 +172,7 @@ pub fn verify(
         });
         Ok(arrays.collect())
     };
-    each_window_of_payloads(form, input, work, interrupted)
+    each_window_of_payloads("verify_frames", form, input, work, interrupted)
 }
 
 /// The first rows of ranges of rows that decode to at most `most` bytes each, or are one row.
@@ -188,6 +188,6 @@ pub fn pieces(
         chunks.iter().for_each(|chunk| pieces.borrow_mut().extend(how, chunk));
         Ok(Vec::new())
     };
-    each_window_of_payloads(form, input, work, interrupted)?;
+    each_window_of_payloads("decode", form, input, work, interrupted)?;
     Ok(pieces.into_inner().starts())
 }

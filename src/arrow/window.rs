@@ -113,15 +113,16 @@ fn each_window_as<R>(
 
 /// Runs `work` on payloads.
 pub fn each_window_of_payloads(
+    verb: &str,
     form: Form,
     mut input: Exported,
     work: impl Fn(&[PayloadRows]) -> Result<Vec<ArrayRef>>,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
     if form == Form::Frames {
-        let wanted = "decode takes binary data of frames";
+        let wanted = format!("{verb} takes binary data of frames");
         let read = |array: &ArrayRef| PayloadRows::of_frames(array);
-        return each_window_as(wanted, input, read, PayloadRows::bytes, work, interrupted);
+        return each_window_as(&wanted, input, read, PayloadRows::bytes, work, interrupted);
     }
     let whole = input.schema()?;
     let column = match &whole {

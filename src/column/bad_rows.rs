@@ -15,6 +15,22 @@ pub enum OnError {
     Report,
 }
 
+/// A row that failed.
+pub(super) struct BadRow {
+    pub source: Error,
+    /// What is known of the row.
+    pub context: String,
+    pub mistake: Option<Mistake>,
+}
+
+impl BadRow {
+    /// Its error, at a position of a batch of `rows`.
+    pub fn at(self, row: usize, rows: usize) -> RowError {
+        let Self { source, context, mistake } = self;
+        RowError { row, rows, name: None, context, mistake, source }
+    }
+}
+
 /// The bad rows of a column, or of one worker's part of it.
 #[derive(Debug, Default)]
 pub struct BadRows {
@@ -54,10 +70,10 @@ impl BadRows {
         self.good += 1;
     }
 
-    /// Adds a bad row, and the mistake that would explain it.
-    pub(super) fn add(&mut self, error: RowError, mistake: Option<Mistake>, on_error: OnError) {
+    /// Adds a bad row.
+    pub(super) fn add(&mut self, error: RowError, on_error: OnError) {
         self.rows.push(error.row);
-        self.pattern = self.pattern.and(mistake.map_or(Pattern::Mixed, Pattern::Same));
+        self.pattern = self.pattern.and(error.mistake.map_or(Pattern::Mixed, Pattern::Same));
         if on_error == OnError::Report {
             let reason = format!("{}: {}", error.source.class().name(), error.source);
             self.reasons.push((error.row, reason));

@@ -1,5 +1,6 @@
 //! Columns of values -> columns of payloads with their manifests.
 
+use super::bad_rows::BadRow;
 use super::flat::{Cuts, FlatColumn, Gathered, flatten};
 use super::job::{Job, Spans, Workers, zeroed};
 use super::output::{Output, Written};
@@ -143,7 +144,11 @@ fn compress_rows<C: Rows, O: Output>(
                             .with_ready_kernel(value, ready, scratch, |kernel| {
                                 compress_row(codec, form, kernel, out, value)
                             })
-                            .map_err(|e| (e, format!("value of {} bytes", value.len())))?;
+                            .map_err(|source| BadRow {
+                                source,
+                                context: format!("value of {} bytes", value.len()),
+                                mistake: None,
+                            })?;
                         payloads[i] = payload;
                         (sizes[i], crcs[i]) = (value.len() as i64, manifest.crc32c.into());
                         Ok(())

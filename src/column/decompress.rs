@@ -1,6 +1,6 @@
 //! Columns of payloads, with or without manifests -> columns of values.
 
-use super::bad_rows::{BadRows, OnError};
+use super::bad_rows::{BadRow, BadRows, OnError};
 use super::discard::Discard;
 use super::flat::{Cuts, FlatColumn, flatten};
 use super::job::{Job, SPAN_COST, Spans, Worker, Workers, zeroed};
@@ -169,7 +169,7 @@ pub(super) fn decompress_row<'a, O: Output>(
     worker: &mut Worker<O>,
     payload: impl Fn() -> Payload<'a>,
     position: usize,
-) -> Result<Option<O::Row>, (Error, String)> {
+) -> Result<Option<O::Row>, BadRow> {
     let value = match payload() {
         Payload::Null => return Ok(None),
         Payload::Unsealed(_, error) => Err(error),
@@ -186,14 +186,17 @@ pub(super) fn decompress_row<'a, O: Output>(
             job.count_good(worker, len);
             Ok(Some(value))
         }
-        Err(error) if how.on_error != OnError::Raise && error.is_about_data() => {
+        Err(source) => {
+            let is_about_data = source.is_about_data();
             let payload = payload();
-            let mistake = mistake::of_row(how, &payload, &error);
-            let error = (error, describe(how, payload));
-            job.set_aside(worker, position, error, mistake, how.on_error);
+            let mistake = mistake::of_row(how, &payload, &source).filter(|_| is_about_data);
+            let bad = BadRow { source, context: describe(how, payload), mistake };
+            if how.on_error == OnError::Raise || !is_about_data {
+                return Err(bad);
+            }
+            job.set_aside(worker, position, bad, how.on_error);
             Ok(None)
         }
-        Err(error) => Err((error, describe(how, payload()))),
     }
 }
 

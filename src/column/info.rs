@@ -1,6 +1,6 @@
 //! Columns of frames -> what their headers say.
 
-use super::bad_rows::{BadRows, OnError};
+use super::bad_rows::{BadRow, BadRows, OnError};
 use super::decompress::describe_frames;
 use super::job::{Job, Spans};
 use super::{Rows, mistake};
@@ -44,12 +44,14 @@ pub fn frame_info<C: Rows>(
                         rows[i] = info;
                         job.count_good(worker, 0);
                     }
-                    Err(error) if on_error != OnError::Raise => {
-                        let mistake = mistake::of_frames(body, &error);
-                        let error = (error, describe_frames(body));
-                        job.set_aside(worker, span.first + i, error, mistake, on_error);
+                    Err(source) => {
+                        let mistake = mistake::of_frames(body, &source);
+                        let bad = BadRow { source, context: describe_frames(body), mistake };
+                        if on_error == OnError::Raise {
+                            return Err(bad);
+                        }
+                        job.set_aside(worker, span.first + i, bad, on_error);
                     }
-                    Err(error) => return Err((error, describe_frames(body))),
                 }
                 Ok(())
             });

@@ -6,10 +6,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::bad_rows::{BadRows, OnError};
+use super::bad_rows::{BadRow, BadRows, OnError};
 use super::memory::Arena;
 use super::output::{Announced, Zero};
-use crate::error::{Error, Mistake, Result, RowError};
+use crate::error::{Error, Result, RowError};
 use crate::pool::{self, Interrupted};
 
 /// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
@@ -211,17 +211,8 @@ impl Job {
     }
 
     /// Sets a bad row aside, which ends nothing.
-    pub fn set_aside<O>(
-        &self,
-        worker: &mut Worker<O>,
-        row: usize,
-        error: (Error, String),
-        mistake: Option<Mistake>,
-        on_error: OnError,
-    ) {
-        let (source, context) = error;
-        let error = RowError { row, rows: self.rows, name: None, context, source };
-        worker.bad.add(error, mistake, on_error);
+    pub fn set_aside<O>(&self, worker: &mut Worker<O>, row: usize, bad: BadRow, on_error: OnError) {
+        worker.bad.add(bad.at(row, self.rows), on_error);
     }
 
     /// Runs `work(worker, index in span, row in chunk)` until a row fails.
@@ -229,7 +220,7 @@ impl Job {
         &self,
         worker: &mut Worker<O>,
         span: &Span,
-        mut work: impl FnMut(&mut Worker<O>, usize, usize) -> Result<(), (Error, String)>,
+        mut work: impl FnMut(&mut Worker<O>, usize, usize) -> Result<(), BadRow>,
     ) {
         if span.first > self.first_bad.load(Ordering::Relaxed) {
             return;
@@ -240,12 +231,11 @@ impl Job {
             if self.check_total().is_err() {
                 return;
             }
-            if let Err((source, context)) = work(worker, i, row) {
+            if let Err(bad) = work(worker, i, row) {
                 let row = span.first + i;
                 self.first_bad.fetch_min(row, Ordering::Relaxed);
                 if worker.failed.as_ref().is_none_or(|failed| row < failed.row) {
-                    worker.failed =
-                        Some(RowError { row, rows: self.rows, name: None, context, source });
+                    worker.failed = Some(bad.at(row, self.rows));
                 }
                 return;
             }

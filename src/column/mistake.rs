@@ -9,9 +9,16 @@ use crate::wire::frame::codec_number;
 
 pub(super) fn of_row(how: &Decompress, payload: &Payload, error: &Error) -> Option<Mistake> {
     match payload {
-        Payload::Sealed(payload, _) | Payload::Bare(payload) => {
-            of_payload(&how.codec, payload, error)
+        Payload::Sealed(payload, manifest) => {
+            match of_payload(&how.codec, payload, error) {
+                // What has the stated size and checksum as it is, passthrough made.
+                Some(Mistake::NeverCompressed) if manifest.confirm(payload).is_ok() => {
+                    Some(Mistake::OtherCodec("passthrough"))
+                }
+                other => other,
+            }
         }
+        Payload::Bare(payload) => of_payload(&how.codec, payload, error),
         Payload::Frames(body) => of_frames(body, error),
         Payload::Null | Payload::Unsealed(..) => None,
     }

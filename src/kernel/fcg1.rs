@@ -12,6 +12,7 @@
 mod kernels;
 
 use super::Fault;
+use super::format::resembles;
 use super::gdeflate::PAGE_MAX;
 use super::zstd::is_plain_frame;
 use crate::error::{Error, Result as CrateResult};
@@ -160,8 +161,9 @@ impl<'a> Container<'a> {
         };
         if header[..4] != MAGIC {
             return damaged(format!(
-                "a container begins with FCG1, here is {}",
-                header[..4].escape_ascii()
+                "expected magic FCG1, found \"{}\"{}",
+                header[..4].escape_ascii(),
+                resembles(bytes)
             ));
         }
         match algorithm_of(header) {

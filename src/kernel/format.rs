@@ -68,6 +68,7 @@ pub(crate) fn resembles(bytes: &[u8]) -> &'static str {
             "; these bytes look like an nvCOMP container, for NvcompZstd or its like"
         }
         Some(Format::Encrypted) => "; these bytes look like an encrypted S4 object",
+        None if bytes.starts_with(b"S4IX") => "; these bytes look like a sidecar",
         None => "",
     }
 }

@@ -5,12 +5,13 @@ use std::fmt;
 use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_schema::DataType;
 
-use crate::arrow::{ColumnType, unit_text};
+use crate::arrow::{ColumnType, PAYLOAD, unit_text};
 
 /// What to do about a column of Python objects.
-pub const OBJECTS: &str = " (Python objects, whose bytes Polars does not have); make them bytes \
-     with map_elements(bytes, return_dtype=pl.Binary), or pl.Series([bytes(value), ...], \
-     dtype=pl.Binary)";
+pub const OBJECTS: &str = " (Python objects, whose bytes Polars does not have); make a Binary \
+     column of them first: pl.Series([bytes(value), ...], dtype=pl.Binary) or \
+     map_elements(bytes, return_dtype=pl.Binary) for memoryview and bytearray, value.bytes for \
+     UUID";
 
 /// Types inside of types are read so deep; Polars' users have no deeper ones.
 const MAX_DEPTH: usize = 32;
@@ -116,6 +117,10 @@ impl Dtype {
         match self {
             _ if self.holds_objects() => OBJECTS,
             Self::Categorical(_) | Self::Enum(_) => "; cast it to String first",
+            Self::List(_) | Self::Array(..) => "; explode it first, or pass one column",
+            Self::Struct(fields) if fields.iter().any(|field| field.name == PAYLOAD) => {
+                "; compressed columns are for decompress and verify"
+            }
             _ => "",
         }
     }

@@ -99,7 +99,9 @@ pub fn raise(error: Error) -> PyErr {
 /// The exception that `error` is; of a bad row, with its position as the attribute `row`.
 pub fn raise_row(py: Python<'_>, error: Error) -> PyErr {
     let (row, message) = match &error {
-        Error::Row(bad) => (bad.row, format!("row {} ({}): {}", bad.row, bad.context, bad.source)),
+        Error::Row(bad) => {
+            (bad.row, format!("row {} ({}): {}{}", bad.row, bad.context, bad.source, bad.hint()))
+        }
         Error::Mistake { first, .. } => (first.row, error.to_string()),
         _ => return raise(error),
     };

@@ -17,6 +17,7 @@ use super::{u32_at, u64_at};
 use crate::codec::{Codec, CodecId};
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
+use crate::kernel::format::resembles;
 use crate::manifest::Manifest;
 
 pub const FRAME_MAGIC: [u8; 4] = *b"S4F2";
@@ -52,8 +53,8 @@ impl Header {
             )));
         };
         if header[..4] != FRAME_MAGIC {
-            let found = header[..4].escape_ascii();
-            return Err(malformed(format!("a frame begins with S4F2, here is {found}")));
+            let (found, look) = (header[..4].escape_ascii(), resembles(bytes));
+            return Err(malformed(format!("expected magic S4F2, found \"{found}\"{look}")));
         }
         let codec = CodecId::try_from(u32_at(header, 4))?;
         let manifest = Manifest { original_size: u64_at(header, 8), crc32c: u32_at(header, 24) };

@@ -64,7 +64,7 @@ MISTAKES = {
         packed(CpuZstd()), "decompress", 'codec="cpu-zstd"', "passthrough"
     ),
     "structs of passthrough for zstd": Mistake(
-        packed(Passthrough()), "decompress", "never compressed"
+        packed(Passthrough()), "decompress", 'codec="passthrough"'
     ),
     "one nvCOMP codec for another": Mistake(
         [b"FCG1\x05" + bytes(3) + bytes(16)] * 9, "decompress", "nvcomp-gdeflate", "nvcomp-zstd"
@@ -134,6 +134,11 @@ def test_mistakes_raise(mistake: Mistake, call: Callable) -> None:
     rows = [None, *mistake.rows, None]
     with pytest.raises(Exception, match=f"all {len(mistake.rows)} values fail.*{mistake.words}"):
         call(mistake.verb, rows, on_error="null", **options(mistake))
+
+
+def test_errors_of_rows_give_the_advice_too(mistake: Mistake, call: Callable) -> None:
+    with pytest.raises(Exception, match=f"row 1 .*; if other rows fail alike: .*{mistake.words}"):
+        call(mistake.verb, [None, *mistake.rows], **options(mistake))
 
 
 def test_one_row_proves_no_mistake(mistake: Mistake, call: Callable) -> None:
