@@ -119,6 +119,12 @@ pub enum Error {
     #[error("the stored length is {actual} bytes, the metadata says {expected}")]
     StoredSizeMismatch { expected: u64, actual: u64 },
 
+    #[error(
+        "the body has {actual} bytes, its sidecar is of one with {expected}: the body is cut, or the \
+         sidecar is another's"
+    )]
+    SidecarMismatch { expected: u64, actual: u64 },
+
     #[error("{0}")]
     Backend(String),
 
@@ -281,7 +287,9 @@ impl Error {
             Self::Frame(_) => ErrorClass::Frame,
             Self::Index(_) => ErrorClass::Index,
             Self::CodecMismatch { .. } => ErrorClass::CodecMismatch,
-            Self::StoredSizeMismatch { .. } => ErrorClass::ManifestSizeMismatch,
+            Self::StoredSizeMismatch { .. } | Self::SidecarMismatch { .. } => {
+                ErrorClass::ManifestSizeMismatch
+            }
             Self::Backend(_) | Self::Unavailable(_) => ErrorClass::Backend,
             Self::Argument(_) => ErrorClass::Value,
             Self::Type(_) => ErrorClass::Type,

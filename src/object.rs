@@ -264,8 +264,16 @@ impl<'a> Object<'a> {
             }
             None => &Metadata::of_body(body, has_sidecar)?,
         };
-        if let Some(expected) = metadata.compressed_size.filter(|&n| n != body.len() as u64) {
-            return Err(Error::StoredSizeMismatch { expected, actual: body.len() as u64 });
+        let actual = body.len() as u64;
+        match (metadata.compressed_size, sidecar.map(|index| index.stored_len())) {
+            (Some(expected), _) if expected != actual => {
+                return Err(Error::StoredSizeMismatch { expected, actual });
+            }
+            // Where nothing else tells a body that is cut between two frames.
+            (None, Some(expected)) if expected != actual => {
+                return Err(Error::SidecarMismatch { expected, actual });
+            }
+            _ => {}
         }
         let (mut content, len) = content(body, metadata, reading)?;
         if let Some(expected) = metadata.original_size.filter(|&expected| expected != len) {

@@ -89,7 +89,7 @@ class Limits:
             msg = (
                 f"{what} {self.original + original} original bytes, which exceed the limit of "
                 f"{limit}; {self.frames} frame(s) with {self.original} bytes came so far; "
-                f"--max-total-size {self.original + original} or more admits them"
+                f"{original} more are next; --max-total-size SIZE raises the limit"
             )
             raise Failure(msg)
         self.frames += frames
@@ -222,6 +222,6 @@ def decoded(frame: StoredFrame, payload: Any, decoders: Decoders, limits: Limits
     except _BAD_DATA as error:
         what = "crc32c mismatch: " if isinstance(error, S4CrcMismatchError) else ""
         is_large = isinstance(error, S4ManifestSizeExceedsLimitError)
-        hint = "; --max-size SIZE raises it" if is_large else ""
+        hint = " (--max-size SIZE)" if is_large else ""
         msg = f"frame {frame.number} ({frame.codec}) at byte {frame.offset}: {what}{error}{hint}"
         raise Failure(msg) from None

@@ -170,8 +170,8 @@ def _permissions(like: os.stat_result) -> int:
     return 0o666 & ~umask
 
 
-def check_output(source: Input, path: str) -> None:
-    """Refuses a terminal, and the input itself."""
+def check_output(source: Input, path: str, dictionary: str | None = None) -> None:
+    """Refuses a terminal, the input itself, and the dictionary that the output needs."""
     if path in STANDARD_OUTPUT:
         if sys.stdout is None:
             return
@@ -186,6 +186,9 @@ def check_output(source: Input, path: str) -> None:
         except OSError:
             # If it is at fault, opening it says so.
             return
+        if dictionary not in (None, "-") and os.path.samestat(found, os.stat(str(dictionary))):
+            msg = f"{dictionary} is both the dictionary and the output"
+            raise Failure(msg)
         if source.is_standard:
             # A new file takes the place of what is read.
             return

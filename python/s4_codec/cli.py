@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: What bad data, a bad file or a bad option raises; S4BackendError is a RuntimeError.
-_FAILURES = (Failure, S4Error, OSError, RuntimeError, ValueError, MemoryError)
+_FAILURES = (Failure, S4Error, OSError, RuntimeError, ValueError, OverflowError, MemoryError)
 
 #: The chunk size where the length of the input is not known, as for chunked uploads.
 _UNKNOWN_LENGTH_CHUNK = 4 << 20
@@ -54,6 +54,32 @@ def _dictionary(path: str | None, level: int | None = None) -> CpuZstdDict | Non
         return CpuZstdDict(file.read_all(), *([] if level is None else [level]))
 
 
+def _check_standard_input(args: argparse.Namespace) -> None:
+    """Refuses standard input as both the input and the dictionary."""
+    if args.input == "-" and args.dict == "-":
+        msg = "standard input is both the input and the dictionary"
+        raise Failure(msg)
+
+
+def _compare_sidecar(path: str, size: int | None) -> None:
+    """Warns where the sidecar beside a body is of another: nothing else tells that a body is
+    cut between two frames."""
+    sidecar = path + SIDECAR_SUFFIX
+    if size is None or not os.path.isfile(sidecar):
+        return
+    try:
+        with Input(sidecar) as file:
+            found = decode_index(file.read_all())
+    except (Failure, S4Error):
+        return
+    expected = found["source_compressed_size"] or found["total_padded_size"]
+    if expected != size:
+        say(
+            f"Warning: {sidecar} is of a body of {expected} bytes, {path} has {size}: it is cut, "
+            "or the sidecar is of an earlier file"
+        )
+
+
 def encode(args: argparse.Namespace) -> str:
     """Frames of INPUT, coded in parallel."""
     if args.dict is not None and args.codec not in (None, "cpu-zstd-dict"):
@@ -62,18 +88,19 @@ def encode(args: argparse.Namespace) -> str:
     if args.codec == "cpu-zstd-dict" and args.dict is None:
         msg = "cpu-zstd-dict needs its dictionary: --dict FILE"
         raise Failure(msg)
+    _check_standard_input(args)
     codec = _dictionary(args.dict, args.level) or Codec.from_name(
-        args.codec or "cpu-zstd", args.level
+        "cpu-zstd" if args.codec is None else args.codec, args.level
     )
     frames = original = stored = 0
     sidecar = args.output + SIDECAR_SUFFIX
     index = _IndexBuilder()
     with contextlib.ExitStack() as files:
         source = files.enter_context(Input(args.input))
-        check_output(source, args.output)
+        check_output(source, args.output, args.dict)
         index_out = None
         if args.index:
-            check_output(source, sidecar)
+            check_output(source, sidecar, args.dict)
             if os.path.realpath(sidecar) == os.path.realpath(args.output):
                 msg = f"{sidecar} is a link to {args.output}"
                 raise Failure(msg)
@@ -100,10 +127,12 @@ def encode(args: argparse.Namespace) -> str:
 
 def decode(args: argparse.Namespace) -> str:
     """The original of INPUT; nothing of a frame is written before its crc32c holds."""
+    _check_standard_input(args)
     decoders = Decoders(_dictionary(args.dict), args.device)
     limits = Limits(args.max_size, args.max_total_size)
     with Input(args.input) as source:
-        check_output(source, args.output)
+        check_output(source, args.output, args.dict)
+        _compare_sidecar(args.input, source.size)
         pieces = decoded_pieces(source, decoders, limits, args.allow_empty)
         # The first piece tells of structural errors before the output is opened.
         first = list(islice(pieces, 1))
@@ -121,6 +150,7 @@ def decode(args: argparse.Namespace) -> str:
 
 def inspect(args: argparse.Namespace) -> None:
     """What the headers of INPUT say; with --verify also what its payloads are worth."""
+    _check_standard_input(args)
     decoders = Decoders(_dictionary(args.dict), args.device)
     limits = Limits(args.max_size, args.max_total_size)
     frames: list[StoredFrame] = []
@@ -142,7 +172,7 @@ def inspect(args: argparse.Namespace) -> None:
         size = source.offset
     _show(print_frames_json if args.json else print_frames, frames, states, size)
     if any(state != "ok" for state in states):
-        msg = f"{sum(state != 'ok' for state in states)} of {len(states)} frame(s) are bad"
+        msg = f"{sum(state != 'ok' for state in states)} of {len(states)} frame(s) do not verify"
         raise Failure(msg)
 
 

@@ -576,8 +576,8 @@ def decode_s4_object(
         ``x-amz-meta-`` or without. None for what is kept without any, such as the files of the
         command ``s4-codec``; nothing then tells frames that are missing at the end.
     sidecar
-        The object's sidecar, if there is one. It only has to be one: the frames of ``body``
-        say where they are.
+        The object's sidecar, if there is one. The frames of ``body`` say where they are, but
+        where no metadata says how long the body is, the sidecar does.
     byte_range
         ``(start, end)``, half-open, of the original. Only frames that hold some of it are
         decoded, and the checksum of the whole cannot be verified.
@@ -601,7 +601,7 @@ def decode_s4_object(
         The metadata is unusable, or says nothing of an object that looks like one of S4's; the
         object is encrypted, or the body no frames.
     S4ManifestSizeMismatchError
-        The body is not as long as the metadata says.
+        The body is not as long as the metadata, or else the sidecar, says.
     S4SizeMismatchError, S4CrcMismatchError
         The original is not what the metadata says.
     ValueError

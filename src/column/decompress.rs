@@ -170,15 +170,28 @@ pub(super) fn decompress_row<'a, O: Output>(
     payload: impl Fn() -> Payload<'a>,
     position: usize,
 ) -> Result<Option<O::Row>, BadRow> {
+    let remaining = job.remaining(worker);
+    // What is beyond the limit of one row is that row's error.
+    let exceeds = |size| size > remaining && size <= how.limit();
     let value = match payload() {
         Payload::Null => return Ok(None),
         Payload::Unsealed(_, error) => Err(error),
+        Payload::Sealed(_, manifest) if exceeds(manifest.original_size) => Err(job.exceeded()),
         Payload::Sealed(payload, manifest) => {
             decompress_sealed(how, &how.codec, ready, scratch, &mut worker.out, payload, &manifest)
         }
-        Payload::Bare(payload) => how.codec.with_ready_kernel(payload, ready, scratch, |kernel| {
-            decompress_bare(how, kernel, worker, payload)
-        }),
+        Payload::Bare(payload) => how
+            .codec
+            .with_ready_kernel(payload, ready, scratch, |kernel| {
+                decompress_bare(how, kernel, worker, payload, remaining)
+            })
+            .map_err(|error| match error {
+                Error::OutputExceedsLimit { .. } if remaining < how.bare_limit() => job.exceeded(),
+                other => other,
+            }),
+        Payload::Frames(body) if job.has_total_limit() && exceeds(stated_by_frames(body)) => {
+            Err(job.exceeded())
+        }
         Payload::Frames(body) => decode_frames(how, ready, scratch, &mut worker.out, body),
     };
     match value {
@@ -314,8 +327,9 @@ fn decompress_bare<O: Output>(
     kernel: &mut dyn Kernel,
     worker: &mut Worker<O>,
     payload: &[u8],
+    remaining: u64,
 ) -> Result<(O::Row, u64)> {
-    let limit = how.bare_limit().min(O::LONGEST);
+    let limit = how.bare_limit().min(O::LONGEST).min(remaining);
     let (bound, guess) = bare_lens(how, kernel, payload, limit)?;
     let (mut too_long, mut len) = (false, 0);
     let decoded = worker.out.write(to_usize(guess)?, |room| {

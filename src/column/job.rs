@@ -3,7 +3,7 @@
 use std::alloc::{Layout, alloc_zeroed};
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::bad_rows::{BadRow, BadRows, OnError};
@@ -106,6 +106,8 @@ struct Total {
     limit: Option<u64>,
     bytes: AtomicU64,
     rows: AtomicU64,
+    /// Whether a row was refused because it would have exceeded the limit.
+    is_exceeded: AtomicBool,
 }
 
 /// A worker adds up so many bytes before it tells the others.
@@ -162,7 +164,12 @@ impl Job {
 
     /// A job whose rows may decode to so many bytes together.
     pub fn with_total_limit(rows: usize, limit: Option<u64>) -> Self {
-        let total = Total { limit, bytes: AtomicU64::new(0), rows: AtomicU64::new(0) };
+        let total = Total {
+            limit,
+            bytes: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            is_exceeded: AtomicBool::new(false),
+        };
         let first_bad = AtomicUsize::new(usize::MAX);
         Self { rows, block_ids: AtomicU32::new(0), first_bad, total }
     }
@@ -190,6 +197,24 @@ impl Job {
         }
     }
 
+    pub fn has_total_limit(&self) -> bool {
+        self.total.limit.is_some()
+    }
+
+    /// The most bytes that a worker's next row may decode to.
+    pub fn remaining<O>(&self, worker: &Worker<O>) -> u64 {
+        let told = || self.total.bytes.load(Ordering::Relaxed).saturating_add(worker.untold.0);
+        self.total.limit.map_or(u64::MAX, |limit| limit.saturating_sub(told()))
+    }
+
+    /// The error of a row of which more would remain.
+    pub fn exceeded(&self) -> Error {
+        self.total.is_exceeded.store(true, Ordering::Relaxed);
+        let (bytes, rows) = (&self.total.bytes, &self.total.rows);
+        let (bytes, rows) = (bytes.load(Ordering::Relaxed), rows.load(Ordering::Relaxed));
+        Error::TotalExceedsLimit { limit: self.total.limit.unwrap_or(u64::MAX), rows, bytes }
+    }
+
     fn tell_total<O>(&self, worker: &mut Worker<O>) {
         let (bytes, rows) = std::mem::take(&mut worker.untold);
         if rows == 0 {
@@ -200,14 +225,10 @@ impl Job {
     }
 
     fn check_total(&self) -> Result<()> {
-        let (bytes, rows) = (&self.total.bytes, &self.total.rows);
-        match self.total.limit {
-            Some(limit) if bytes.load(Ordering::Relaxed) > limit => {
-                let (bytes, rows) = (bytes.load(Ordering::Relaxed), rows.load(Ordering::Relaxed));
-                Err(Error::TotalExceedsLimit { limit, rows, bytes })
-            }
-            _ => Ok(()),
-        }
+        let Some(limit) = self.total.limit else { return Ok(()) };
+        let is_exceeded = self.total.is_exceeded.load(Ordering::Relaxed)
+            || self.total.bytes.load(Ordering::Relaxed) > limit;
+        if is_exceeded { Err(self.exceeded()) } else { Ok(()) }
     }
 
     /// Sets a bad row aside, which ends nothing.

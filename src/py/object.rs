@@ -1,6 +1,8 @@
 //! Whole stored objects.
 
-use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
+use std::ops::Range;
+
+use pyo3::exceptions::{PyNotImplementedError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping};
 
@@ -102,7 +104,34 @@ fn encode_s4_object<'py>(
     Ok(dict)
 }
 
-fn parse_metadata(metadata: &Bound<'_, PyMapping>) -> PyResult<Metadata> {
+/// An argument: a pair of offsets.
+struct ByteRange(Range<u64>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ByteRange {
+    type Error = PyErr;
+
+    fn extract(range: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let wanted = "byte_range must be (start, end), two offsets from 0 on";
+        let outside = |error: PyErr| {
+            if error.is_instance_of::<PyOverflowError>(range.py()) {
+                PyValueError::new_err(format!("{wanted}, not {}", &*range))
+            } else {
+                PyTypeError::new_err(format!("{wanted}, not {}", &*range))
+            }
+        };
+        let ends: Vec<Bound<'_, PyAny>> = range.extract().map_err(outside)?;
+        let [start, end] = &ends[..] else { return Err(outside(PyTypeError::new_err(()))) };
+        Ok(Self(start.extract().map_err(outside)?..end.extract().map_err(outside)?))
+    }
+}
+
+fn parse_metadata(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata> {
+    let metadata = metadata.cast::<PyMapping>().map_err(|_| {
+        PyTypeError::new_err(format!(
+            "metadata must be a mapping of strings to strings, or None; not {}",
+            metadata.get_type()
+        ))
+    })?;
     let mut pairs = Vec::new();
     for pair in metadata.items()?.iter() {
         pairs.push(pair.extract::<(String, String)>().map_err(|_| {
@@ -129,8 +158,8 @@ fn parse_metadata(metadata: &Bound<'_, PyMapping>) -> PyResult<Metadata> {
 ///     ``x-amz-meta-`` or without. None for what is kept without any, such as the files of the
 ///     command ``s4-codec``; nothing then tells frames that are missing at the end.
 /// sidecar
-///     The object's sidecar, if there is one. It only has to be one: the frames of ``body``
-///     say where they are.
+///     The object's sidecar, if there is one. The frames of ``body`` say where they are, but
+///     where no metadata says how long the body is, the sidecar does.
 /// byte_range
 ///     ``(start, end)``, half-open, of the original. Only frames that hold some of it are
 ///     decoded, and the checksum of the whole cannot be verified.
@@ -154,7 +183,7 @@ fn parse_metadata(metadata: &Bound<'_, PyMapping>) -> PyResult<Metadata> {
 ///     The metadata is unusable, or says nothing of an object that looks like one of S4's; the
 ///     object is encrypted, or the body no frames.
 /// S4ManifestSizeMismatchError
-///     The body is not as long as the metadata says.
+///     The body is not as long as the metadata, or else the sidecar, says.
 /// S4SizeMismatchError, S4CrcMismatchError
 ///     The original is not what the metadata says.
 /// ValueError
@@ -177,9 +206,9 @@ fn parse_metadata(metadata: &Bound<'_, PyMapping>) -> PyResult<Metadata> {
 fn decode_s4_object<'py>(
     py: Python<'py>,
     body: Bytes<'_>,
-    metadata: Option<&Bound<'py, PyMapping>>,
+    metadata: Option<&Bound<'py, PyAny>>,
     sidecar: Option<Bytes<'_>>,
-    byte_range: Option<(u64, u64)>,
+    byte_range: Option<ByteRange>,
     dictionary: Option<DictionaryArgument>,
     max_size: Option<u64>,
     device: Option<DeviceArgument>,
@@ -190,7 +219,7 @@ fn decode_s4_object<'py>(
     let dictionary = dictionary.map(|dictionary| dictionary.0);
     let reading = Reading {
         dictionary: dictionary.as_ref(),
-        range: byte_range.map(|(start, end)| start..end),
+        range: byte_range.map(|range| range.0),
         limit: max_size.unwrap_or(MAX_ORIGINAL_SIZE),
         device: device_or_cpu(py, device)?,
     };

@@ -154,6 +154,11 @@ impl<'a> Index<'a> {
         Ok(index)
     }
 
+    /// The length of the body that it is of.
+    pub fn stored_len(&self) -> u64 {
+        self.source.compressed_size.unwrap_or(self.total_padded_size)
+    }
+
     fn check_order(&self) -> Result<()> {
         if let Some(i) = self.entries().position(|entry| entry.overflows()) {
             return Err(malformed(format!("entry {i} ends beyond 2^64")));

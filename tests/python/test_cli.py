@@ -85,6 +85,35 @@ def test_dictionaries(tmp_path: Path) -> None:
     check(run("encode", "in", "--codec", "cpu-zstd-dict", cwd=tmp_path), 1, "--dict FILE")
     wrong = run("encode", "in", "--dict", "dict", "--codec", "cpu-gzip", cwd=tmp_path)
     check(wrong, 1, "--dict goes with")
+    # What the output needs to be read again is no place for it.
+    for args in (["encode", "in", "-o", "dict"], ["decode", "out", "-o", "dict"]):
+        done = run(*args, "--dict", "dict", cwd=tmp_path)
+        check(done, 1, "dict is both the dictionary and the output")
+    (tmp_path / "out2.s4index").write_bytes(DICTIONARY)
+    index = ["encode", "in", "-o", "out2", "--index", "--dict", "out2.s4index"]
+    check(run(*index, cwd=tmp_path), 1, "is both the dictionary and the output")
+    assert (tmp_path / "dict").read_bytes() == DICTIONARY
+    both = run("encode", "-", "--dict", "-", cwd=tmp_path, stdin=DICTIONARY)
+    check(both, 1, "standard input is both")
+
+
+def test_a_sidecar_tells_a_body_that_is_cut_between_frames(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "in").write_bytes(data)
+    check(run("encode", "in", "-o", "out.s4", "--index", cwd=tmp_path))
+    assert b"Warning" not in run("decode", "out.s4", "-o", "back", cwd=tmp_path).stderr
+    body = (tmp_path / "out.s4").read_bytes()
+    first = s4_codec.decode_index((tmp_path / "out.s4.s4index").read_bytes())["entries"][0]
+    (tmp_path / "out.s4").write_bytes(body[: first["compressed_size"]])
+    words = f"is of a body of {len(body)} bytes, out.s4 has {first['compressed_size']}: it is cut"
+    check(run("decode", "out.s4", "-o", "back", cwd=tmp_path), words=words)
+
+
+def test_numbers_beyond_all_limits(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(FRAME)
+    for args in (["encode", "in", "--level", 10**20], ["decode", "in", "--device", 10**20]):
+        done = run(*args, cwd=tmp_path)
+        check(done, 1)
+        assert b"Traceback" not in done.stderr
 
 
 def test_verify_lists_what_is_bad(tmp_path: Path) -> None:
@@ -93,12 +122,14 @@ def test_verify_lists_what_is_bad(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(good + PADDING + bad + good)
     shown = check(run("inspect", "body", cwd=tmp_path)).decode()
     assert "RATIO" not in shown
-    listed = check(run("inspect", "body", "--verify", cwd=tmp_path), 1, "1 of 3 frame(s) are bad")
+    listed = check(
+        run("inspect", "body", "--verify", cwd=tmp_path), 1, "1 of 3 frame(s) do not verify"
+    )
     lines = listed.decode().splitlines()
     assert [line.split()[-1] == "ok" for line in lines[1:4]] == [True, False, True]
     assert "crc32c mismatch" in lines[2]
     done = run("inspect", "body", "--verify", "--json", cwd=tmp_path)
-    frames = json.loads(check(done, 1, "bad"))["frames"]
+    frames = json.loads(check(done, 1, "do not verify"))["frames"]
     assert [frame["verified"] for frame in frames] == [True, False, True]
     assert "ratio" in frames[0]
 

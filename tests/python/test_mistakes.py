@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from codecs_table import DICTIONARY, decoding, dict_codec, is_container, text
+from memory import touches_at_most
 
 import s4_codec.arrow
 import s4_codec.polars as s4
@@ -293,6 +295,22 @@ def test_total_size(codec: Codec) -> None:
             assert raised.value.row is None
     with pytest.raises(TypeError, match="max_total_size must be a whole number"):
         s4_codec.arrow.decompress(column, codec, max_total_size=1.5)
+
+
+def test_what_rows_state_is_not_decoded_beyond_the_total() -> None:
+    """1 GiB of zeros from 32 KiB: refused before it is decoded."""
+    payload, size, crc = CpuZstd(1).compress(bytes(1 << 30))
+    header = struct.pack("<4sIQQI", b"S4F2", 1, size, len(payload), crc)
+    for verb, row in [
+        (s4_codec.arrow.decompress, dict(zip(FIELDS, (payload, size, crc), strict=True))),
+        (s4_codec.arrow.decompress, payload),
+        (s4_codec.arrow.decode, header + payload),
+    ]:
+        data = array([row])
+        words = "more than max_total_size, 10 bytes"
+        refused = pytest.raises(s4_codec.S4ManifestSizeExceedsLimitError, match=words)
+        with touches_at_most(64), refused:
+            verb(data, max_total_size=10)
 
 
 def test_bare_bombs_have_a_total() -> None:

@@ -147,7 +147,7 @@ def test_frames_of_any_codec_need_no_metadata(row: Row) -> None:
 
 def test_without_metadata_nothing_wrong_is_returned() -> None:
     body = STORED["body"]
-    assert decode_s4_object(b"") == decode_s4_object(b"", None, SIDECAR) == b""
+    assert decode_s4_object(b"") == decode_s4_object(b"", None, s4_codec.build_index(b"")) == b""
     for damaged in (body[:-1], body + b"x", b"S4F2", b"S4P1", PADDING):
         with pytest.raises(S4FrameError):
             decode_s4_object(damaged)
@@ -192,7 +192,8 @@ def test_framed_is_enough() -> None:
 
 
 def test_sidecars_of_other_bodies_change_nothing() -> None:
-    """Ranges are right whatever a sidecar says, bound or not: the frames say where they are."""
+    """Ranges are right whatever a sidecar says, bound or not: the frames say where they are. But
+    where nothing else tells how long the body is, a sidecar that disagrees is an error."""
     body, metadata = STORED["body"], STORED["metadata"]
     bound = s4_codec.bind_index(SIDECAR, len(body) + 1, "another object")
     # One entry that is off by a frame's header.
@@ -201,9 +202,21 @@ def test_sidecars_of_other_bodies_change_nothing() -> None:
     empty = s4_codec.build_index(b"")
     longer = s4_codec.build_index(body + PADDING + CpuZstd().encode(b"more"))
     for sidecar in (bound, shifted, empty, longer):
-        for known in (metadata, None):
-            assert decode_s4_object(body, known, sidecar) == DATA
-            assert decode_s4_object(body, known, sidecar, (1000, 1 << 20)) == DATA[1000 : 1 << 20]
+        assert decode_s4_object(body, metadata, sidecar) == DATA
+        assert decode_s4_object(body, metadata, sidecar, (1000, 1 << 20)) == DATA[1000 : 1 << 20]
+    for sidecar in (bound, empty, longer):
+        for known in (None, {"s4-multipart": "true"}):
+            with pytest.raises(error("S4ManifestSizeMismatchError"), match="the body is cut, or"):
+                decode_s4_object(body, known, sidecar)
+
+
+def test_a_sidecar_tells_a_body_that_is_cut_between_frames() -> None:
+    body = STORED["body"]
+    first = s4_codec.decode_index(SIDECAR)["entries"][0]["compressed_size"]
+    for cut in (body[:first], b"", body + body):
+        for sidecar in (SIDECAR, s4_codec.bind_index(SIDECAR, len(body))):
+            with pytest.raises(error("S4ManifestSizeMismatchError"), match=f"{len(cut)} bytes"):
+                decode_s4_object(cut, None, sidecar)
 
 
 # --- Dictionaries that metadata names -------------------------------------------------------
