@@ -288,16 +288,21 @@ pub(super) fn stated_len(how: &Decompress, scratch: &mut Scratch, payload: Paylo
         Payload::Null | Payload::Unsealed(..) => 0,
         Payload::Sealed(_, manifest) if manifest.original_size > how.limit() => 0,
         Payload::Sealed(_, manifest) => manifest.original_size,
-        Payload::Bare(payload) => {
-            let limit = how.bare_limit();
-            how.codec.with_kernel_on(scratch, |kernel| {
-                bare_lens(how, kernel, payload, limit).map_or(0, |(_, guess)| guess)
-            })
-        }
+        Payload::Bare(payload) => bare_guess(how, scratch, payload),
         Payload::Frames(body) => {
             Some(stated_by_frames(body)).filter(|&size| size <= how.limit()).unwrap_or(0)
         }
     }
+}
+
+/// What a bare payload will likely decode to; 0 where it is bad. Apart from rows that state
+/// their size, which need no kernel and its large stack frame.
+#[inline(never)]
+fn bare_guess(how: &Decompress, scratch: &mut Scratch, payload: &[u8]) -> u64 {
+    let limit = how.bare_limit();
+    how.codec.with_kernel_on(scratch, |kernel| {
+        bare_lens(how, kernel, payload, limit).map_or(0, |(_, guess)| guess)
+    })
 }
 
 /// What a bare payload can decode to at most, and what it will likely, within `limit`.
