@@ -6,6 +6,7 @@ use common::{codec, codecs, codecs_and_levels, noise, pack, text, unpack, values
 use proptest::prelude::*;
 use s4_codec::codec::Codec;
 use s4_codec::error::{Error, ErrorClass};
+use s4_codec::kernel::dictionary::Training;
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest, crc32c};
 use zstd_safe::{CCtx, CParameter};
 
@@ -258,6 +259,32 @@ fn unknown_and_missing_codecs_are_told_apart() {
         assert_eq!(error.class(), ErrorClass::UnregisteredCodec);
         assert!(error.to_string().contains(part), "{error}");
     }
+}
+
+#[test]
+fn training_keeps_samples_evenly() {
+    let sample = |n: u32| [&n.to_be_bytes()[..], &text(40)[..]].concat();
+    let (few, many) = (1..=50, 1..=10_000);
+    let all_of = |samples: std::ops::RangeInclusive<u32>, most| {
+        let mut training = Training::with_limit(most);
+        samples.for_each(|n| training.add(&sample(n)).expect("memory"));
+        training
+    };
+    assert_eq!(all_of(few, 44 * 50).kept(), (50, 44 * 50));
+    let half = all_of(many.clone(), 44 * 5000);
+    assert_eq!(half.kept(), (5000, 44 * 5000));
+    let (kept, bytes) = all_of(many.clone(), 44 * 4999).kept();
+    assert_eq!((kept, bytes), (2500, 44 * 2500));
+    // The same as of those alone that are kept.
+    let mut alone = Training::default();
+    many.step_by(4).for_each(|n| alone.add(&sample(n)).expect("memory"));
+    let thinned = all_of(1..=10_000, 44 * 4999);
+    assert_eq!(thinned.train(2000).expect("trains"), alone.train(2000).expect("trains"));
+    // Of samples that are longer than all that is taken, the fronts.
+    let mut long = Training::with_limit(16_000);
+    (0..100).for_each(|_| long.add(&text(100_000)).expect("memory"));
+    let (kept, bytes) = long.kept();
+    assert!((8..=16).contains(&kept) && bytes == kept * 1000, "{kept} of {bytes} bytes");
 }
 
 proptest! {
