@@ -4,6 +4,7 @@
 //! [`column`] -> [`object`] -> Arrow, Polars, Python. A layer knows those before it and none after it; without the feature
 //! `python` the last three are not there, and neither polars nor libpython is needed.
 
+pub mod apart;
 pub mod codec;
 pub mod column;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod manifest;
 pub mod object;
 pub mod pool;
 mod process;
+pub mod signal;
 mod value;
 pub mod warning;
 pub mod wire;

@@ -2,10 +2,11 @@
 //!
 //! Work on the pool never waits for a GPU: whoever holds one may be waiting for the pool.
 
+use std::cell::RefCell;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -60,9 +61,14 @@ pub fn set_num_threads(threads: i64) -> Result<()> {
         )));
     };
     REQUESTED.store(valid, Ordering::Relaxed);
+    abandon();
+    Ok(())
+}
+
+/// Leaves the pool to the work in flight; what comes next makes another.
+pub fn abandon() {
     let old = lock(POOL.get()).take();
     drop(old);
-    Ok(())
 }
 
 /// Asked by the calling thread every [`PATIENCE`] while the pool works; `true` ends the work.
@@ -74,9 +80,69 @@ pub const NEVER: Interrupted = &|| false;
 /// How long an interrupt may wait to be seen.
 pub const PATIENCE: Duration = Duration::from_millis(50);
 
+thread_local! {
+    /// Set once what the thread works on is given up.
+    static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Whether what this thread works on is given up. Asked between rows: one may take seconds.
+pub fn stopped() -> bool {
+    STOP.with_borrow(|stop| stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)))
+}
+
+/// Runs `work`, in which [`stopped`] looks at `stop`.
+pub fn stopped_by<R>(stop: &Arc<AtomicBool>, work: impl FnOnce() -> R) -> R {
+    struct Restored(Option<Arc<AtomicBool>>);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            STOP.set(self.0.take());
+        }
+    }
+    let _restored = Restored(STOP.replace(Some(Arc::clone(stop))));
+    work()
+}
+
+/// Looks for interrupts in a walk over rows that the calling thread does itself.
+pub struct Listener<'a> {
+    interrupted: Interrupted<'a>,
+    steps: u32,
+    looked: Instant,
+}
+
+impl<'a> Listener<'a> {
+    /// Steps between two looks at the clock.
+    const STRIDE: u32 = 4096;
+
+    pub fn new(interrupted: Interrupted<'a>) -> Self {
+        Self { interrupted, steps: 0, looked: Instant::now() }
+    }
+
+    /// One more row; fails once there was an interrupt.
+    #[inline]
+    pub fn step(&mut self) -> Result<()> {
+        self.steps += 1;
+        if self.steps < Self::STRIDE { Ok(()) } else { self.look() }
+    }
+
+    /// Many rows, or a chunk of them.
+    pub fn look(&mut self) -> Result<()> {
+        self.steps = 0;
+        if stopped() {
+            return Err(Error::Interrupted);
+        }
+        if self.looked.elapsed() > PATIENCE {
+            if (self.interrupted)() {
+                return Err(Error::Interrupted);
+            }
+            self.looked = Instant::now();
+        }
+        Ok(())
+    }
+}
+
 /// Works off `items` on as many threads as help, each with its own state from `start`, and
 /// returns the states. Items are drawn as threads come for them; a single one stays on the
-/// calling thread. After an interrupt the items in hand are finished and no others drawn.
+/// calling thread. After an interrupt the rows in hand are finished and no others begun.
 pub fn work_off<T: Send, S: Send>(
     mut items: impl Iterator<Item = T> + Send,
     start: impl Fn() -> S + Sync,
@@ -90,27 +156,31 @@ pub fn work_off<T: Send, S: Send>(
     if second.is_none() {
         let mut state = start();
         first.into_iter().for_each(|item| work(&mut state, item));
-        return Ok(vec![state]);
+        return if stopped() { Err(Error::Interrupted) } else { Ok(vec![state]) };
     }
     let pool = pool(threads)?;
     let queue = Mutex::new(Some(first.into_iter().chain(second).chain(items)));
     let next = || lock(&queue).as_mut().and_then(Iterator::next);
     let states = Mutex::new(Vec::new());
     let busy = Busy::new(pool.current_num_threads());
+    let stop = Arc::new(AtomicBool::new(false));
     // The calling thread waits in place, where it can look for interrupts.
     pool.in_place_scope(|scope| {
         for _ in 0..pool.current_num_threads() {
             scope.spawn(|_| {
                 let _done = busy.done_on_drop();
-                let mut state = start();
-                while let Some(item) = next() {
-                    work(&mut state, item);
-                }
-                lock(&states).push(state);
+                stopped_by(&stop, || {
+                    let mut state = start();
+                    while let Some(item) = next() {
+                        work(&mut state, item);
+                    }
+                    lock(&states).push(state);
+                });
             });
         }
         while !busy.wait(PATIENCE) {
             if interrupted() {
+                stop.store(true, Ordering::Relaxed);
                 *lock(&queue) = None;
                 break;
             }

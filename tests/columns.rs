@@ -3,10 +3,13 @@
 mod common;
 
 use common::{Packed, PackedRows, Values, codec, codecs, compress, decompress, noise, pack, text};
+use s4_codec::apart;
 use s4_codec::codec::Codec;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use s4_codec::column::{self, Decompress, OnError, Payload, Payloads};
+use s4_codec::column::{self, Decompress, OnError, Payload, Payloads, Rows};
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
 use s4_codec::pool::{self, NEVER};
@@ -239,6 +242,62 @@ fn an_interrupt_ends_the_work() {
     let slow = codec("cpu-zstd", Some(19));
     let error = column::compress(&slow, &rows, &interrupted).err().expect("interrupted");
     assert_eq!((error, asked.get()), (Error::Interrupted, 1));
+}
+
+#[test]
+fn work_apart_is_left_behind() {
+    let (ended, since) = (Arc::new(AtomicBool::new(false)), Instant::now());
+    let theirs = Arc::clone(&ended);
+    let work = move |seconds: &u64, _: pool::Interrupted| {
+        std::thread::sleep(Duration::from_secs(*seconds));
+        theirs.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let error = apart::run(true, 3, work, &|| true).expect_err("interrupted");
+    assert_eq!((error, ended.load(Ordering::Relaxed)), (Error::Interrupted, false));
+    assert!(since.elapsed() < Duration::from_secs(2));
+    while !ended.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let length = |text: &String, _: pool::Interrupted| Ok(text.len());
+    assert_eq!(apart::run(true, "text".to_owned(), length, NEVER), Ok(4));
+    let panics = |_: &(), _: pool::Interrupted| -> Result<(), Error> { panic!("a defect") };
+    let error = apart::run(true, (), panics, NEVER).expect_err("panicked");
+    assert!(error.to_string().contains("a defect"), "{error}");
+}
+
+/// Equal rows that count how often one was looked at.
+struct Counted(Vec<u8>, Arc<AtomicUsize>);
+
+impl Rows for Counted {
+    fn count(&self) -> usize {
+        500
+    }
+
+    fn get(&self, _: usize) -> Option<&[u8]> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn work_apart_stops_between_rows() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let rows = vec![Counted(text(20), Arc::clone(&looks))];
+    let asked = AtomicUsize::new(0);
+    let work = |rows: &Vec<Counted>, interrupted: pool::Interrupted| {
+        while !interrupted() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        column::compress(&codec("cpu-zstd", Some(3)), rows, interrupted).map(drop)
+    };
+    let interrupted = || asked.fetch_add(1, Ordering::Relaxed) > 0;
+    assert_eq!(apart::run(true, rows, work, &interrupted), Err(Error::Interrupted));
+    // Every row for its length, and none to be compressed.
+    while Arc::strong_count(&looks) > 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(looks.load(Ordering::Relaxed), 500);
 }
 
 /// One row that is a payload when first looked at, and null from then on.

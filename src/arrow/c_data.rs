@@ -92,6 +92,16 @@ released_on_drop!(CStream, "stream");
 // SAFETY: shared only to be read; releasing takes an exclusive reference.
 unsafe impl Sync for CArray {}
 
+/// Whether a producer's text is that of Python's KeyboardInterrupt: the last line of a
+/// traceback, or the name after other words and a colon.
+fn tells_interrupt(text: &str) -> bool {
+    text.match_indices("KeyboardInterrupt").any(|(at, name)| {
+        let (before, after) = (text[..at].trim_end_matches(' '), &text[at + name.len()..]);
+        (before.is_empty() || before.ends_with([':', '\n', '(']))
+            && (after.trim_start().is_empty() || after.starts_with([':', '\n', '(']))
+    })
+}
+
 pub fn malformed(what: impl AsRef<str>) -> Error {
     Error::Argument(format!("malformed Arrow data: {}", what.as_ref()))
 }
@@ -198,6 +208,10 @@ impl CStream {
         }
         // SAFETY: the producer's own function on its own stream, right after the failure.
         let reason = self.get_last_error.and_then(|last| text(unsafe { last(self) }));
+        // All that is left of a Python producer's exception is its text.
+        if reason.is_some_and(tells_interrupt) {
+            return Err(Error::Interrupted);
+        }
         let system = std::io::Error::from_raw_os_error(code);
         Err(Error::Backend(format!(
             "the producer of the Arrow stream failed: {}",

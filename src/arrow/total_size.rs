@@ -1,6 +1,6 @@
 //! The limit of what a whole call decodes to, kept over its windows.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::PayloadRows;
 use super::window::Form;
@@ -13,9 +13,9 @@ pub struct TotalSize {
     stated: Option<u64>,
     /// Whether rows may come without a size.
     may_be_bare: bool,
-    input: Cell<u64>,
-    rows: Cell<u64>,
-    bytes: Cell<u64>,
+    input: AtomicU64,
+    rows: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// Bare payloads may decode to so many times their length, and to [`BARE_BYTES`] in any case.
@@ -24,7 +24,7 @@ const BARE_BYTES: u64 = 4 << 30;
 
 impl TotalSize {
     pub fn new(how: &Decompress, form: Form) -> Self {
-        let zero = || Cell::new(0);
+        let zero = || AtomicU64::new(0);
         let (stated, may_be_bare) = (how.max_total_size, form == Form::Compressed);
         Self { stated, may_be_bare, input: zero(), rows: zero(), bytes: zero() }
     }
@@ -32,30 +32,35 @@ impl TotalSize {
     /// Options for the next window, which may decode to what is left.
     pub fn limited(&self, how: &Decompress, chunks: &[PayloadRows]) -> Decompress {
         let input: usize = chunks.iter().map(PayloadRows::bytes).sum();
-        self.input.set(self.input.get().saturating_add(input as u64));
+        self.input.fetch_add(input as u64, Ordering::Relaxed);
         let is_bare = self.may_be_bare && chunks.iter().any(PayloadRows::is_bare);
-        let max_total_size =
-            self.limit(is_bare).map(|limit| limit.saturating_sub(self.bytes.get()));
+        let max_total_size = self.limit(is_bare).map(|limit| limit.saturating_sub(self.bytes()));
         Decompress { max_total_size, ..how.clone() }
     }
 
     fn limit(&self, is_bare: bool) -> Option<u64> {
-        let bare = || BARE_BYTES.max(self.input.get().saturating_mul(BARE_EXPANSION));
+        let bare =
+            || BARE_BYTES.max(self.input.load(Ordering::Relaxed).saturating_mul(BARE_EXPANSION));
         self.stated.or_else(|| is_bare.then(bare))
     }
 
     pub fn add(&self, bytes: usize, rows: usize) {
-        self.bytes.set(self.bytes.get() + bytes as u64);
-        self.rows.set(self.rows.get() + rows as u64);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that the windows so far decoded to.
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// A window's error, told of all windows.
     pub fn of_all_windows(&self, error: Error) -> Error {
         match error {
             Error::TotalExceedsLimit { limit, rows, bytes } => Error::TotalExceedsLimit {
-                limit: limit + self.bytes.get(),
-                rows: rows + self.rows.get(),
-                bytes: bytes + self.bytes.get(),
+                limit: limit + self.bytes(),
+                rows: rows + self.rows.load(Ordering::Relaxed),
+                bytes: bytes + self.bytes(),
             },
             other => other,
         }

@@ -1,8 +1,7 @@
 //! The verbs over exported Arrow data: arrays or streams in, arrays out, chunk for chunk.
 
-use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ArrayRef;
 use arrow_array::builder::LargeStringBuilder;
@@ -14,21 +13,25 @@ use super::window::{
     Checked, Exported, Form, Windows, each_window_of_bytes, each_window_of_payloads,
 };
 use super::{PayloadRows, info_array, large_binary, manifest_array, validity};
+use crate::apart::{is_long, is_long_back};
 use crate::codec::Codec;
 use crate::column::{
     self, Decompress, OnError, Payloads, Pieces, Rows, compress_flat, decompress_flat, encode_flat,
 };
 use crate::error::Result;
-use crate::pool::Interrupted;
+use crate::gpu::Device;
+use crate::pool::{Interrupted, Listener};
 
 /// Compresses binary or string data to structs of a large binary payload, its
 /// `original_size` and `crc32c`.
 pub fn compress(codec: &Codec, input: Exported, interrupted: Interrupted) -> Result<Vec<ArrayRef>> {
+    let (codec, sized) = (codec.clone(), codec.clone());
     each_window_of_bytes(
         "compress",
         input,
-        |chunks| {
-            let column = compress_flat(codec, chunks, interrupted)?;
+        move |bytes, rows| is_long(&sized, bytes, rows),
+        move |chunks, interrupted| {
+            let column = compress_flat(&codec, chunks, interrupted)?;
             let sizes = ScalarBuffer::from(column.original_size);
             let crcs = ScalarBuffer::from(column.crc32c);
             let mut first = 0;
@@ -48,11 +51,13 @@ pub fn compress(codec: &Codec, input: Exported, interrupted: Interrupted) -> Res
 
 /// Encodes binary or string data to large binary: a frame a row.
 pub fn encode(codec: &Codec, input: Exported, interrupted: Interrupted) -> Result<Vec<ArrayRef>> {
+    let (codec, sized) = (codec.clone(), codec.clone());
     each_window_of_bytes(
         "encode",
         input,
-        |chunks| {
-            let columns = encode_flat(codec, chunks, interrupted)?;
+        move |bytes, rows| is_long(&sized, bytes, rows),
+        move |chunks, interrupted| {
+            let columns = encode_flat(&codec, chunks, interrupted)?;
             let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
                 let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[]);
                 Ok(large_binary(column, nulls, false))
@@ -65,11 +70,14 @@ pub fn encode(codec: &Codec, input: Exported, interrupted: Interrupted) -> Resul
 
 /// The headers of binary data of frames.
 pub fn frame_info(on_error: OnError, input: Exported, interrupted: Interrupted) -> Result<Checked> {
-    let windows = Windows::default();
+    let windows = Arc::new(Windows::default());
+    let found = Arc::clone(&windows);
     let arrays = each_window_of_bytes(
         "frame_info",
         input,
-        |chunks| {
+        // Headers are read, whatever the length of what they are of.
+        |_, rows| is_long_back(Device::Cpu, 0, rows),
+        move |chunks, interrupted| {
             let column = column::frame_info(chunks, on_error, interrupted)?;
             let mut first = 0;
             let arrays: Result<Vec<_>> = chunks
@@ -84,7 +92,7 @@ pub fn frame_info(on_error: OnError, input: Exported, interrupted: Interrupted) 
                     info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
                 })
                 .collect();
-            windows.add(column.bad_rows, column.rows.len());
+            found.add(column.bad_rows, column.rows.len());
             arrays
         },
         interrupted,
@@ -95,17 +103,21 @@ pub fn frame_info(on_error: OnError, input: Exported, interrupted: Interrupted) 
 /// Hands all rows of binary or string data to `take`.
 pub fn each_value(
     input: Exported,
-    mut take: impl FnMut(&[u8]) -> Result<()>,
+    take: impl FnMut(&[u8]) -> Result<()> + Send + 'static,
     interrupted: Interrupted,
 ) -> Result<()> {
-    let take = RefCell::new(&mut take);
+    let take = Mutex::new(take);
     each_window_of_bytes(
         "train_dictionary",
         input,
-        |chunks| {
+        |_, _| false,
+        move |chunks, interrupted| {
+            let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut listener = Listener::new(interrupted);
             for chunk in chunks {
                 for row in 0..chunk.count() {
-                    chunk.get(row).map_or(Ok(()), |value| take.borrow_mut()(value))?;
+                    listener.step()?;
+                    chunk.get(row).map_or(Ok(()), &mut *take)?;
                 }
             }
             Ok(Vec::new())
@@ -129,10 +141,11 @@ pub fn decompress(
     input: Exported,
     interrupted: Interrupted,
 ) -> Result<Checked> {
-    let windows = Windows::default();
+    let windows = Arc::new(Windows::default());
     let total = TotalSize::new(how, form);
-    let work = |chunks: &[PayloadRows]| {
-        let how = total.limited(how, chunks);
+    let (device, how, found) = (device(how, form), how.clone(), Arc::clone(&windows));
+    let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+        let how = total.limited(&how, chunks);
         let column = decompress_flat(&how, chunks, interrupted)
             .map_err(|error| total.of_all_windows(error))?;
         let mut first = 0;
@@ -145,10 +158,11 @@ pub fn decompress(
             large_binary(values, nulls, how.utf8)
         });
         let arrays = arrays.collect();
-        windows.add(column.bad_rows, first);
+        found.add(column.bad_rows, first);
         Ok(arrays)
     };
-    let arrays = each_window_of_payloads("decode", form, input, work, interrupted)?;
+    let is_long = |bytes, rows| is_long_back(device, bytes, rows);
+    let arrays = each_window_of_payloads("decode", form, input, is_long, work, interrupted)?;
     windows.judge(arrays)
 }
 
@@ -159,8 +173,9 @@ pub fn verify(
     input: Exported,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
-    let work = |chunks: &[PayloadRows]| {
-        let bad = column::verify::<_, { i64::MAX as u64 }>(how, chunks, interrupted)?;
+    let (device, how) = (device(how, form), how.clone());
+    let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+        let bad = column::verify::<_, { i64::MAX as u64 }>(&how, chunks, interrupted)?;
         let (mut reasons, mut first) = (bad.reasons().iter().peekable(), 0);
         let arrays = chunks.iter().map(|chunk| {
             let mut texts = LargeStringBuilder::new();
@@ -172,7 +187,16 @@ pub fn verify(
         });
         Ok(arrays.collect())
     };
-    each_window_of_payloads("verify_frames", form, input, work, interrupted)
+    let is_long = |bytes, rows| is_long_back(device, bytes, rows);
+    each_window_of_payloads("verify_frames", form, input, is_long, work, interrupted)
+}
+
+/// Where payloads of that form are decoded.
+fn device(how: &Decompress, form: Form) -> Device {
+    match form {
+        Form::Compressed => how.codec.device().unwrap_or(Device::Cpu),
+        Form::Frames => how.device,
+    }
 }
 
 /// The first rows of ranges of rows that decode to at most `most` bytes each, or are one row.
@@ -183,11 +207,15 @@ pub fn pieces(
     input: Exported,
     interrupted: Interrupted,
 ) -> Result<Vec<usize>> {
-    let pieces = RefCell::new(Pieces::new(most));
-    let work = |chunks: &[PayloadRows]| {
-        chunks.iter().for_each(|chunk| pieces.borrow_mut().extend(how, chunk));
+    let pieces = Arc::new(Mutex::new(Pieces::new(most)));
+    let (how, found) = (how.clone(), Arc::clone(&pieces));
+    let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+        let mut pieces = found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listener = Listener::new(interrupted);
+        chunks.iter().try_for_each(|chunk| pieces.extend(&how, chunk, &mut listener))?;
         Ok(Vec::new())
     };
-    each_window_of_payloads("decode", form, input, work, interrupted)?;
-    Ok(pieces.into_inner().starts())
+    each_window_of_payloads("decode", form, input, |_, _| false, work, interrupted)?;
+    let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::replace(&mut *pieces, Pieces::new(most)).starts())
 }

@@ -1,9 +1,8 @@
 //! Exported data, read chunk by chunk and worked off in windows of chunks, so that of a producer
 //! that makes its chunks as it goes, only a window's worth is held at a time.
 
-use std::cell::{Cell, RefCell};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, make_array};
@@ -13,15 +12,19 @@ use arrow_schema::{DataType, Fields};
 use super::c_data::{CArray, CSchema, CStream};
 use super::import::{Source, data_type, import};
 use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, check_payloads, type_text};
+use crate::apart;
 use crate::column::{BadRows, BecameNull};
 use crate::error::{Error, Result};
-use crate::pool::{Interrupted, PATIENCE};
+use crate::pool::{Interrupted, Listener};
 
 /// Chunks of at least so many bytes together are worked off at once.
 const WINDOW_BYTES: usize = 256 << 20;
 
 /// So many chunks are worked off at once, however short they are.
 const WINDOW_CHUNKS: usize = 64 << 10;
+
+/// A chunk of so many rows is read apart: each row is looked at.
+const LONG_CHUNK: i64 = 4 << 20;
 
 /// What a producer exports.
 pub enum Exported {
@@ -66,41 +69,61 @@ pub struct Checked {
 /// Bad rows of one window after another.
 #[derive(Default)]
 pub struct Windows {
-    bad: RefCell<BadRows>,
-    rows: Cell<usize>,
+    bad: Mutex<BadRows>,
+    rows: AtomicUsize,
 }
 
 impl Windows {
     /// Adds those of the next window, which has so many rows.
     pub fn add(&self, bad: BadRows, rows: usize) {
-        let start = self.rows.replace(self.rows.get() + rows);
-        self.bad.borrow_mut().extend(bad, start);
+        let start = self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.bad().extend(bad, start);
     }
 
-    pub fn judge(self, arrays: Vec<ArrayRef>) -> Result<Checked> {
-        Ok(Checked { arrays, warning: self.bad.into_inner().judge()? })
+    pub fn judge(&self, arrays: Vec<ArrayRef>) -> Result<Checked> {
+        let bad = std::mem::take(&mut *self.bad());
+        Ok(Checked { arrays, warning: bad.judge()? })
+    }
+
+    fn bad(&self) -> MutexGuard<'_, BadRows> {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Runs `work` on byte strings; an error that names the `verb` where they are none.
+/// What is done with a window of chunks, perhaps on another thread.
+pub trait Work<R>: Fn(&[R], Interrupted) -> Result<Vec<ArrayRef>> + Send + Sync + 'static {}
+
+impl<R, W> Work<R> for W where
+    W: Fn(&[R], Interrupted) -> Result<Vec<ArrayRef>> + Send + Sync + 'static
+{
+}
+
+/// How chunks are read as `R`, and their bytes counted.
+struct Reading<R> {
+    read: fn(&ArrayRef) -> Result<R>,
+    bytes: fn(&R) -> usize,
+}
+
+/// Runs `work` on byte strings, apart where `is_long` says so of their bytes and rows; an error that names the `verb` where they are none.
 pub fn each_window_of_bytes(
     verb: &str,
     input: Exported,
-    work: impl Fn(&[ByteRows]) -> Result<Vec<ArrayRef>>,
+    is_long: impl Fn(usize, usize) -> bool,
+    work: impl Work<ByteRows>,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
     let wanted = format!("{verb} takes binary or string data");
-    let read = |array: &ArrayRef| ByteRows::try_new(array);
-    each_window_as(&wanted, input, read, ByteRows::bytes, work, interrupted)
+    let how = Reading { read: |array| ByteRows::try_new(array), bytes: ByteRows::bytes };
+    each_window_as(&wanted, input, how, is_long, work, interrupted)
 }
 
 /// [`each_window`] of byte strings, read as `R`; an error that says what is `wanted` else.
-fn each_window_as<R>(
+fn each_window_as<R: Send + Sync + 'static>(
     wanted: &str,
     mut input: Exported,
-    read: impl Fn(&ArrayRef) -> Result<R>,
-    bytes: impl Fn(&R) -> usize,
-    work: impl Fn(&[R]) -> Result<Vec<ArrayRef>>,
+    how: Reading<R>,
+    is_long: impl Fn(usize, usize) -> bool,
+    work: impl Work<R>,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
     let whole = input.schema()?;
@@ -108,7 +131,7 @@ fn each_window_as<R>(
     if !ByteRows::accepts(column) {
         return Err(Error::Type(format!("{wanted}, got {}{}", type_text(column), hint(column))));
     }
-    each_window(input, &whole, column != &whole, read, bytes, work, interrupted)
+    each_window(input, &whole, column != &whole, how, is_long, work, interrupted)
 }
 
 /// Runs `work` on payloads.
@@ -116,13 +139,15 @@ pub fn each_window_of_payloads(
     verb: &str,
     form: Form,
     mut input: Exported,
-    work: impl Fn(&[PayloadRows]) -> Result<Vec<ArrayRef>>,
+    is_long: impl Fn(usize, usize) -> bool,
+    work: impl Work<PayloadRows>,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
     if form == Form::Frames {
         let wanted = format!("{verb} takes binary data of frames");
         let read = |array: &ArrayRef| PayloadRows::of_frames(array);
-        return each_window_as(&wanted, input, read, PayloadRows::bytes, work, interrupted);
+        let how = Reading { read, bytes: PayloadRows::bytes };
+        return each_window_as(&wanted, input, how, is_long, work, interrupted);
     }
     let whole = input.schema()?;
     let column = match &whole {
@@ -135,7 +160,8 @@ pub fn each_window_of_payloads(
     })?;
     let read = |array: &ArrayRef| PayloadRows::try_new(array);
     let is_table = column != &whole;
-    each_window(input, &whole, is_table, read, PayloadRows::bytes, work, interrupted)
+    let how = Reading { read, bytes: PayloadRows::bytes };
+    each_window(input, &whole, is_table, how, is_long, work, interrupted)
 }
 
 /// The only column of a table; tables come as structs.
@@ -170,39 +196,49 @@ fn hint(data_type: &DataType) -> &'static str {
     }
 }
 
-/// Reads all chunks and runs `work` on one window of them after another.
-fn each_window<R>(
+/// Reads all chunks and runs `work` on one window of them after another. The producer is asked
+/// on the calling thread, which it may be bound to.
+fn each_window<R: Send + Sync + 'static>(
     input: Exported,
     data_type: &DataType,
     is_table: bool,
-    read: impl Fn(&ArrayRef) -> Result<R>,
-    bytes: impl Fn(&R) -> usize,
-    work: impl Fn(&[R]) -> Result<Vec<ArrayRef>>,
+    how: Reading<R>,
+    is_long: impl Fn(usize, usize) -> bool,
+    work: impl Work<R>,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
+    let work = Arc::new(work);
     let (mut done, mut rows_done, mut rows) = (Vec::new(), 0, 0usize);
     let (mut window, mut held) = (Vec::new(), 0usize);
     let mut chunks = input.chunks();
-    let mut looked = Instant::now();
+    let mut listener = Listener::new(interrupted);
     loop {
-        let chunk = chunks.next().transpose()?;
-        if looked.elapsed() > PATIENCE {
-            if interrupted() {
-                return Err(Error::Interrupted);
-            }
-            looked = Instant::now();
-        }
+        let chunk = match chunks.next().transpose() {
+            // A signal may be what made the producer fail.
+            Err(_) if interrupted() => return Err(Error::Interrupted),
+            other => other?,
+        };
+        listener.look()?;
         let end = chunk.is_none();
         if let Some(chunk) = chunk {
-            let array = import(&Source::new(&Arc::new(chunk)), data_type)?;
-            rows = rows.checked_add(array.len()).ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
-            let chunk = read(&if is_table { only_column(&array)? } else { array })?;
-            held = held.saturating_add(bytes(&chunk));
+            let is_long = chunk.length >= LONG_CHUNK;
+            let (data_type, read, bytes) = (data_type.clone(), how.read, how.bytes);
+            let import = move |chunk: &Arc<CArray>, _: Interrupted| {
+                let array = import(&Source::new(chunk), &data_type)?;
+                let rows = array.len();
+                let chunk = read(&if is_table { only_column(&array)? } else { array })?;
+                Ok((rows, bytes(&chunk), chunk))
+            };
+            let (more, bytes, chunk) = apart::run(is_long, Arc::new(chunk), import, interrupted)?;
+            rows = rows.checked_add(more).ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
+            held = held.saturating_add(bytes);
             window.push(chunk);
         }
         if end || held >= WINDOW_BYTES || window.len() >= WINDOW_CHUNKS {
-            done.extend(work(&window).map_err(|error| moved(error, rows_done))?);
-            window.clear();
+            let (is_long, work) = (is_long(held, rows - rows_done), Arc::clone(&work));
+            let work = move |chunks: &Vec<R>, interrupted: Interrupted| work(chunks, interrupted);
+            let arrays = apart::run(is_long, std::mem::take(&mut window), work, interrupted);
+            done.extend(arrays.map_err(|error| moved(error, rows_done))?);
             (held, rows_done) = (0, rows);
         }
         if end {

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::gpu::{self, Chunk, Device, Direction, Ready, Work};
 use crate::kernel::fcg1::{Algorithm, CHUNK_BYTES, Container, Encoding};
 use crate::manifest::MAX_ORIGINAL_SIZE;
-use crate::pool::Interrupted;
+use crate::pool::{Interrupted, Listener};
 use crate::wire::body::Body;
 use crate::wire::frame::{Frame, Frames};
 use there::{Choice, run};
@@ -102,8 +102,12 @@ pub fn compress<'a, C: Rows>(
         chunks[chunk].get(row).filter(|value| value.len() as u64 <= longest)
     };
     let has_twin = Work { direction: Direction::Compress, encoding }.has_twin();
-    let load =
-        || (0..places.rows()).filter_map(value).map(|v| (v.len() as u64, has_twin)).collect();
+    let load = || {
+        heard(interrupted, places.rows())
+            .filter_map(value)
+            .map(|v| (v.len() as u64, has_twin))
+            .collect()
+    };
     let parts = |position, parts: &mut Vec<Part<'a>>| {
         let value = value(position).filter(|value| !value.is_empty());
         let value = value.filter(|value| encoding.data_type.check_len(value.len()).is_ok());
@@ -129,7 +133,7 @@ pub fn decompress<'a, C: Payloads>(
     let device = coded.map_or(how.device, |(_, device)| device);
     let load = || {
         let mut load = Load::default();
-        for row in 0..places.rows() {
+        for row in heard(interrupted, places.rows()) {
             match (payload(row), coded) {
                 (Payload::Sealed(payload, manifest), Some((encoding, _))) => {
                     load.add_payload(payload, encoding, Some(manifest.original_size));
@@ -178,7 +182,8 @@ pub fn decode_body<'a>(
 ) -> Result<()> {
     let load = || {
         let mut load = Load::default();
-        for (codec, manifest, payload) in (0..body.frames()).map(|frame| body.frame(frame)) {
+        let frames = heard(interrupted, body.frames());
+        for (codec, manifest, payload) in frames.map(|frame| body.frame(frame)) {
             if let Some((encoding, _)) = codec.encoding() {
                 load.add_payload(payload, encoding, Some(manifest.original_size));
             }
@@ -213,6 +218,12 @@ fn parts_of_frames(body: &[u8], limit: u64) -> impl Iterator<Item = Part<'_>> {
 
 fn on_cpu(each: Each) -> Result<()> {
     each(usize::MAX, &Ready::Nowhere)
+}
+
+/// So many positions, up to an interrupt; whoever works on them next hears of it too.
+fn heard<'a>(interrupted: Interrupted<'a>, positions: usize) -> impl Iterator<Item = usize> + 'a {
+    let mut listener = Listener::new(interrupted);
+    (0..positions).take_while(move |_| listener.step().is_ok())
 }
 
 /// What a column has for a GPU.

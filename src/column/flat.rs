@@ -205,11 +205,17 @@ fn in_one_piece(cuts: &[Cut]) -> bool {
     })
 }
 
+/// Rows between two looks whether they are wanted still.
+const LOOK: usize = 1 << 20;
+
 /// Offsets of rows of these lengths.
 pub fn offsets(lens: impl ExactSizeIterator<Item = u64>) -> Result<Vec<i64>> {
     let mut offsets: Vec<i64> = zeroed(lens.len() + 1)?;
     let mut end = 0u64;
-    for (offset, len) in offsets[1..].iter_mut().zip(lens) {
+    for (row, (offset, len)) in offsets[1..].iter_mut().zip(lens).enumerate() {
+        if row % LOOK == LOOK - 1 && pool::stopped() {
+            return Err(Error::Interrupted);
+        }
         end = end.saturating_add(len);
         *offset = i64::try_from(end).map_err(|_| Error::OutOfMemory { bytes: end })?;
     }

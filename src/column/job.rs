@@ -236,7 +236,7 @@ impl Job {
         worker.bad.add(bad.at(row, self.rows), on_error);
     }
 
-    /// Runs `work(worker, index in span, row in chunk)` until a row fails.
+    /// Runs `work(worker, index in span, row in chunk)` until a row fails, or all is given up.
     pub fn each_row<O: Announced>(
         &self,
         worker: &mut Worker<O>,
@@ -249,7 +249,7 @@ impl Job {
         let is_whole_column = span.rows.len() == self.rows;
         worker.out.announce(if is_whole_column { span.bytes } else { usize::MAX });
         for (i, row) in span.rows.clone().enumerate() {
-            if self.check_total().is_err() {
+            if self.check_total().is_err() || pool::stopped() {
                 return;
             }
             if let Err(bad) = work(worker, i, row) {

@@ -3,7 +3,9 @@
 
 use super::decompress::{Decompress, bare_lens, stated_len};
 use super::{Payload, Payloads};
+use crate::error::Result;
 use crate::kernel::{Scratch, with_scratch};
+use crate::pool::Listener;
 
 /// Of the most that a bare payload can decode to, one part in so many counts at least: the
 /// length that gzip states may be a lie, and is of its last member alone.
@@ -25,9 +27,15 @@ impl Pieces {
     }
 
     /// Adds the rows of one more chunk.
-    pub fn extend<C: Payloads>(&mut self, how: &Decompress, chunk: &C) {
+    pub fn extend<C: Payloads>(
+        &mut self,
+        how: &Decompress,
+        chunk: &C,
+        listener: &mut Listener,
+    ) -> Result<()> {
         with_scratch(|scratch| {
             for row in 0..chunk.count() {
+                listener.step()?;
                 let bytes = room(how, scratch, chunk.get(row));
                 let together = self.bytes.saturating_add(bytes);
                 if together > self.most && self.starts.last() != Some(&self.rows) {
@@ -38,7 +46,8 @@ impl Pieces {
                 }
                 self.rows += 1;
             }
-        });
+            Ok(())
+        })
     }
 
     /// The first row of every piece.

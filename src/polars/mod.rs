@@ -10,6 +10,7 @@ use arrow_array::{ArrayRef, new_empty_array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
+use crate::apart::{self, is_long, is_long_back};
 use crate::arrow::{
     ByteRows, ColumnType, PayloadRows, check_payloads, compressed_array, decompressed_array,
     frames_array, info_array, info_type, manifest_type, reasons_array, validity,
@@ -18,7 +19,8 @@ use crate::codec::Codec;
 use crate::column::{self, BadRows, Decompress, OnError, Payloads, Rows, VIEW_MAX_BYTES};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::pool::NEVER;
+use crate::pool::{Interrupted, NEVER};
+use crate::signal::Listening;
 use crate::warning::warn;
 pub use dtype::OBJECTS;
 use dtype::{Dtype, Field};
@@ -91,9 +93,12 @@ impl Expression for CompressExpr {
 
     fn evaluate(inputs: &[Series], codec: &Codec) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
-        let column = column::compress(codec, &chunks, NEVER)?;
-        let nulls = validity(bytes_validity(&chunks)?.into_iter(), &[]);
-        compressed_array(column, nulls)
+        let ((bytes, rows), codec) = (load(&chunks), codec.clone());
+        heard(is_long(&codec, bytes, rows), chunks, move |chunks, interrupted| {
+            let column = column::compress(&codec, chunks, interrupted)?;
+            let nulls = validity(bytes_validity(chunks)?.into_iter(), &[]);
+            compressed_array(column, nulls)
+        })
     }
 }
 
@@ -153,7 +158,7 @@ impl Expression for DecompressExpr {
 
     fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| PayloadRows::try_new(chunk))?;
-        decompressed(&chunks, inputs, how)
+        decompressed(chunks, inputs, how, device(how))
     }
 }
 
@@ -178,9 +183,12 @@ impl Expression for EncodeExpr {
 
     fn evaluate(inputs: &[Series], codec: &Codec) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
-        let column = column::encode(codec, &chunks, NEVER)?;
-        let nulls = validity(bytes_validity(&chunks)?.into_iter(), &[]);
-        Ok(frames_array(column, nulls))
+        let ((bytes, rows), codec) = (load(&chunks), codec.clone());
+        heard(is_long(&codec, bytes, rows), chunks, move |chunks, interrupted| {
+            let column = column::encode(&codec, chunks, interrupted)?;
+            let nulls = validity(bytes_validity(chunks)?.into_iter(), &[]);
+            Ok(frames_array(column, nulls))
+        })
     }
 }
 
@@ -206,11 +214,16 @@ impl Expression for DecodeExpr {
 
     fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?;
-        decompressed(&chunks, inputs, how)
+        decompressed(chunks, inputs, how, how.device)
     }
 }
 
-fn decompressed(chunks: &[PayloadRows], inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
+fn decompressed(
+    chunks: Vec<PayloadRows>,
+    inputs: &[Series],
+    how: &Decompress,
+    device: Device,
+) -> Result<ArrayRef> {
     let rows = inputs.first().map_or(0, Series::len);
     let names = inputs.get(1);
     // A literal comes as one row that stands for all, on either side.
@@ -224,11 +237,17 @@ fn decompressed(chunks: &[PayloadRows], inputs: &[Series], how: &Decompress) -> 
     {
         return Err(Error::Argument(format!("row has {names} values for {rows} rows")));
     }
-    let column = column::decompress(how, chunks, NEVER).map_err(|error| name_row(error, names))?;
-    let nulls =
-        validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), column.bad_rows.rows());
-    warn_of(column.bad_rows, names)?;
-    let values = decompressed_array(column.values, nulls, how.utf8);
+    let options = how.clone();
+    let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+        let column = column::decompress(&options, chunks, interrupted)?;
+        let bad_rows = column.bad_rows;
+        let nulls =
+            validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), bad_rows.rows());
+        Ok((decompressed_array(column.values, nulls, options.utf8), bad_rows))
+    };
+    let (values, bad_rows) = heard(is_long_payloads(&chunks, device), chunks, work)
+        .map_err(|error| name_row(error, names))?;
+    warn_of(bad_rows, names)?;
     match literal_for {
         Some(rows) => repeated(&values, rows),
         None => Ok(values),
@@ -266,7 +285,7 @@ impl Expression for VerifyExpr {
     }
 
     fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
-        reasons(&chunks(inputs, |chunk| PayloadRows::try_new(chunk))?, how)
+        reasons(chunks(inputs, |chunk| PayloadRows::try_new(chunk))?, how, device(how))
     }
 }
 
@@ -290,13 +309,16 @@ impl Expression for VerifyFramesExpr {
     }
 
     fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
-        reasons(&chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?, how)
+        reasons(chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?, how, how.device)
     }
 }
 
-fn reasons(chunks: &[PayloadRows], how: &Decompress) -> Result<ArrayRef> {
-    let bad = column::verify::<_, VIEW_MAX_BYTES>(how, chunks, NEVER)?;
-    Ok(reasons_array(bad.reasons(), chunks.iter().map(Payloads::count).sum()))
+fn reasons(chunks: Vec<PayloadRows>, how: &Decompress, device: Device) -> Result<ArrayRef> {
+    let how = how.clone();
+    heard(is_long_payloads(&chunks, device), chunks, move |chunks, interrupted| {
+        let bad = column::verify::<_, VIEW_MAX_BYTES>(&how, chunks, interrupted)?;
+        Ok(reasons_array(bad.reasons(), chunks.iter().map(Payloads::count).sum()))
+    })
 }
 
 /// Binary of frames -> a struct of what their headers say.
@@ -320,11 +342,45 @@ impl Expression for FrameInfoExpr {
 
     fn evaluate(inputs: &[Series], on_error: &OnError) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
-        let column = column::frame_info(&chunks, *on_error, NEVER)?;
-        let nulls = validity(bytes_validity(&chunks)?.into_iter(), column.bad_rows.rows());
-        warn_of(column.bad_rows, None)?;
-        info_array(&column.rows, nulls, DataType::Utf8View)
+        let (on_error, (_, rows)) = (*on_error, load(&chunks));
+        let work = move |chunks: &[ByteRows], interrupted: Interrupted| {
+            let column = column::frame_info(chunks, on_error, interrupted)?;
+            let nulls = validity(bytes_validity(chunks)?.into_iter(), column.bad_rows.rows());
+            Ok((info_array(&column.rows, nulls, DataType::Utf8View)?, column.bad_rows))
+        };
+        let (info, bad_rows) = heard(is_long_back(Device::Cpu, 0, rows), chunks, work)?;
+        warn_of(bad_rows, None)?;
+        Ok(info)
     }
+}
+
+/// Runs `work` on chunks; long work apart, so that an interrupt ends the call.
+fn heard<C: Send + Sync + 'static, T: Send + 'static>(
+    is_long: bool,
+    chunks: Vec<C>,
+    work: impl FnOnce(&[C], Interrupted) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    if !is_long {
+        return work(&chunks, NEVER);
+    }
+    let listening = Listening::start();
+    let work = move |chunks: &Vec<C>, interrupted: Interrupted| work(chunks, interrupted);
+    apart::run(true, chunks, work, &|| listening.is_interrupted())
+}
+
+/// The bytes and the number of all rows.
+fn load(chunks: &[ByteRows]) -> (usize, usize) {
+    (chunks.iter().map(ByteRows::bytes).sum(), chunks.iter().map(Rows::count).sum())
+}
+
+fn is_long_payloads(chunks: &[PayloadRows], device: Device) -> bool {
+    let bytes = chunks.iter().map(PayloadRows::bytes).sum();
+    is_long_back(device, bytes, chunks.iter().map(Payloads::count).sum())
+}
+
+/// Where payloads are decoded that are no frames.
+fn device(how: &Decompress) -> Device {
+    how.codec.device().unwrap_or(Device::Cpu)
 }
 
 fn bytes_validity(chunks: &[ByteRows]) -> Result<Vec<(usize, Option<NullBuffer>)>> {

@@ -1,6 +1,7 @@
 //! Bytes in from any Python buffer, bytes out without a second copy.
 
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyMemoryError, PyTypeError};
@@ -117,20 +118,32 @@ pub fn new_bytes<'py>(
     len: usize,
     fill: impl FnOnce(Python<'py>, &mut [MaybeUninit<u8>]) -> PyResult<()>,
 ) -> PyResult<Bound<'py, PyBytes>> {
+    let (bytes, start) = uninit_bytes(py, len)?;
+    // SAFETY: memory of the object, which nobody else knows yet.
+    fill(py, unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) })?;
+    Ok(bytes)
+}
+
+/// A `bytes` object of `len` bytes that are not initialised, for the caller to do before
+/// anybody else knows of it; and where they are.
+#[inline]
+pub fn uninit_bytes(
+    py: Python<'_>,
+    len: usize,
+) -> PyResult<(Bound<'_, PyBytes>, NonNull<MaybeUninit<u8>>)> {
     let size = ffi::Py_ssize_t::try_from(len)
         .map_err(|_| PyMemoryError::new_err(format!("could not allocate {len} bytes")))?;
-    // SAFETY: with a null pointer the object is made uninitialised; nothing but this
-    // function knows it before `fill` has succeeded, and it is `bytes` by construction.
+    // SAFETY: with a null pointer the object is made uninitialised, and it is `bytes` by
+    // construction.
     unsafe {
         let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
         let bytes = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>();
         let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<MaybeUninit<u8>>();
-        let room = std::slice::from_raw_parts_mut(start, len);
+        let start = NonNull::new(start).ok_or_else(|| PyErr::fetch(py))?;
         if len >= FRESH_BYTES {
-            advise_huge_pages(room);
+            advise_huge_pages(std::slice::from_raw_parts_mut(start.as_ptr(), len));
         }
-        fill(py, room)?;
-        Ok(bytes)
+        Ok((bytes, start))
     }
 }
 

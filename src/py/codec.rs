@@ -12,8 +12,11 @@ use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
 use super::cpu::{CpuGzip, CpuZstd, Passthrough};
 use super::dictionary::CpuZstdDict;
 use super::errors::raise;
+use super::held::{decompressed_apart, made_apart};
 use super::nvcomp::{NvcompBitcomp, NvcompGDeflate, NvcompZstd};
+use crate::apart;
 use crate::codec::Codec;
+use crate::error::Result;
 use crate::gpu::Device;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
@@ -40,11 +43,30 @@ fn taken(py: Python<'_>, made: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
     Ok(bytes)
 }
 
+impl PyCodec {
+    /// What `make` makes of one value, which it appends, and what it tells of it.
+    fn made<'py, T: Send + 'static>(
+        &self,
+        py: Python<'py>,
+        data: Bytes<'_>,
+        make: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
+    ) -> PyResult<(Bound<'py, PyBytes>, T)> {
+        let value = data.as_slice();
+        if !apart::is_long(&self.0, value.len(), 1) {
+            let mut made = PAYLOAD.take();
+            let told = py.detach(|| make(&self.0, value, &mut made)).map_err(raise)?;
+            return Ok((taken(py, made)?, told));
+        }
+        made_apart(py, &self.0, data, make)
+    }
+}
+
 /// A codec and its settings. The base of the codec classes.
 ///
 /// Codecs are values: immutable, hashable, equal by class and settings, and picklable.
 /// Any number of threads may use one at once. All methods release the GIL; the buffer
-/// passed in must not be changed meanwhile.
+/// passed in must not be changed meanwhile. An interrupt (Ctrl-C) ends them within half a
+/// second; what then still runs in the background keeps the buffer until it ends.
 #[pyclass(name = "Codec", module = "s4_codec", subclass, frozen)]
 pub struct PyCodec(pub(super) Codec);
 
@@ -113,10 +135,8 @@ impl PyCodec {
         py: Python<'py>,
         data: Bytes<'_>,
     ) -> PyResult<(Bound<'py, PyBytes>, u64, u32)> {
-        let data = data.as_slice();
-        let mut payload = PAYLOAD.take();
-        let manifest = py.detach(|| self.0.compress(data, &mut payload)).map_err(raise)?;
-        Ok((taken(py, payload)?, manifest.original_size, manifest.crc32c))
+        let (payload, manifest) = self.made(py, data, Codec::compress)?;
+        Ok((payload, manifest.original_size, manifest.crc32c))
     }
 
     /// Compress one value to a frame, which says by itself how to decode it.
@@ -136,10 +156,7 @@ impl PyCodec {
     /// TypeError, BufferError, S4ManifestSizeExceedsLimitError, S4BackendError
     ///     As for :meth:`compress`.
     fn encode<'py>(&self, py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
-        let data = data.as_slice();
-        let mut frame = PAYLOAD.take();
-        py.detach(|| self.0.encode(data, &mut frame)).map_err(raise)?;
-        taken(py, frame)
+        Ok(self.made(py, data, Codec::encode)?.0)
     }
 
     /// Decompress one payload and verify it.
@@ -192,6 +209,11 @@ impl PyCodec {
         let manifest = Manifest { original_size, crc32c };
         let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
         let len = py.detach(|| self.0.admit(payload, &manifest, limit)).map_err(raise)?;
+        if payload.len() > apart::SHORT_PAYLOADS
+            && apart::is_long_back(self.0.device().unwrap_or(Device::Cpu), payload.len(), 1)
+        {
+            return decompressed_apart(py, &self.0, data, len, manifest);
+        }
         new_bytes(py, len, |py, room| {
             py.detach(|| self.0.decode(payload, &manifest, room).map(drop)).map_err(raise)
         })

@@ -7,10 +7,12 @@ mod codec;
 mod cpu;
 mod dictionary;
 mod errors;
+mod held;
 mod iter_frames;
 mod nvcomp;
 mod object;
 mod producer;
+mod signals;
 mod walk;
 mod wire;
 
@@ -28,6 +30,7 @@ use errors::{raise, raise_row};
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
+    signals::register();
     codec::register(module)?;
     cpu::register(module)?;
     dictionary::register(module)?;
@@ -80,13 +83,17 @@ fn set_num_threads(py: Python<'_>, n: i64) -> PyResult<()> {
     py.detach(|| pool::set_num_threads(n)).map_err(raise)
 }
 
-/// Runs `work` with the GIL released, and looks for signals meanwhile.
+/// Runs `work` with the GIL released, and looks for signals meanwhile; what a signal's handler
+/// raises ends the work and is the call's error.
 fn interruptible<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(Interrupted) -> Result<T> + Send,
 ) -> PyResult<T> {
     let signal: Mutex<Option<PyErr>> = Mutex::new(None);
     let interrupted = || {
+        if signal.lock().is_ok_and(|signal| signal.is_some()) {
+            return true;
+        }
         let error = Python::try_attach(|py| py.check_signals().err()).flatten();
         let found = error.is_some();
         if let Ok(mut signal) = signal.lock()

@@ -1,6 +1,7 @@
 //! Whole stored objects.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyNotImplementedError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -9,11 +10,14 @@ use pyo3::types::{PyBytes, PyDict, PyMapping};
 use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::dictionary::DictionaryArgument;
 use super::errors::raise;
+use super::held::{Held, filled_bytes};
 use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
+use crate::apart;
 use crate::codec::{Codec, ZstdLevel};
 use crate::manifest::{MAX_ORIGINAL_SIZE, crc32c};
 use crate::object::{self, Metadata, Object, Reading};
+use crate::pool::Interrupted;
 use crate::wire::index::{self, Index};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -69,12 +73,17 @@ fn encode_s4_object<'py>(
             )));
         }
     };
+    let data = Held::new(data);
     let original = data.as_slice();
     let body = if is_framed {
         let level = ZstdLevel::try_new(level.clamp(1, 22)).map_err(raise)?;
         let codec = Codec::CpuZstd { level };
+        let (is_long, held) = (apart::is_long(&codec, original.len(), 1), Arc::clone(&data));
+        let encode = move |data: &Arc<Held>, interrupted: Interrupted| {
+            object::encode(&codec, data.as_slice(), interrupted)
+        };
         let frames =
-            interruptible(py, |interrupted| object::encode(&codec, original, interrupted))?;
+            interruptible(py, |interrupted| apart::run(is_long, held, encode, interrupted))?;
         new_bytes(py, frames.bytes(), |py, room| {
             interruptible(py, |interrupted| frames.move_to(room, interrupted))
         })?
@@ -223,9 +232,14 @@ fn decode_s4_object<'py>(
         limit: max_size.unwrap_or(MAX_ORIGINAL_SIZE),
         device: device_or_cpu(py, device)?,
     };
-    let body = body.as_slice();
+    let is_long = apart::is_long_back(reading.device, body.as_slice().len(), 1);
+    let held = Held::new(body);
+    // SAFETY: what is made of it is dropped together with `held`, before it.
+    let body = unsafe { held.as_slice_unbound() };
     let object = py.detach(|| Object::plan(body, metadata.as_ref(), sidecar, &reading));
     let object = object.map_err(raise)?;
     let len = object.decoded_len().map_err(raise)?;
-    new_bytes(py, len, |py, room| interruptible(py, |interrupted| object.decode(room, interrupted)))
+    filled_bytes(py, len, is_long, (object, held), |(object, _), room, interrupted| {
+        object.decode(room, interrupted)
+    })
 }

@@ -4,11 +4,12 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-use super::buffer::{Bytes, new_bytes, to_bytes};
+use super::buffer::{Bytes, to_bytes};
 use super::dictionary::DictionaryArgument;
 use super::errors::raise;
-use super::interruptible;
+use super::held::{Held, filled_bytes};
 use super::nvcomp::{DeviceArgument, device_or_cpu};
+use crate::apart;
 use crate::kernel::dictionary::dictionary_id;
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::object::decode_body;
@@ -139,12 +140,16 @@ fn decode<'py>(
     device: Option<DeviceArgument>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let device = device_or_cpu(py, device)?;
-    let data = data.as_slice();
+    let is_long = apart::is_long_back(device, data.as_slice().len(), 1);
+    let held = Held::new(data);
+    // SAFETY: what is made of it is dropped together with `held`, before it.
+    let data = unsafe { held.as_slice_unbound() };
     let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
     let dictionary = dictionary.map(|dictionary| dictionary.0);
     let body = py.detach(|| Body::plan(data, dictionary.as_ref(), device, limit)).map_err(raise)?;
-    new_bytes(py, usize::try_from(body.len())?, |py, room| {
-        interruptible(py, |interrupted| decode_body(&body, device, room, interrupted))
+    let len = usize::try_from(body.len())?;
+    filled_bytes(py, len, is_long, (body, held), move |(body, _), room, interrupted| {
+        decode_body(body, device, room, interrupted)
     })
 }
 

@@ -29,8 +29,11 @@ def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
 def count_threads(code: str, **env: str) -> int:
     """How many of our threads live after ``code``."""
     tail = """
-import pathlib
-names = [(p / "comm").read_text() for p in pathlib.Path("/proc/self/task").iterdir()]
+import contextlib, pathlib
+names = []
+for task in pathlib.Path("/proc/self/task").iterdir():
+    with contextlib.suppress(FileNotFoundError):  # It may be on its way out.
+        names.append((task / "comm").read_text())
 print(sum(name.startswith("s4-codec") for name in names))
 """
     done = run(code + tail, **env)
