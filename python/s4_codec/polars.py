@@ -361,7 +361,25 @@ def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") 
 
 
 def train_dictionary(series: pl.Series, size: SupportsIndex = 112_640) -> bytes:
-    """``s4_codec.train_dictionary`` on the values of a Binary or String series."""
+    """``s4_codec.train_dictionary`` on the values of a Binary or String series.
+
+    Of more than libzstd takes, just under 4 GiB, every second value is taken, every fourth, and
+    so on, evenly over the series.
+
+    Raises
+    ------
+    TypeError
+        It is no series, or one of another type. An expression has no values yet: pass
+        ``df["body"]``, of a LazyFrame that of what ``collect`` returns.
+    S4BackendError, ValueError
+        As for ``s4_codec.train_dictionary``.
+    """
+    if not isinstance(series, pl.Series):
+        hint = ""
+        if isinstance(series, (pl.Expr, pl.DataFrame, pl.LazyFrame, str)):
+            hint = '; pass the column\'s values, such as df["body"] of a DataFrame df'
+        msg = f"series must be a Binary or String series, not {type(series).__name__}{hint}"
+        raise TypeError(msg)
     return _native.train_dictionary(series, size)
 
 

@@ -184,9 +184,45 @@ def test_training_takes_any_samples() -> None:
         assert same == trained
     plain = CpuZstd().compress(samples[50])[0]
     assert len(CpuZstdDict(trained).compress(samples[50])[0]) < len(plain)
-    for wrong in (3, "text", [1]):
-        with pytest.raises(TypeError):
-            s4_codec.train_dictionary(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (pl.col("body"), r"not Expr; pass a series"),
+        (3, "an iterable of buffers such as a list of bytes, .* not int"),
+        (None, "not NoneType"),
+        ("text", "not one str; cut it"),
+        (b"bytes", "not one bytes; cut it"),
+        (memoryview(b"bytes"), "not one memoryview"),
+        ([1, 2], r"not int \(sample 0\)"),
+        ([b"a", None], r"not NoneType \(sample 1\)"),
+        ([b"a", b"b", "c"], r"not str \(sample 2\); encode text"),
+        (pl.Series([1, 2, 3]), "binary or string data, got Int64"),
+        (pl.DataFrame({"a": ["x"], "b": ["y"]}), "of a table, pass one column"),
+    ],
+    ids=repr,
+)
+def test_training_says_what_it_takes(wrong: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        s4_codec.train_dictionary(wrong)
+
+
+def test_training_in_polars_takes_a_series() -> None:
+    frame = pl.DataFrame({"body": ["a"]})
+    for wrong in (pl.col("body"), frame, frame.lazy(), "body"):
+        with pytest.raises(TypeError, match=r'such as df\["body"\]'):
+            s4_codec.polars.train_dictionary(wrong)  # type: ignore[arg-type]
+    for wrong in (3, None, [b"a"]):
+        with pytest.raises(TypeError, match="must be a Binary or String series, not"):
+            s4_codec.polars.train_dictionary(wrong)  # type: ignore[arg-type]
+
+
+def test_training_takes_seven_samples() -> None:
+    samples = [text(n)[-900:] for n in range(1000, 1007)]
+    assert len(s4_codec.train_dictionary(samples, 1024)) <= 1024
+    with pytest.raises(error("S4BackendError"), match=r"at least 7 samples .*, these are 6; give"):
+        s4_codec.train_dictionary([*samples[:6], b"", b""])
 
 
 def test_columns(codec: Codec) -> None:
