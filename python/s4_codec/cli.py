@@ -351,10 +351,11 @@ def _flushed(status: int) -> int:
             with blamed("standard output"):
                 sys.stdout.flush()
     except Failure as failure:
-        say(f"Error: {failure}")
+        if status == 0:
+            say(f"Error: {failure}")
         # Python must not try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return status or 1
     return status
 
 
