@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers in order, by their place in `src`.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 12] = [
     "kernel",
     "gpu",
     "codec.rs",
     "manifest.rs",
+    "apart.rs",
     "wire",
     "value.rs",
     "column",
