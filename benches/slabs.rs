@@ -9,6 +9,7 @@ mod standin;
 use s4_codec::codec::Codec;
 use s4_codec::column::{self, Rows};
 use s4_codec::gpu::Device;
+use s4_codec::kernel::fcg1::{Algorithm, Encoding};
 use s4_codec::pool::NEVER;
 use standin::Standin;
 
@@ -53,11 +54,8 @@ fn main() {
         ("200,000 values of 16 B to 16 MiB", cut(64 << 20, 200_000, mixed_len)),
     ];
     let device = Device::Gpu(0);
-    let codecs = [
-        Codec::NvcompZstd { device },
-        Codec::NvcompGDeflate { device },
-        Codec::NvcompBitcomp { data_type: Default::default(), device },
-    ];
+    let codecs = [Algorithm::Zstd, Algorithm::GDeflate, Algorithm::Bitcomp]
+        .map(|algorithm| Codec::Nvcomp { encoding: Encoding::new(algorithm), device });
     for memory in [80u64 << 30, 8 << 30] {
         println!("\nGPU with {} GiB", memory >> 30);
         for (name, rows) in &columns {

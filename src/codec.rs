@@ -1,76 +1,40 @@
-//! Codecs as users choose them: settings without state, and the table of their names.
+//! Codecs as users choose them, settings without state, and what one makes of a value.
+//!
+//! ```text
+//! Codec::compress -> Codec::kernel -> Form::write -> Kernel::compress
+//! Codec::decompress -> Codec::kernel -> Manifest::admit -> Manifest::decode -> Kernel::decompress
+//! ```
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::gpu::{Device, OnDevice, Ready};
+use crate::error::{Error, Result, reserve};
+use crate::gpu::{Device, GpuKernel, Prefetch, PrefetchedKernel};
 use crate::kernel::dictionary::Dictionary;
-use crate::kernel::fcg1::{
-    Algorithm, BitcompContainer, DataType, Encoding, GDeflateContainer, ZstdContainer,
-};
+use crate::kernel::fcg1::{CpuContainer, DataType, Encoding};
 use crate::kernel::format::Format;
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
 use crate::kernel::zstd::Zstd;
-use crate::kernel::{Fault, Kernel, Scratch, with_scratch};
-
-/// Names by codec id, the S4 wire format's own and permanent. Ids 4 and 5 are reserved.
-pub const NAMES: [&str; 9] = [
-    "passthrough",
-    "cpu-zstd",
-    "nvcomp-zstd",
-    "nvcomp-bitcomp",
-    "nvcomp-gans",
-    "dietgpu-ans",
-    "nvcomp-gdeflate",
-    "cpu-gzip",
-    "cpu-zstd-dict",
-];
-
-/// The number that names a codec on the wire; one of [`NAMES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CodecId(u32);
-
-impl CodecId {
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-
-    pub const fn name(self) -> &'static str {
-        NAMES[self.0 as usize]
-    }
-
-    /// The id of a name of [`NAMES`].
-    pub fn from_name(name: &str) -> Option<Self> {
-        let id = NAMES.iter().position(|known| *known == name)?;
-        u32::try_from(id).ok().map(Self)
-    }
-
-    /// Whether its payloads are decoded with a dictionary.
-    pub const fn needs_dictionary(self) -> bool {
-        self.0 == 8
-    }
-}
-
-impl TryFrom<u32> for CodecId {
-    type Error = Error;
-
-    fn try_from(id: u32) -> Result<Self> {
-        if (id as usize) < NAMES.len() {
-            return Ok(Self(id));
-        }
-        Err(Error::Frame(format!("codec id {id} is unknown")))
-    }
-}
+use crate::kernel::{Fault, Kernel, Scratch};
+use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest, UNCHECKED_BYTES};
+use crate::wire::codec_id::CodecId;
+use crate::wire::frame::{FRAME_HEADER_BYTES, Header};
 
 /// A compression level, refused outside `MIN..=MAX`, never clamped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Level<const MIN: i32, const MAX: i32>(i32);
+pub struct Level<const MIN: i32, const MAX: i32, const DEFAULT: i32>(i32);
 
-pub type ZstdLevel = Level<1, 22>;
-pub type GzipLevel = Level<0, 9>;
+/// zstd's levels, of which the negative ones are left out.
+pub type ZstdLevel = Level<1, 22, 3>;
+/// gzip's levels; 0 stores.
+pub type GzipLevel = Level<0, 9, 6>;
 
-impl<const MIN: i32, const MAX: i32> Level<MIN, MAX> {
+impl<const MIN: i32, const MAX: i32, const DEFAULT: i32> Level<MIN, MAX, DEFAULT> {
+    /// The default level.
+    pub const DEFAULT: Self = Self(DEFAULT);
+
+    /// The level of that number.
     pub fn try_new(level: i64) -> Result<Self> {
         match i32::try_from(level) {
             Ok(level) if (MIN..=MAX).contains(&level) => Ok(Self(level)),
@@ -78,6 +42,17 @@ impl<const MIN: i32, const MAX: i32> Level<MIN, MAX> {
         }
     }
 
+    /// The level of that number, or the default where none is given.
+    pub fn or_default(level: Option<i64>) -> Result<Self> {
+        level.map_or(Ok(Self::DEFAULT), Self::try_new)
+    }
+
+    /// The nearest level to that number.
+    pub fn clamped(level: i64) -> Self {
+        Self(level.clamp(MIN.into(), MAX.into()) as i32)
+    }
+
+    /// The number.
     pub const fn get(self) -> i32 {
         self.0
     }
@@ -86,159 +61,141 @@ impl<const MIN: i32, const MAX: i32> Level<MIN, MAX> {
 /// One codec and its settings: a value, equal and hashable as one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
+    /// No compression: the payload is the value.
     Passthrough,
-    CpuZstd { level: ZstdLevel },
-    CpuGzip { level: GzipLevel },
-    CpuZstdDict { dictionary: Arc<Dictionary>, level: ZstdLevel },
-    NvcompZstd { device: Device },
-    NvcompBitcomp { data_type: DataType, device: Device },
-    NvcompGDeflate { device: Device },
+    /// zstd (RFC 8878): `cpu-zstd`, or `cpu-zstd-dict` with a dictionary.
+    Zstd { level: ZstdLevel, dictionary: Option<Arc<Dictionary>> },
+    /// gzip (RFC 1952): `cpu-gzip`.
+    Gzip { level: GzipLevel },
+    /// Containers of chunks as GPUs write them: the `nvcomp-*` codecs.
+    Nvcomp {
+        encoding: Encoding,
+        /// Where it runs.
+        device: Device,
+    },
 }
 
 impl Codec {
     /// cpu-zstd-dict with the dictionary of these bytes.
     pub fn with_dictionary(bytes: &[u8], level: Option<i64>) -> Result<Self> {
-        let level = ZstdLevel::try_new(level.unwrap_or(3))?;
-        Ok(Self::CpuZstdDict { dictionary: Dictionary::try_new(bytes)?, level })
+        let level = ZstdLevel::or_default(level)?;
+        Ok(Self::Zstd { level, dictionary: Some(Dictionary::try_new(bytes)?) })
     }
 
-    /// The codec that decodes what `id` names on a CPU, with `dictionary` where it needs one.
-    pub fn for_decoding(id: CodecId, dictionary: Option<&Arc<Dictionary>>) -> Result<Self> {
-        let device = Device::Cpu;
-        Ok(match (id.get(), dictionary) {
-            (0, _) => Self::Passthrough,
-            (1, _) => Self::CpuZstd { level: Level(3) },
-            (2, _) => Self::NvcompZstd { device },
-            (3, _) => Self::NvcompBitcomp { data_type: DataType::default(), device },
-            (6, _) => Self::NvcompGDeflate { device },
-            (7, _) => Self::CpuGzip { level: Level(6) },
-            (8, Some(dictionary)) => {
-                Self::CpuZstdDict { dictionary: Arc::clone(dictionary), level: Level(3) }
-            }
-            (8, None) => {
-                return Err(Error::DictionaryRequired);
-            }
-            _ => return Self::from_name(id.name(), None),
-        })
-    }
-
-    /// A codec by its wire name, with its default level where none is given; one of GPUs runs
-    /// where it pays.
+    /// A codec by its wire name, with its default level where none is given; a GPU codec runs
+    /// on [`Device::Auto`].
     pub fn from_name(name: &str, level: Option<i64>) -> Result<Self> {
-        let device = Device::Auto;
-        Ok(match name {
-            "passthrough" | "nvcomp-zstd" | "nvcomp-bitcomp" | "nvcomp-gdeflate"
-                if level.is_some() =>
-            {
-                return Err(Error::Argument(format!("{name} has no level")));
+        let id = CodecId::from_name(name).ok_or_else(|| {
+            Error::UnregisteredCodec(format!(
+                "unknown codec {name:?}; the codecs are passthrough, cpu-zstd, cpu-gzip, \
+                 cpu-zstd-dict (with its dictionary), nvcomp-zstd, nvcomp-bitcomp and \
+                 nvcomp-gdeflate"
+            ))
+        })?;
+        Self::from_id(id, level)
+    }
+
+    fn from_id(id: CodecId, level: Option<i64>) -> Result<Self> {
+        let codec = match (id, id.algorithm()) {
+            (CodecId::ZSTD, _) => {
+                Self::Zstd { level: ZstdLevel::or_default(level)?, dictionary: None }
             }
-            "passthrough" => Self::Passthrough,
-            "nvcomp-zstd" => Self::NvcompZstd { device },
-            "nvcomp-bitcomp" => Self::NvcompBitcomp { data_type: DataType::default(), device },
-            "nvcomp-gdeflate" => Self::NvcompGDeflate { device },
-            "cpu-zstd" => Self::CpuZstd { level: ZstdLevel::try_new(level.unwrap_or(3))? },
-            "cpu-gzip" => Self::CpuGzip { level: GzipLevel::try_new(level.unwrap_or(6))? },
-            "cpu-zstd-dict" => {
+            (CodecId::GZIP, _) => Self::Gzip { level: GzipLevel::or_default(level)? },
+            (CodecId::PASSTHROUGH, _) => Self::Passthrough,
+            (_, Some(algorithm)) => {
+                Self::Nvcomp { encoding: Encoding::new(algorithm), device: Device::Auto }
+            }
+            (CodecId::ZSTD_DICT, _) => {
                 return Err(Error::UnregisteredCodec(
                     "cpu-zstd-dict needs its dictionary: CpuZstdDict(dict_bytes)".into(),
                 ));
             }
-            _ if NAMES.contains(&name) => {
-                return Err(Error::UnregisteredCodec(format!(
-                    "codec {name:?} is not available in this version"
-                )));
-            }
             _ => {
                 return Err(Error::UnregisteredCodec(format!(
-                    "unknown codec {name:?}; the codecs are passthrough, cpu-zstd, cpu-gzip, \
-                     cpu-zstd-dict (with its dictionary), nvcomp-zstd, nvcomp-bitcomp and \
-                     nvcomp-gdeflate"
+                    "codec {:?} is not available in this version",
+                    id.name()
                 )));
             }
-        })
+        };
+        if level.is_some() && codec.level().is_none() {
+            return Err(Error::Argument(format!("{} has no level", id.name())));
+        }
+        Ok(codec)
     }
 
-    /// The compression level, of codecs that have one.
+    /// The codec that decodes what `id` names on a CPU, with `dictionary` where it needs one.
+    pub fn for_decoding(id: CodecId, dictionary: Option<&Arc<Dictionary>>) -> Result<Self> {
+        if !id.needs_dictionary() {
+            return Self::from_id(id, None).map(|codec| codec.on(Device::Cpu));
+        }
+        let dictionary = dictionary.ok_or(Error::DictionaryRequired)?;
+        Ok(Self::Zstd { level: ZstdLevel::DEFAULT, dictionary: Some(Arc::clone(dictionary)) })
+    }
+
+    /// The compression level, of a codec that has one.
     pub const fn level(&self) -> Option<i32> {
         match self {
-            Self::Passthrough
-            | Self::NvcompZstd { .. }
-            | Self::NvcompBitcomp { .. }
-            | Self::NvcompGDeflate { .. } => None,
-            Self::CpuZstd { level } => Some(level.get()),
-            Self::CpuGzip { level } => Some(level.get()),
-            Self::CpuZstdDict { level, .. } => Some(level.get()),
+            Self::Zstd { level, .. } => Some(level.get()),
+            Self::Gzip { level } => Some(level.get()),
+            Self::Passthrough | Self::Nvcomp { .. } => None,
         }
     }
 
-    /// The dictionary, of the codec that has one.
+    /// The dictionary, of a codec that has one.
     pub fn dictionary(&self) -> Option<&Arc<Dictionary>> {
         match self {
-            Self::CpuZstdDict { dictionary, .. } => Some(dictionary),
+            Self::Zstd { dictionary, .. } => dictionary.as_ref(),
             _ => None,
         }
     }
 
-    /// How its containers are coded, and where, if it is one of GPUs.
+    /// How its containers are coded, and where, of a GPU codec.
     pub fn encoding(&self) -> Option<(Encoding, Device)> {
         match *self {
-            Self::NvcompZstd { device } => Some((Encoding::new(Algorithm::Zstd), device)),
-            Self::NvcompBitcomp { data_type, device } => {
-                Some((Encoding { algorithm: Algorithm::Bitcomp, data_type }, device))
-            }
-            Self::NvcompGDeflate { device } => Some((Encoding::new(Algorithm::GDeflate), device)),
+            Self::Nvcomp { encoding, device } => Some((encoding, device)),
             _ => None,
         }
     }
 
-    /// The same with what a codec of GPUs has for settings, as text.
+    /// The same with the settings of a GPU codec, as text.
     pub fn with_gpu_settings(self, data_type: Option<&str>, device: Option<&str>) -> Result<Self> {
-        let codec = match (self, data_type) {
-            (Self::NvcompBitcomp { device, .. }, Some(name)) => {
-                Self::NvcompBitcomp { data_type: DataType::try_new(name)?, device }
-            }
-            (other, _) => other,
-        };
-        Ok(match device {
-            Some(device) => codec.on(device.parse()?),
-            None => codec,
-        })
-    }
-
-    /// What Bitcomp takes its input for.
-    pub fn data_type(&self) -> Option<DataType> {
-        match self {
-            Self::NvcompBitcomp { data_type, .. } => Some(*data_type),
-            _ => None,
+        let Self::Nvcomp { mut encoding, device: mut place } = self else { return Ok(self) };
+        if let Some(name) = data_type {
+            encoding = encoding.with_data_type(DataType::try_new(name)?);
         }
+        if let Some(device) = device {
+            place = device.parse()?;
+        }
+        Ok(Self::Nvcomp { encoding, device: place })
     }
 
-    /// Where it runs, if it is one of GPUs.
+    /// What Bitcomp takes its input for; of other codecs, none.
+    pub fn data_type(&self) -> Option<DataType> {
+        self.encoding().and_then(|(encoding, _)| encoding.bitcomp_type())
+    }
+
+    /// Where a GPU codec runs.
     pub fn device(&self) -> Option<Device> {
         self.encoding().map(|(_, device)| device)
     }
 
-    /// The same on `device`, if it is one of GPUs.
+    /// The same on `device`, of a GPU codec; others are returned as they are.
     pub fn on(self, device: Device) -> Self {
         match self {
-            Self::NvcompZstd { .. } => Self::NvcompZstd { device },
-            Self::NvcompBitcomp { data_type, .. } => Self::NvcompBitcomp { data_type, device },
-            Self::NvcompGDeflate { .. } => Self::NvcompGDeflate { device },
+            Self::Nvcomp { encoding, .. } => Self::Nvcomp { encoding, device },
             other => other,
         }
     }
 
     /// The codec's id in the S4 wire format.
     pub const fn id(&self) -> CodecId {
-        CodecId(match self {
-            Self::Passthrough => 0,
-            Self::CpuZstd { .. } => 1,
-            Self::NvcompZstd { .. } => 2,
-            Self::NvcompBitcomp { .. } => 3,
-            Self::NvcompGDeflate { .. } => 6,
-            Self::CpuGzip { .. } => 7,
-            Self::CpuZstdDict { .. } => 8,
-        })
+        match self {
+            Self::Passthrough => CodecId::PASSTHROUGH,
+            Self::Zstd { dictionary: None, .. } => CodecId::ZSTD,
+            Self::Zstd { dictionary: Some(_), .. } => CodecId::ZSTD_DICT,
+            Self::Gzip { .. } => CodecId::GZIP,
+            Self::Nvcomp { encoding, .. } => CodecId::of_container(encoding.algorithm),
+        }
     }
 
     /// The codec's name in the S4 wire format.
@@ -250,86 +207,241 @@ impl Codec {
     pub fn format(&self) -> Option<Format> {
         match self {
             Self::Passthrough => None,
-            Self::CpuZstd { .. } | Self::CpuZstdDict { .. } => Some(Format::Zstd),
-            Self::CpuGzip { .. } => Some(Format::Gzip),
-            Self::NvcompZstd { .. } | Self::NvcompBitcomp { .. } | Self::NvcompGDeflate { .. } => {
-                Some(Format::Container(self.encoding().map(|(encoding, _)| encoding.algorithm)))
-            }
+            Self::Zstd { .. } => Some(Format::Zstd),
+            Self::Gzip { .. } => Some(Format::Gzip),
+            Self::Nvcomp { encoding, .. } => Some(Format::Container(Some(encoding.algorithm))),
         }
     }
 
-    /// Runs `work` with this codec's kernel on this thread's scratch state.
-    pub(crate) fn with_kernel<R>(&self, work: impl FnOnce(&mut dyn Kernel) -> R) -> R {
-        with_scratch(|scratch| self.with_kernel_on(scratch, work))
+    /// This codec's kernel for one value, on `scratch`.
+    pub(crate) fn kernel<'k>(&'k self, scratch: &'k mut Scratch) -> AnyKernel<'k> {
+        match *self {
+            Self::Nvcomp { encoding, device } if device != Device::Cpu => {
+                let cpu_fallback = CpuContainer::new(encoding, scratch);
+                AnyKernel::Gpu(GpuKernel::on_device(device, encoding, cpu_fallback))
+            }
+            _ => self.cpu_kernel(scratch),
+        }
     }
 
-    /// Runs `work` with this codec's kernel.
-    pub(crate) fn with_kernel_on<R>(
-        &self,
-        scratch: &mut Scratch,
-        work: impl FnOnce(&mut dyn Kernel) -> R,
-    ) -> R {
-        self.with_cpu_kernel(scratch, |cpu| match self.encoding() {
-            None | Some((_, Device::Cpu)) => work(cpu),
-            Some((encoding, device)) => work(&mut OnDevice { device, encoding, cpu }),
-        })
-    }
-
-    /// Runs `work` with the kernel for `input` where others may have it ready, else with that
-    /// of the CPU.
-    pub(crate) fn with_ready_kernel<R>(
-        &self,
+    /// The kernel for `input`, one value of a call whose GPU work is `prefetch`.
+    pub(crate) fn prefetched_kernel<'k>(
+        &'k self,
         input: &[u8],
-        ready: &Ready,
-        scratch: &mut Scratch,
-        work: impl FnOnce(&mut dyn Kernel) -> R,
-    ) -> R {
-        self.with_cpu_kernel(scratch, |cpu| match self.encoding() {
-            None => work(cpu),
-            Some((encoding, _)) => ready.with_kernel(input, encoding, cpu, work),
-        })
+        prefetch: &'k Prefetch<'k>,
+        scratch: &'k mut Scratch,
+    ) -> AnyKernel<'k> {
+        let Self::Nvcomp { encoding, .. } = *self else { return self.cpu_kernel(scratch) };
+        if let Some(kernel) = prefetch.find(input, encoding) {
+            return AnyKernel::Prefetched(kernel);
+        }
+        let cpu = CpuContainer::new(encoding, scratch);
+        match prefetch.live_kernel(encoding, cpu) {
+            Ok(kernel) => AnyKernel::Gpu(kernel),
+            Err(cpu) => AnyKernel::Container(cpu),
+        }
     }
 
-    fn with_cpu_kernel<R>(
-        &self,
-        scratch: &mut Scratch,
-        work: impl FnOnce(&mut dyn Kernel) -> R,
-    ) -> R {
+    fn cpu_kernel<'k>(&'k self, scratch: &'k mut Scratch) -> AnyKernel<'k> {
         match self {
-            Self::Passthrough => work(&mut Passthrough),
-            Self::CpuZstd { level } => work(&mut Zstd::new(level.get(), None, scratch)),
-            Self::CpuGzip { level } => work(&mut Gzip::new(level.get(), scratch)),
-            Self::NvcompZstd { .. } => work(&mut ZstdContainer(Zstd::new(3, None, scratch))),
-            Self::NvcompBitcomp { data_type, .. } => work(&mut BitcompContainer(*data_type)),
-            Self::NvcompGDeflate { .. } => {
-                work(&mut GDeflateContainer(scratch.gdeflate.get_or_insert_default()))
+            Self::Passthrough => AnyKernel::Passthrough(Passthrough),
+            Self::Zstd { level, dictionary } => {
+                AnyKernel::Zstd(Zstd::new(level.get(), dictionary.as_deref(), scratch))
             }
-            Self::CpuZstdDict { dictionary, level } => {
-                work(&mut Zstd::new(level.get(), Some(dictionary), scratch))
+            Self::Gzip { level } => AnyKernel::Gzip(Gzip::new(level.get(), scratch)),
+            Self::Nvcomp { encoding, .. } => {
+                AnyKernel::Container(CpuContainer::new(*encoding, scratch))
             }
         }
     }
+}
 
-    /// The typed error that a kernel's fault is.
-    pub(crate) fn error(&self, fault: Fault, original_size: u64) -> Error {
-        let codec = self.name();
-        match fault {
-            Fault::TooLong => Error::DecodesTooLong { codec, original_size },
-            Fault::Corrupt(reason) => Error::Decode { codec, reason },
-            Fault::Dictionary { reason, is_missing } => {
-                Error::Dictionary { codec, reason, is_missing }
-            }
-            Fault::Container(reason) => {
-                Error::Backend(format!("{codec} container is damaged: {reason}"))
-            }
-            Fault::OtherCodec(actual) => Error::CodecMismatch { expected: codec, actual },
-            Fault::Length { decoded } => {
-                Error::SizeMismatch { expected: original_size, actual: decoded }
-            }
-            Fault::OutOfMemory { bytes } => Error::OutOfMemory { bytes },
-            Fault::Library(reason) => Error::Backend(format!("{codec}: {reason}")),
-            Fault::Other(error) => *error,
-            Fault::Unavailable(reason) => Error::Unavailable(format!("{codec}: {reason}")),
+/// The kernel of any codec.
+pub(crate) enum AnyKernel<'k> {
+    Passthrough(Passthrough),
+    Zstd(Zstd<'k>),
+    Gzip(Gzip<'k>),
+    /// A container coded on the CPU.
+    Container(CpuContainer<'k>),
+    /// A container coded on a GPU, when the kernel is called.
+    Gpu(GpuKernel<'k>),
+    /// A container that a GPU has coded already.
+    Prefetched(PrefetchedKernel<'k>),
+}
+
+/// Calls a method of the kernel that it is.
+macro_rules! dispatch {
+    ($self:ident, $kernel:ident => $call:expr) => {
+        match $self {
+            AnyKernel::Passthrough($kernel) => $call,
+            AnyKernel::Zstd($kernel) => $call,
+            AnyKernel::Gzip($kernel) => $call,
+            AnyKernel::Container($kernel) => $call,
+            AnyKernel::Gpu($kernel) => $call,
+            AnyKernel::Prefetched($kernel) => $call,
         }
+    };
+}
+
+impl Kernel for AnyKernel<'_> {
+    fn name(&self) -> &'static str {
+        dispatch!(self, kernel => kernel.name())
+    }
+
+    fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
+        dispatch!(self, kernel => kernel.compress_bound(len))
+    }
+
+    fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        dispatch!(self, kernel => kernel.compress(src, dst))
+    }
+
+    fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
+        dispatch!(self, kernel => kernel.decoded_bound(payload))
+    }
+
+    fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {
+        dispatch!(self, kernel => kernel.stated_len(payload))
+    }
+
+    fn decoded_guess(&mut self, payload: &[u8], bound: u64) -> u64 {
+        dispatch!(self, kernel => kernel.decoded_guess(payload, bound))
+    }
+
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        dispatch!(self, kernel => kernel.decompress(payload, dst))
+    }
+
+    fn decompress_growing(
+        &mut self,
+        payload: &[u8],
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        dispatch!(self, kernel => kernel.decompress_growing(payload, limit, out))
+    }
+}
+
+/// How a compressed value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The payload alone, its manifest elsewhere.
+    Payload,
+    /// A frame: a header with the manifest, then the payload.
+    Frame,
+}
+
+impl Form {
+    /// The most bytes that a value of `len` bytes takes.
+    pub(crate) fn bound(self, kernel: &mut AnyKernel, len: usize) -> Result<usize> {
+        let payload = kernel
+            .compress_bound(len)
+            .map_err(|fault| fault.into_error(kernel.name(), len as u64))?;
+        match self {
+            Self::Payload => Ok(payload),
+            Self::Frame => payload
+                .checked_add(FRAME_HEADER_BYTES)
+                .ok_or(Error::OutOfMemory { bytes: u64::MAX }),
+        }
+    }
+
+    /// Compresses `value` to the front of `dst`, as long as [`bound`](Self::bound) said; returns
+    /// its manifest and that front.
+    pub(crate) fn write<'dst>(
+        self,
+        id: CodecId,
+        kernel: &mut AnyKernel,
+        value: &[u8],
+        dst: &'dst mut [MaybeUninit<u8>],
+    ) -> Result<(Manifest, &'dst [u8])> {
+        let start = match self {
+            Self::Payload => 0,
+            Self::Frame => FRAME_HEADER_BYTES,
+        };
+        let (header, payload) = dst.split_at_mut(start);
+        let compressed = kernel
+            .compress(value, payload)
+            .map_err(|fault| fault.into_error(kernel.name(), value.len() as u64))?;
+        let manifest = Manifest::seal(value);
+        if self == Self::Frame {
+            let fields = Header { codec: id, manifest, compressed_size: compressed as u64 };
+            header.write_copy_of_slice(&fields.to_bytes());
+        }
+        // SAFETY: the header, if any, was written to the front, and the kernel initialised
+        // `compressed` bytes after it.
+        Ok((manifest, unsafe { dst[..start + compressed].assume_init_ref() }))
+    }
+}
+
+/// One value.
+impl Codec {
+    /// Compresses `data` into `payload`, whose content is replaced and whose memory is
+    /// reused.
+    pub fn compress(&self, data: &[u8], payload: &mut Vec<u8>) -> Result<Manifest> {
+        self.write_value(Form::Payload, data, payload)
+    }
+
+    /// Compresses `data` to a frame in `frame`, whose content is replaced and whose memory is
+    /// reused.
+    pub fn encode(&self, data: &[u8], frame: &mut Vec<u8>) -> Result<()> {
+        self.write_value(Form::Frame, data, frame).map(drop)
+    }
+
+    fn write_value(&self, form: Form, data: &[u8], out: &mut Vec<u8>) -> Result<Manifest> {
+        let size = data.len() as u64;
+        if size > MAX_ORIGINAL_SIZE {
+            return Err(Error::ValueTooLong { size, limit: MAX_ORIGINAL_SIZE });
+        }
+        let mut scratch = Scratch::of_thread();
+        let mut kernel = self.kernel(&mut scratch);
+        let bound = form.bound(&mut kernel, data.len())?;
+        out.clear();
+        reserve(out, bound)?;
+        let (manifest, written) =
+            form.write(self.id(), &mut kernel, data, out.spare_capacity_mut())?;
+        let len = written.len();
+        // SAFETY: `write` returned the first `len` bytes of the spare capacity, initialised,
+        // and the vector was cleared.
+        unsafe { out.set_len(len) };
+        Ok(manifest)
+    }
+
+    /// The bytes that `payload` decodes to, by [`Manifest::admit`].
+    pub fn admit(&self, payload: &[u8], manifest: &Manifest, limit: u64) -> Result<usize> {
+        self.admit_within(payload, manifest, limit, UNCHECKED_BYTES)
+    }
+
+    /// As [`admit`](Self::admit), where claims up to `unchecked` are granted unseen.
+    pub(crate) fn admit_within(
+        &self,
+        payload: &[u8],
+        manifest: &Manifest,
+        limit: u64,
+        unchecked: u64,
+    ) -> Result<usize> {
+        let mut scratch = Scratch::of_thread();
+        manifest.admit_within(&mut self.kernel(&mut scratch), payload, limit, unchecked)
+    }
+
+    /// Decodes and confirms `payload` in `dst`, which `admit` sized.
+    pub fn decode<'dst>(
+        &self,
+        payload: &[u8],
+        manifest: &Manifest,
+        dst: &'dst mut [MaybeUninit<u8>],
+    ) -> Result<&'dst [u8]> {
+        let mut scratch = Scratch::of_thread();
+        manifest.decode(&mut self.kernel(&mut scratch), payload, dst)
+    }
+
+    /// Decodes one value of at most `limit` bytes.
+    pub fn decompress(&self, payload: &[u8], manifest: &Manifest, limit: u64) -> Result<Vec<u8>> {
+        let len = self.admit(payload, manifest, limit)?;
+        let mut out = Vec::new();
+        reserve(&mut out, len)?;
+        let len = self.decode(payload, manifest, &mut out.spare_capacity_mut()[..len])?.len();
+        // SAFETY: `decode` returned the first `len` bytes of the spare capacity, initialised.
+        unsafe { out.set_len(len) };
+        Ok(out)
     }
 }

@@ -202,6 +202,37 @@ impl Mistake {
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Memory that could not be had, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory {
+    pub bytes: u64,
+}
+
+impl From<OutOfMemory> for Error {
+    fn from(OutOfMemory { bytes }: OutOfMemory) -> Self {
+        Self::OutOfMemory { bytes }
+    }
+}
+
+/// Reserves memory for exactly `additional` more items.
+pub(crate) fn reserve<T>(items: &mut Vec<T>, additional: usize) -> Result<(), OutOfMemory> {
+    items
+        .try_reserve_exact(additional)
+        .map_err(|_| OutOfMemory { bytes: additional.saturating_mul(size_of::<T>()) as u64 })
+}
+
+/// Appends `item`; memory grows as it does with [`Vec::push`].
+pub(crate) fn push<T>(items: &mut Vec<T>, item: T) -> Result<(), OutOfMemory> {
+    items.try_reserve(1).map_err(|_| OutOfMemory { bytes: size_of::<T>() as u64 })?;
+    items.push(item);
+    Ok(())
+}
+
+/// A size in memory: more than the address space holds is memory that cannot be had.
+pub(crate) fn to_len(bytes: u64) -> Result<usize, OutOfMemory> {
+    usize::try_from(bytes).map_err(|_| OutOfMemory { bytes })
+}
+
 /// Runs `work`; a panic, which is a defect of ours, becomes an error.
 pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {

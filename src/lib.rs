@@ -5,6 +5,7 @@
 //! `python` the last three are not there, and neither polars nor libpython is needed.
 
 pub mod apart;
+pub mod body;
 pub mod codec;
 pub mod column;
 pub mod error;
@@ -15,7 +16,7 @@ pub mod object;
 pub mod pool;
 mod process;
 pub mod signal;
-mod value;
+
 pub mod warning;
 pub mod wire;
 

@@ -2,14 +2,13 @@
 //!
 //! A manifest travels with each payload and says what it decodes to. [`Manifest::seal`]
 //! makes it when compressing; [`Manifest::admit`] judges its claim before anything is
-//! allocated from it; [`Manifest::decode`] decodes into exactly that much room and
+//! allocated from it; [`Manifest::decode`] decodes into exactly that many bytes and
 //! confirms length and crc32c. The order of the checks is that of the S4 wire format.
 
 use std::mem::MaybeUninit;
 
-use crate::codec::Codec;
-use crate::error::{Error, Result};
-use crate::kernel::Kernel;
+use crate::error::{Error, Result, to_len};
+use crate::kernel::{Fault, Kernel};
 
 /// The S4 format's limit of one value, compressed or decoded, unless the caller raises it.
 pub const MAX_ORIGINAL_SIZE: u64 = 5 << 30;
@@ -17,9 +16,9 @@ pub const MAX_ORIGINAL_SIZE: u64 = 5 << 30;
 /// The limit of one decoded value that carries no manifest, unless the caller raises it.
 pub const MAX_BARE_SIZE: u64 = 1 << 30;
 
-/// Claims up to this are granted without a look at the payload: decoding tells the truth
-/// soon enough, and the room is scratch until it has.
-pub(crate) const FREE_ROOM: u64 = 64 << 10;
+/// Claims up to this are granted without a look at the payload: decoding tells the truth soon
+/// enough, and so much memory is no loss.
+pub(crate) const UNCHECKED_BYTES: u64 = 64 << 10;
 
 /// What a payload decodes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,58 +36,51 @@ impl Manifest {
     }
 
     /// Checks the claim against `limit` and against what `payload` can possibly hold,
-    /// and returns the room to decode into. Nothing is decoded or allocated.
-    pub fn admit(
-        &self,
-        codec: &Codec,
-        kernel: &mut dyn Kernel,
-        payload: &[u8],
-        limit: u64,
-    ) -> Result<usize> {
-        self.admit_within(codec, kernel, payload, limit, FREE_ROOM)
+    /// and returns the length to decode to. Nothing is decoded or allocated.
+    pub fn admit(&self, kernel: &mut impl Kernel, payload: &[u8], limit: u64) -> Result<usize> {
+        self.admit_within(kernel, payload, limit, UNCHECKED_BYTES)
     }
 
-    /// As [`admit`](Self::admit), where claims up to `free` are granted unseen.
+    /// As [`admit`](Self::admit), where claims up to `unchecked` are granted unseen.
     pub fn admit_within(
         &self,
-        codec: &Codec,
-        kernel: &mut dyn Kernel,
+        kernel: &mut impl Kernel,
         payload: &[u8],
         limit: u64,
-        free: u64,
+        unchecked: u64,
     ) -> Result<usize> {
         let expected = self.original_size;
         if expected > limit {
             return Err(Error::SizeExceedsLimit { size: expected, limit });
         }
-        if expected > free {
-            let fault = |fault| codec.error(fault, expected);
-            if let Some(actual) = kernel.stated_len(payload).map_err(fault)?
+        if expected > unchecked {
+            let name = kernel.name();
+            let error = |fault: Fault| fault.into_error(name, expected);
+            if let Some(actual) = kernel.stated_len(payload).map_err(error)?
                 && actual != expected
             {
                 return Err(Error::SizeMismatch { expected, actual });
             }
-            let most = kernel.decoded_bound(payload).map_err(fault)?;
+            let most = kernel.decoded_bound(payload).map_err(error)?;
             if expected > most {
                 return Err(Error::SizeImpossible { expected, most });
             }
         }
-        usize::try_from(expected).map_err(|_| Error::OutOfMemory { bytes: expected })
+        Ok(to_len(expected)?)
     }
 
-    /// Decodes `payload` into `room`, as long as `admit` said, and confirms the result.
-    pub fn decode<'room>(
+    /// Decodes `payload` into `dst`, as long as `admit` said, and confirms the result.
+    pub fn decode<'dst>(
         &self,
-        codec: &Codec,
-        kernel: &mut dyn Kernel,
+        kernel: &mut impl Kernel,
         payload: &[u8],
-        room: &'room mut [MaybeUninit<u8>],
-    ) -> Result<&'room [u8]> {
+        dst: &'dst mut [MaybeUninit<u8>],
+    ) -> Result<&'dst [u8]> {
         let written = kernel
-            .decompress(payload, room)
-            .map_err(|fault| codec.error(fault, self.original_size))?;
+            .decompress(payload, dst)
+            .map_err(|fault| fault.into_error(kernel.name(), self.original_size))?;
         // SAFETY: the kernel initialised the first `written` bytes.
-        let decoded = unsafe { room[..written].assume_init_ref() };
+        let decoded = unsafe { dst[..written].assume_init_ref() };
         self.confirm(decoded)?;
         Ok(decoded)
     }

@@ -5,15 +5,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::codec::{Codec, CodecId};
+use crate::body::{Body, refuse_encrypted};
+use crate::codec::Codec;
 use crate::column::{self, Gathered, Rows, encode_gathered};
 use crate::error::{Error, Result};
-use crate::gpu::{Device, Ready};
+use crate::gpu::{Device, Prefetch};
 use crate::kernel::dictionary::Dictionary;
-use crate::kernel::{copy_to, with_scratch};
+use crate::kernel::{Scratch, copy_to};
 use crate::manifest::{Manifest, combine_crc32c};
 use crate::pool::{self, Interrupted};
-use crate::wire::body::{Body, refuse_encrypted};
+use crate::wire::codec_id::CodecId;
 use crate::wire::frame::{FRAME_MAGIC, Frames, PADDING_MAGIC};
 use crate::wire::index::Index;
 
@@ -73,24 +74,23 @@ pub fn decode_body(
     interrupted: Interrupted,
 ) -> Result<()> {
     if body.len() < WORTH_SHARING && device == Device::Cpu {
-        return with_scratch(|scratch| {
-            body.places(room).try_for_each(|place| place.decode(&Ready::Nowhere, scratch))
-        });
+        let mut scratch = Scratch::of_thread();
+        return body.slots(room).try_for_each(|slot| slot.decode(&Prefetch::None, &mut scratch));
     }
     let first_bad = AtomicUsize::new(usize::MAX);
-    let (mut places, mut done, mut failures) = (body.places(room), 0, Vec::new());
-    column::decode_body(body, device, interrupted, &mut |until, ready| {
-        let some = places.by_ref().take(until - done);
+    let (mut slots, mut done, mut failures) = (body.slots(room), 0, Vec::new());
+    column::decode_body(body, device, interrupted, &mut |until, prefetch| {
+        let some = slots.by_ref().take(until - done);
         done = until;
         failures.extend(pool::work_off(
             some,
             || None,
-            |failed, place| {
-                let number = place.number();
+            |failed, slot| {
+                let number = slot.number();
                 if number > first_bad.load(Ordering::Relaxed) {
                     return;
                 }
-                if let Err(error) = with_scratch(|scratch| place.decode(ready, scratch)) {
+                if let Err(error) = slot.decode(prefetch, &mut Scratch::of_thread()) {
                     first_bad.fetch_min(number, Ordering::Relaxed);
                     *failed = Some((number, error));
                 }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 /// The layers in order, by their place in `src`.
 const LAYERS: [&str; 12] = [
     "kernel",
-    "gpu",
-    "codec.rs",
     "manifest.rs",
-    "apart.rs",
+    "gpu",
     "wire",
-    "value.rs",
+    "codec.rs",
+    "apart.rs",
+    "body.rs",
     "column",
     "object.rs",
     "arrow",

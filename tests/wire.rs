@@ -2,18 +2,21 @@
 
 mod common;
 
+use std::mem::MaybeUninit;
+
 use common::gdeflate::{STYLES, encode as gdeflate_page};
 use common::{codecs, noise, pack, text, unpack};
 use proptest::prelude::*;
-use s4_codec::codec::{Codec, CodecId};
+use s4_codec::body::Body;
+use s4_codec::codec::Codec;
 use s4_codec::error::ErrorClass;
 use s4_codec::gpu::Device;
 use s4_codec::kernel::dictionary::{Dictionary, dictionary_id};
-use s4_codec::kernel::fcg1::{Algorithm, CHUNK_BYTES, Encoding, to_header};
+use s4_codec::kernel::fcg1::{Algorithm, CHUNK_BYTES, ContainerWriter, Encoding};
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use s4_codec::object::pick_chunk_size;
 use s4_codec::pool::NEVER;
-use s4_codec::wire::body::Body;
+use s4_codec::wire::codec_id::CodecId;
 use s4_codec::wire::frame::{Frame, FrameInfo, Frames, Headers, padding};
 use s4_codec::wire::index::{Index, Source, build};
 
@@ -140,10 +143,17 @@ fn gdeflate_container(value: &[u8]) -> Vec<u8> {
         .enumerate()
         .map(|(i, chunk)| gdeflate_page(chunk, STYLES[i % STYLES.len()]))
         .collect();
-    let header =
-        to_header(Encoding::new(Algorithm::GDeflate), value.len() as u64, pages.len() as u32);
-    let sizes = pages.iter().flat_map(|page| (page.len() as u32).to_le_bytes());
-    header.into_iter().chain(sizes).chain(pages.iter().flatten().copied()).collect()
+    let len = ContainerWriter::bound(value.len(), 2 * CHUNK_BYTES).expect("a length");
+    let mut container = vec![MaybeUninit::new(0); len];
+    let encoding = Encoding::new(Algorithm::GDeflate);
+    let mut writer = ContainerWriter::new(encoding, value.len(), &mut container).expect("fits");
+    for page in pages {
+        let dst = writer.reserve(std::iter::once(page.len())).expect("fits");
+        dst.write_copy_of_slice(&page);
+    }
+    let len = writer.finish().expect("all pages");
+    // SAFETY: initialised when it was made.
+    container[..len].iter().map(|byte| unsafe { byte.assume_init() }).collect()
 }
 
 #[test]

@@ -20,9 +20,9 @@ use arrow_array::{
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields};
 
-use crate::codec::CodecId;
 use crate::column::{Block, Compressed, FlatColumn, ViewColumn};
 use crate::error::{Error, Result};
+use crate::wire::codec_id::CodecId;
 use crate::wire::frame::FrameInfo;
 
 pub use c_data::{CArray, CSchema, CStream};

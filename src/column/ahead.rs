@@ -14,13 +14,13 @@ mod there;
 
 use super::decompress::Decompress;
 use super::{Payload, Payloads, Rows};
+use crate::body::Body;
 use crate::codec::Codec;
 use crate::error::Result;
-use crate::gpu::{self, Chunk, Device, Direction, Ready, Work};
+use crate::gpu::{self, Chunk, Device, Direction, Prefetch, Work};
 use crate::kernel::fcg1::{Algorithm, CHUNK_BYTES, Container, Encoding};
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::pool::{Interrupted, Listener};
-use crate::wire::body::Body;
 use crate::wire::frame::{Frame, Frames};
 use there::{Choice, run};
 
@@ -85,7 +85,7 @@ impl<'a> Part<'a> {
 }
 
 /// The workers' part: all rows before a position that were not had yet, and where their work is.
-pub type Each<'e> = &'e mut dyn FnMut(usize, &Ready) -> Result<()>;
+pub type Each<'e> = &'e mut dyn FnMut(usize, &Prefetch) -> Result<()>;
 
 /// Runs `each` over a column of values of at most `longest` bytes.
 pub fn compress<'a, C: Rows>(
@@ -217,7 +217,7 @@ fn parts_of_frames(body: &[u8], limit: u64) -> impl Iterator<Item = Part<'_>> {
 }
 
 fn on_cpu(each: Each) -> Result<()> {
-    each(usize::MAX, &Ready::Nowhere)
+    each(usize::MAX, &Prefetch::None)
 }
 
 /// So many positions, up to an interrupt; whoever works on them next hears of it too.

@@ -6,12 +6,12 @@ use super::job::{Job, Spans, Workers, zeroed};
 use super::output::{Output, Written};
 use super::view::{ViewColumn, Views};
 use super::{Rows, ahead};
-use crate::codec::Codec;
+use crate::codec::{AnyKernel, Codec, Form};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, with_scratch};
+use crate::kernel::Scratch;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use crate::pool::Interrupted;
-use crate::wire::frame;
+use crate::wire::codec_id::CodecId;
 
 /// A compressed column. Null rows are zero in all three. Sizes and checksums are signed, as
 /// columns of them are: values end long before 2^63.
@@ -97,14 +97,6 @@ fn encode_rows<'job, C: Rows>(
     Ok(column.payload)
 }
 
-/// What becomes of a value.
-#[derive(Clone, Copy, PartialEq)]
-enum Form {
-    Payload,
-    /// Header and payload.
-    Frame,
-}
-
 fn compress_rows<C: Rows, O: Output>(
     codec: &Codec,
     form: Form,
@@ -124,7 +116,7 @@ fn compress_rows<C: Rows, O: Output>(
     });
     let mut rest = (&mut column.payload[..], &mut column.original_size[..], &mut column.crc32c[..]);
     let workers = Workers::new(|| job.worker(out()));
-    ahead::compress(codec, chunks, O::LONGEST, interrupted, &mut |until, ready| {
+    ahead::compress(codec, chunks, O::LONGEST, interrupted, &mut |until, prefetch| {
         let work = spans.until(until).map(|span| {
             let n = span.rows.len();
             let payloads = rest.0.split_off_mut(..n).unwrap_or_default();
@@ -136,23 +128,19 @@ fn compress_rows<C: Rows, O: Output>(
             work,
             |worker, (span, payloads, sizes, crcs)| {
                 let chunk = &chunks[span.chunk];
-                with_scratch(|scratch| {
-                    job.each_row(worker, &span, |worker, i, row| {
-                        let Some(value) = chunk.get(row) else { return Ok(()) };
-                        let out = &mut worker.out;
-                        let (payload, manifest) = codec
-                            .with_ready_kernel(value, ready, scratch, |kernel| {
-                                compress_row(codec, form, kernel, out, value)
-                            })
-                            .map_err(|source| BadRow {
-                                source,
-                                context: format!("value of {} bytes", value.len()),
-                                mistake: None,
-                            })?;
-                        payloads[i] = payload;
-                        (sizes[i], crcs[i]) = (value.len() as i64, manifest.crc32c.into());
-                        Ok(())
-                    });
+                let mut scratch = Scratch::of_thread();
+                job.each_row(worker, &span, |worker, i, row| {
+                    let Some(value) = chunk.get(row) else { return Ok(()) };
+                    let mut kernel = codec.prefetched_kernel(value, prefetch, &mut scratch);
+                    let row = compress_row(codec.id(), form, &mut kernel, &mut worker.out, value);
+                    let (payload, manifest) = row.map_err(|source| BadRow {
+                        source,
+                        context: format!("value of {} bytes", value.len()),
+                        mistake: None,
+                    })?;
+                    payloads[i] = payload;
+                    (sizes[i], crcs[i]) = (value.len() as i64, manifest.crc32c.into());
+                    Ok(())
                 });
             },
             interrupted,
@@ -163,9 +151,9 @@ fn compress_rows<C: Rows, O: Output>(
 }
 
 fn compress_row<O: Output>(
-    codec: &Codec,
+    id: CodecId,
     form: Form,
-    kernel: &mut dyn Kernel,
+    kernel: &mut AnyKernel,
     out: &mut O,
     value: &[u8],
 ) -> Result<(O::Row, Manifest)> {
@@ -173,22 +161,12 @@ fn compress_row<O: Output>(
     if size > limit {
         return Err(Error::ValueTooLong { size, limit });
     }
-    if form == Form::Frame {
-        let bound = frame::bound(codec, kernel, value)?;
-        let mut manifest = None;
-        let row = out.write(bound, |room| {
-            let (header, frame) = frame::write(codec, kernel, value, room)?;
-            manifest = Some(header.manifest);
-            Ok(frame)
-        })?;
-        return Ok((row, manifest.unwrap_or_else(|| Manifest::seal(value))));
-    }
-    let fault = |fault| codec.error(fault, size);
-    let bound = kernel.compress_bound(value.len()).map_err(fault)?;
-    let payload = out.write(bound, |room| {
-        let written = kernel.compress(value, room).map_err(fault)?;
-        // SAFETY: the kernel initialised the first `written` bytes.
-        Ok(unsafe { room[..written].assume_init_ref() })
+    let bound = form.bound(kernel, value.len())?;
+    let mut manifest = None;
+    let row = out.write(bound, |dst| {
+        let (sealed, written) = form.write(id, kernel, value, dst)?;
+        manifest = Some(sealed);
+        Ok(written)
     })?;
-    Ok((payload, Manifest::seal(value)))
+    Ok((row, manifest.unwrap_or_else(|| Manifest::seal(value))))
 }

@@ -8,13 +8,13 @@ use super::memory::BLOCK_BYTES;
 use super::output::{Output, Written};
 use super::view::{ViewColumn, Views};
 use super::{Payload, Payloads, ahead, mistake, slots};
-use crate::codec::Codec;
+use crate::body::Body;
+use crate::codec::{AnyKernel, Codec};
 use crate::error::{Error, Result};
-use crate::gpu::{Device, Ready};
-use crate::kernel::{Fault, Kernel, Scratch, with_scratch};
+use crate::gpu::{Device, Prefetch};
+use crate::kernel::{Fault, Kernel, Scratch};
 use crate::manifest::{MAX_BARE_SIZE, MAX_ORIGINAL_SIZE, Manifest};
 use crate::pool::Interrupted;
-use crate::wire::body::Body;
 use crate::wire::frame::{Frame, Frames};
 
 /// A decompressed column.
@@ -69,7 +69,7 @@ impl Decompress {
         match fault {
             Fault::TooLong => Error::OutputExceedsLimit { limit },
             Fault::Length { decoded } if decoded > limit => Error::OutputExceedsLimit { limit },
-            other => self.codec.error(other, limit),
+            other => other.into_error(self.codec.name(), limit),
         }
     }
 }
@@ -131,7 +131,7 @@ fn decompress_rows<C: Payloads, O: Output>(
         Spans::new(chunks.iter().map(C::count), |chunk, row| likely_len(chunks[chunk].get(row)));
     let mut rest = &mut rows[..];
     let workers = Workers::new(|| job.worker(out()));
-    ahead::decompress(how, chunks, interrupted, &mut |until, ready| {
+    ahead::decompress(how, chunks, interrupted, &mut |until, prefetch| {
         let work = spans.until(until).map(|span| {
             let values = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
             (span, values)
@@ -140,16 +140,15 @@ fn decompress_rows<C: Payloads, O: Output>(
             work,
             |worker, (span, values)| {
                 let chunk = &chunks[span.chunk];
-                with_scratch(|scratch| {
-                    job.each_row(worker, &span, |worker, i, row| {
-                        let (payload, position) = (|| chunk.get(row), span.first + i);
-                        if let Some(value) =
-                            decompress_row(how, job, ready, scratch, worker, payload, position)?
-                        {
-                            values[i] = value;
-                        }
-                        Ok(())
-                    });
+                let scratch = &mut *Scratch::of_thread();
+                job.each_row(worker, &span, |worker, i, row| {
+                    let (payload, position) = (|| chunk.get(row), span.first + i);
+                    if let Some(value) =
+                        decompress_row(how, job, prefetch, scratch, worker, payload, position)?
+                    {
+                        values[i] = value;
+                    }
+                    Ok(())
                 });
             },
             interrupted,
@@ -164,7 +163,7 @@ fn decompress_rows<C: Payloads, O: Output>(
 pub(super) fn decompress_row<'a, O: Output>(
     how: &Decompress,
     job: &Job,
-    ready: &Ready,
+    prefetch: &Prefetch,
     scratch: &mut Scratch,
     worker: &mut Worker<O>,
     payload: impl Fn() -> Payload<'a>,
@@ -177,22 +176,26 @@ pub(super) fn decompress_row<'a, O: Output>(
         Payload::Null => return Ok(None),
         Payload::Unsealed(_, error) => Err(error),
         Payload::Sealed(_, manifest) if exceeds(manifest.original_size) => Err(job.exceeded()),
-        Payload::Sealed(payload, manifest) => {
-            decompress_sealed(how, &how.codec, ready, scratch, &mut worker.out, payload, &manifest)
-        }
-        Payload::Bare(payload) => how
-            .codec
-            .with_ready_kernel(payload, ready, scratch, |kernel| {
-                decompress_bare(how, kernel, worker, payload, remaining)
-            })
-            .map_err(|error| match error {
+        Payload::Sealed(payload, manifest) => decompress_sealed(
+            how,
+            &how.codec,
+            prefetch,
+            scratch,
+            &mut worker.out,
+            payload,
+            &manifest,
+        ),
+        Payload::Bare(payload) => {
+            let kernel = &mut how.codec.prefetched_kernel(payload, prefetch, scratch);
+            decompress_bare(how, kernel, worker, payload, remaining).map_err(|error| match error {
                 Error::OutputExceedsLimit { .. } if remaining < how.bare_limit() => job.exceeded(),
                 other => other,
-            }),
+            })
+        }
         Payload::Frames(body) if job.has_total_limit() && exceeds(stated_by_frames(body)) => {
             Err(job.exceeded())
         }
-        Payload::Frames(body) => decode_frames(how, ready, scratch, &mut worker.out, body),
+        Payload::Frames(body) => decode_frames(how, prefetch, scratch, &mut worker.out, body),
     };
     match value {
         Ok((value, len)) => {
@@ -216,7 +219,7 @@ pub(super) fn decompress_row<'a, O: Output>(
 fn decompress_sealed<O: Output>(
     how: &Decompress,
     codec: &Codec,
-    ready: &Ready,
+    prefetch: &Prefetch,
     scratch: &mut Scratch,
     out: &mut O,
     payload: &[u8],
@@ -226,20 +229,19 @@ fn decompress_sealed<O: Output>(
     if size > O::LONGEST && size <= limit {
         return Err(Error::ValueTooLong { size, limit: O::LONGEST });
     }
-    let mut decompress = |ready: &Ready, out: &mut O| {
-        codec.with_ready_kernel(payload, ready, scratch, |kernel| {
-            let room = manifest.admit(codec, kernel, payload, limit)?;
-            out.write(room, |room| {
-                let value = manifest.decode(codec, kernel, payload, room)?;
-                check_utf8(how, value)?;
-                Ok(value)
-            })
+    let mut decompress = |prefetch: &Prefetch, out: &mut O| {
+        let mut kernel = codec.prefetched_kernel(payload, prefetch, scratch);
+        let len = manifest.admit(&mut kernel, payload, limit)?;
+        out.write(len, |dst| {
+            let value = manifest.decode(&mut kernel, payload, dst)?;
+            check_utf8(how, value)?;
+            Ok(value)
         })
     };
-    let row = match decompress(ready, out) {
+    let row = match decompress(prefetch, out) {
         // What a GPU got wrong without a word, the CPU may get right.
-        Err(error @ Error::CrcMismatch { .. }) if ready.retries() => {
-            decompress(&Ready::Nowhere, out).map_err(|_| error)
+        Err(error @ Error::CrcMismatch { .. }) if prefetch.retries() => {
+            decompress(&Prefetch::None, out).map_err(|_| error)
         }
         other => other,
     };
@@ -249,7 +251,7 @@ fn decompress_sealed<O: Output>(
 /// Decodes a row of frames; mostly it is one.
 fn decode_frames<O: Output>(
     how: &Decompress,
-    ready: &Ready,
+    prefetch: &Prefetch,
     scratch: &mut Scratch,
     out: &mut O,
     body: &[u8],
@@ -257,7 +259,7 @@ fn decode_frames<O: Output>(
     let dictionary = how.codec.dictionary();
     if let Ok((Frame { header, payload }, [])) = Frame::parse(body) {
         let codec = Codec::for_decoding(header.codec, dictionary)?;
-        return decompress_sealed(how, &codec, ready, scratch, out, payload, &header.manifest);
+        return decompress_sealed(how, &codec, prefetch, scratch, out, payload, &header.manifest);
     }
     let frames = Body::plan(body, dictionary, how.device, how.limit())?;
     let size = frames.len();
@@ -265,7 +267,7 @@ fn decode_frames<O: Output>(
         return Err(Error::ValueTooLong { size, limit: O::LONGEST });
     }
     let row = out.write(to_usize(size)?, |room| {
-        frames.places(room).try_for_each(|place| place.decode(ready, scratch))?;
+        frames.slots(room).try_for_each(|slot| slot.decode(prefetch, scratch))?;
         // SAFETY: the frames' places are all of the room, and each was decoded.
         let value = unsafe { room.assume_init_ref() };
         check_utf8(how, value)?;
@@ -299,16 +301,14 @@ pub(super) fn stated_len(how: &Decompress, scratch: &mut Scratch, payload: Paylo
 /// their size, which need no kernel and its large stack frame.
 #[inline(never)]
 fn bare_guess(how: &Decompress, scratch: &mut Scratch, payload: &[u8]) -> u64 {
-    let limit = how.bare_limit();
-    how.codec.with_kernel_on(scratch, |kernel| {
-        bare_lens(how, kernel, payload, limit).map_or(0, |(_, guess)| guess)
-    })
+    let mut kernel = how.codec.kernel(scratch);
+    bare_lens(how, &mut kernel, payload, how.bare_limit()).map_or(0, |(_, guess)| guess)
 }
 
 /// What a bare payload can decode to at most, and what it will likely, within `limit`.
 pub(super) fn bare_lens(
     how: &Decompress,
-    kernel: &mut dyn Kernel,
+    kernel: &mut AnyKernel,
     payload: &[u8],
     limit: u64,
 ) -> Result<(u64, u64)> {
@@ -329,7 +329,7 @@ pub(super) fn bare_lens(
 /// for but the format's own checks.
 fn decompress_bare<O: Output>(
     how: &Decompress,
-    kernel: &mut dyn Kernel,
+    kernel: &mut AnyKernel,
     worker: &mut Worker<O>,
     payload: &[u8],
     remaining: u64,
@@ -341,7 +341,7 @@ fn decompress_bare<O: Output>(
         let written = kernel.decompress(payload, room).map_err(|fault| match fault {
             // Longer than its structure allows is damage; longer than tried is not.
             Fault::TooLong if guess >= bound => {
-                how.codec.error(Fault::corrupt("a stated length is too small"), guess)
+                Fault::corrupt("a stated length is too small").into_error(how.codec.name(), guess)
             }
             Fault::TooLong => {
                 too_long = true;

@@ -2,9 +2,10 @@
 //! first bytes are, and by the kind of the error.
 
 use super::{Decompress, Payload};
-use crate::codec::{Codec, CodecId};
+use crate::codec::Codec;
 use crate::error::{Error, Mistake};
 use crate::kernel::format::Format;
+use crate::wire::codec_id::CodecId;
 use crate::wire::frame::codec_number;
 
 pub(super) fn of_row(how: &Decompress, payload: &Payload, error: &Error) -> Option<Mistake> {

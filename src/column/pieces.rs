@@ -4,7 +4,7 @@
 use super::decompress::{Decompress, bare_lens, stated_len};
 use super::{Payload, Payloads};
 use crate::error::Result;
-use crate::kernel::{Scratch, with_scratch};
+use crate::kernel::Scratch;
 use crate::pool::Listener;
 
 /// Of the most that a bare payload can decode to, one part in so many counts at least: the
@@ -33,21 +33,20 @@ impl Pieces {
         chunk: &C,
         listener: &mut Listener,
     ) -> Result<()> {
-        with_scratch(|scratch| {
-            for row in 0..chunk.count() {
-                listener.step()?;
-                let bytes = room(how, scratch, chunk.get(row));
-                let together = self.bytes.saturating_add(bytes);
-                if together > self.most && self.starts.last() != Some(&self.rows) {
-                    self.starts.push(self.rows);
-                    self.bytes = bytes;
-                } else {
-                    self.bytes = together;
-                }
-                self.rows += 1;
+        let mut scratch = Scratch::of_thread();
+        for row in 0..chunk.count() {
+            listener.step()?;
+            let bytes = room(how, &mut scratch, chunk.get(row));
+            let together = self.bytes.saturating_add(bytes);
+            if together > self.most && self.starts.last() != Some(&self.rows) {
+                self.starts.push(self.rows);
+                self.bytes = bytes;
+            } else {
+                self.bytes = together;
             }
-            Ok(())
-        })
+            self.rows += 1;
+        }
+        Ok(())
     }
 
     /// The first row of every piece.
@@ -59,7 +58,6 @@ impl Pieces {
 /// The bytes that a row may come to. What is refused anyway counts nothing.
 fn room(how: &Decompress, scratch: &mut Scratch, payload: Payload) -> u64 {
     let Payload::Bare(bytes) = payload else { return stated_len(how, scratch, payload) };
-    let lens =
-        how.codec.with_kernel_on(scratch, |kernel| bare_lens(how, kernel, bytes, how.bare_limit()));
+    let lens = bare_lens(how, &mut how.codec.kernel(scratch), bytes, how.bare_limit());
     lens.map_or(0, |(bound, guess)| guess.max(bound / SURPRISE))
 }

@@ -11,7 +11,7 @@ use super::memory::Block;
 use super::output::{Announced, Output};
 use super::{Payload, Payloads, ahead};
 use crate::error::{Error, Result};
-use crate::kernel::{Scratch, with_scratch};
+use crate::kernel::Scratch;
 use crate::pool::{self, Interrupted};
 
 /// Sizes are believed, for planning, up to so many times the payloads, plus [`ALWAYS`].
@@ -76,15 +76,14 @@ fn plan<C: Payloads>(
         work,
         || (0u64, 0u64),
         |(stated, held), (span, lens)| {
-            with_scratch(|scratch| {
-                for (row, len) in span.rows.zip(lens) {
-                    let (states, holds) =
-                        stated_and_held(how, scratch, chunks[span.chunk].get(row));
-                    *len = states;
-                    *stated = stated.saturating_add(states);
-                    *held += holds;
-                }
-            });
+            let mut scratch = Scratch::of_thread();
+            for (row, len) in span.rows.zip(lens) {
+                let payload = chunks[span.chunk].get(row);
+                let (states, holds) = stated_and_held(how, &mut scratch, payload);
+                *len = states;
+                *stated = stated.saturating_add(states);
+                *held += holds;
+            }
         },
         interrupted,
     )?;
@@ -121,7 +120,7 @@ pub fn decompress<C: Payloads>(
         flat::row_len(&plans[chunk], row) as usize
     });
     let workers = Workers::new(|| job.worker(Slot { room: &mut [], misplaced: &misplaced }));
-    ahead::decompress(how, chunks, interrupted, &mut |until, ready| {
+    ahead::decompress(how, chunks, interrupted, &mut |until, prefetch| {
         let work = spans.until(until).map(|span| {
             let offsets = &plans[span.chunk][span.rows.start..=span.rows.end];
             let len = (offsets[span.rows.len()] - offsets[0]) as usize;
@@ -135,21 +134,19 @@ pub fn decompress<C: Payloads>(
                     return;
                 }
                 let chunk = &chunks[span.chunk];
-                with_scratch(|scratch| {
-                    job.each_row(worker, &span, |worker, i, row| {
-                        let len = flat::row_len(offsets, i) as usize;
-                        worker.out.room = room.split_off_mut(..len).unwrap_or_default();
-                        let bad_before = worker.bad.len();
-                        let (payload, position) = (|| chunk.get(row), span.first + i);
-                        let value =
-                            decompress_row(how, &job, ready, scratch, worker, payload, position)?;
-                        // A row that turned null since it was planned leaves its place
-                        // unwritten.
-                        if value.is_none() && len > 0 && worker.bad.len() == bad_before {
-                            misplaced.store(true, Ordering::Relaxed);
-                        }
-                        Ok(())
-                    });
+                let scratch = &mut *Scratch::of_thread();
+                job.each_row(worker, &span, |worker, i, row| {
+                    let len = flat::row_len(offsets, i) as usize;
+                    worker.out.room = room.split_off_mut(..len).unwrap_or_default();
+                    let bad_before = worker.bad.len();
+                    let (payload, position) = (|| chunk.get(row), span.first + i);
+                    let value =
+                        decompress_row(how, &job, prefetch, scratch, worker, payload, position)?;
+                    // A row that turned null since it was planned leaves its place unwritten.
+                    if value.is_none() && len > 0 && worker.bad.len() == bad_before {
+                        misplaced.store(true, Ordering::Relaxed);
+                    }
+                    Ok(())
                 });
             },
             interrupted,

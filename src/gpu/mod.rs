@@ -1,7 +1,7 @@
 //! nvCOMP on NVIDIA GPUs: batches of chunks, of one value or of many, coded in one launch.
 //!
 //! ```text
-//! libraries -> driver, nvcomp -> engine -> session of slabs -> kernels: value, ready
+//! libraries -> driver, nvcomp -> engine -> session of slabs -> kernels: kernel, prefetched
 //! ```
 //!
 //! Everything of NVIDIA's is loaded when a GPU is first asked for; nothing is needed to build
@@ -17,15 +17,15 @@ mod driver;
 mod engine;
 mod failure;
 mod home;
+mod kernel;
 mod libraries;
 mod loader;
 mod nvcomp;
+mod prefetched;
 mod queue;
-mod ready;
 mod session;
 mod slab;
 mod timings;
-mod value;
 mod way;
 
 pub use device::{
@@ -33,9 +33,9 @@ pub use device::{
     worthwhile,
 };
 pub use failure::Failure;
+pub use kernel::GpuKernel;
 pub use libraries::set_package_folders;
 pub use nvcomp::{Direction, Work};
-pub use ready::Ready;
+pub use prefetched::{Prefetch, PrefetchedKernel};
 pub use session::Session;
 pub use slab::{Chunk, Cost, Slab, class_of};
-pub use value::OnDevice;

@@ -1,6 +1,7 @@
 //! What the first bytes of a payload tell of its format.
 
 use super::fcg1::{self, Algorithm};
+use super::{gzip, zstd};
 
 /// A format that its first bytes name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,8 @@ impl Format {
     /// The codec whose payloads these are.
     pub const fn codec(self) -> Option<&'static str> {
         match self {
-            Self::Zstd => Some("cpu-zstd"),
-            Self::Gzip => Some("cpu-gzip"),
+            Self::Zstd => Some(zstd::NAME),
+            Self::Gzip => Some(gzip::NAME),
             Self::Container(Some(algorithm)) => Some(algorithm.codec()),
             Self::Container(None) | Self::Frames | Self::Encrypted => None,
         }

@@ -11,8 +11,8 @@
 //! and nothing panics. So nothing that was read once is relied upon to be read again, and a
 //! library that does rely on it gets a copy.
 //!
-//! A new codec is a module here, a variant of [`Codec`](crate::codec::Codec) and its
-//! arm in `Codec::with_cpu_kernel`.
+//! A new codec is a module here, a variant of [`Codec`](crate::codec::Codec) and of its
+//! [`AnyKernel`](crate::codec::AnyKernel), and a row in the table of codec ids.
 
 pub mod dictionary;
 pub mod fcg1;
@@ -22,10 +22,11 @@ pub mod gzip;
 pub mod passthrough;
 pub mod zstd;
 
-use std::cell::RefCell;
-use std::mem::MaybeUninit;
+use std::cell::Cell;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::{Deref, DerefMut};
 
-use crate::error::Error;
+use crate::error::{Error, OutOfMemory, reserve};
 
 /// Why a kernel could not do its work.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,10 +57,41 @@ impl Fault {
     pub(crate) fn corrupt(reason: impl Into<String>) -> Self {
         Self::Corrupt(reason.into())
     }
+
+    /// The typed error, for a payload of `codec` whose manifest or limit says `original_size`.
+    pub fn into_error(self, codec: &'static str, original_size: u64) -> Error {
+        match self {
+            Self::TooLong => Error::DecodesTooLong { codec, original_size },
+            Self::Corrupt(reason) => Error::Decode { codec, reason },
+            Self::Dictionary { reason, is_missing } => {
+                Error::Dictionary { codec, reason, is_missing }
+            }
+            Self::Container(reason) => {
+                Error::Backend(format!("{codec} container is damaged: {reason}"))
+            }
+            Self::OtherCodec(actual) => Error::CodecMismatch { expected: codec, actual },
+            Self::Length { decoded } => {
+                Error::SizeMismatch { expected: original_size, actual: decoded }
+            }
+            Self::OutOfMemory { bytes } => Error::OutOfMemory { bytes },
+            Self::Library(reason) => Error::Backend(format!("{codec}: {reason}")),
+            Self::Other(error) => *error,
+            Self::Unavailable(reason) => Error::Unavailable(format!("{codec}: {reason}")),
+        }
+    }
+}
+
+impl From<OutOfMemory> for Fault {
+    fn from(OutOfMemory { bytes }: OutOfMemory) -> Self {
+        Self::OutOfMemory { bytes }
+    }
 }
 
 /// One codec with its settings, bound to this thread's scratch state.
 pub trait Kernel {
+    /// The codec's name in the S4 wire format.
+    fn name(&self) -> &'static str;
+
     /// The most bytes that `compress` can write for `len` bytes of input.
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault>;
 
@@ -97,7 +129,7 @@ pub trait Kernel {
     ) -> Result<(), Fault> {
         let bound = self.decoded_bound(payload)?;
         let room = usize::try_from(bound).unwrap_or(usize::MAX).min(limit);
-        out.try_reserve_exact(room).map_err(|_| Fault::OutOfMemory { bytes: room as u64 })?;
+        reserve(out, room)?;
         let written = self.decompress(payload, &mut out.spare_capacity_mut()[..room])?;
         // SAFETY: `decompress` initialised the first `written` bytes of the spare capacity.
         unsafe { out.set_len(out.len() + written) };
@@ -115,15 +147,41 @@ pub struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
-/// Lends this thread's scratch state; a nested loan gets a fresh one.
-pub(crate) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-    SCRATCH.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut scratch) => work(&mut scratch),
-        Err(_) => work(&mut Scratch::default()),
-    })
+impl Scratch {
+    /// This thread's scratch state until the result drops; taken again meanwhile, a fresh one.
+    pub fn of_thread() -> ThreadScratch {
+        let kept = SCRATCH.try_with(Cell::take).ok().flatten();
+        ThreadScratch(ManuallyDrop::new(kept.unwrap_or_default()))
+    }
+}
+
+/// Scratch state that goes back to its thread when it drops.
+pub struct ThreadScratch(ManuallyDrop<Box<Scratch>>);
+
+impl Deref for ThreadScratch {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.0
+    }
+}
+
+impl DerefMut for ThreadScratch {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        &mut self.0
+    }
+}
+
+impl Drop for ThreadScratch {
+    fn drop(&mut self) {
+        // SAFETY: taken once, as this drops.
+        let scratch = unsafe { ManuallyDrop::take(&mut self.0) };
+        // A thread that is ending has no place for it any more.
+        let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
+    }
 }
 
 /// Copies `src` to the front of `dst`; the caller has checked that it fits.

@@ -4,9 +4,16 @@ use std::mem::MaybeUninit;
 
 use super::{Fault, Kernel, copy_to};
 
+/// The codec's name in the S4 wire format.
+pub const NAME: &str = "passthrough";
+
 pub struct Passthrough;
 
 impl Kernel for Passthrough {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
         Ok(len)
     }

@@ -14,6 +14,11 @@ use super::dictionary::Dictionary;
 use super::format::resembles;
 use super::{Fault, Kernel, Scratch};
 
+/// The name of the codec without a dictionary in the S4 wire format.
+pub const NAME: &str = "cpu-zstd";
+/// And of the codec with one.
+pub const DICTIONARY_NAME: &str = "cpu-zstd-dict";
+
 /// Above level 12 a context larger than this is not kept: level 22 on a large value takes over 700 MB.
 const KEPT_CONTEXT_BYTES: usize = 32 << 20;
 
@@ -60,6 +65,10 @@ impl<'a> Zstd<'a> {
 }
 
 impl Kernel for Zstd<'_> {
+    fn name(&self) -> &'static str {
+        if self.dictionary.is_some() { DICTIONARY_NAME } else { NAME }
+    }
+
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
         Ok(zstd_safe::compress_bound(len))
     }

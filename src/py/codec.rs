@@ -18,6 +18,7 @@ use crate::apart;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::gpu::Device;
+use crate::kernel::fcg1::Algorithm;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -291,20 +292,22 @@ pub fn to_object(py: Python<'_>, codec: Codec) -> PyResult<Py<PyAny>> {
     let base = PyClassInitializer::from(PyCodec(codec.clone()));
     Ok(match codec {
         Codec::Passthrough => Py::new(py, base.add_subclass(Passthrough::default()))?.into_any(),
-        Codec::CpuZstd { .. } => Py::new(py, base.add_subclass(CpuZstd::default()))?.into_any(),
-        Codec::CpuGzip { .. } => Py::new(py, base.add_subclass(CpuGzip::default()))?.into_any(),
-        Codec::CpuZstdDict { .. } => {
+        Codec::Zstd { dictionary: None, .. } => {
+            Py::new(py, base.add_subclass(CpuZstd::default()))?.into_any()
+        }
+        Codec::Zstd { dictionary: Some(_), .. } => {
             Py::new(py, base.add_subclass(CpuZstdDict::default()))?.into_any()
         }
-        Codec::NvcompZstd { .. } => {
-            Py::new(py, base.add_subclass(NvcompZstd::default()))?.into_any()
-        }
-        Codec::NvcompBitcomp { .. } => {
-            Py::new(py, base.add_subclass(NvcompBitcomp::default()))?.into_any()
-        }
-        Codec::NvcompGDeflate { .. } => {
-            Py::new(py, base.add_subclass(NvcompGDeflate::default()))?.into_any()
-        }
+        Codec::Gzip { .. } => Py::new(py, base.add_subclass(CpuGzip::default()))?.into_any(),
+        Codec::Nvcomp { encoding, .. } => match encoding.algorithm {
+            Algorithm::Zstd => Py::new(py, base.add_subclass(NvcompZstd::default()))?.into_any(),
+            Algorithm::Bitcomp => {
+                Py::new(py, base.add_subclass(NvcompBitcomp::default()))?.into_any()
+            }
+            Algorithm::GDeflate => {
+                Py::new(py, base.add_subclass(NvcompGDeflate::default()))?.into_any()
+            }
+        },
     })
 }
 

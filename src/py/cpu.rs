@@ -35,7 +35,7 @@ impl CpuZstd {
     #[pyo3(signature = (level = 3))]
     fn new(level: i64) -> PyResult<PyClassInitializer<Self>> {
         let level = ZstdLevel::try_new(level).map_err(raise)?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::CpuZstd { level }))
+        Ok(PyClassInitializer::from(PyCodec(Codec::Zstd { level, dictionary: None }))
             .add_subclass(Self::default()))
     }
 
@@ -69,8 +69,7 @@ impl CpuGzip {
     #[pyo3(signature = (level = 6))]
     fn new(level: i64) -> PyResult<PyClassInitializer<Self>> {
         let level = GzipLevel::try_new(level).map_err(raise)?;
-        Ok(PyClassInitializer::from(PyCodec(Codec::CpuGzip { level }))
-            .add_subclass(Self::default()))
+        Ok(PyClassInitializer::from(PyCodec(Codec::Gzip { level })).add_subclass(Self::default()))
     }
 
     /// The compression level.

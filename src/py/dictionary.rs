@@ -57,7 +57,7 @@ impl CpuZstdDict {
         let level = ZstdLevel::try_new(level).map_err(raise)?;
         let bytes = dict_bytes.as_slice();
         let dictionary = py.detach(|| Dictionary::try_new(bytes)).map_err(raise)?;
-        let codec = Codec::CpuZstdDict { dictionary, level };
+        let codec = Codec::Zstd { level, dictionary: Some(dictionary) };
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 

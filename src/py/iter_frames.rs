@@ -7,8 +7,8 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::buffer::{Bytes, to_bytes};
 use super::errors::raise;
 use super::wire::{PyFrame, header_dict};
+use crate::body::refuse_encrypted;
 use crate::error::Result;
-use crate::wire::body::refuse_encrypted;
 use crate::wire::frame::{Frame, Frames};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

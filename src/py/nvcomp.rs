@@ -12,7 +12,7 @@ use super::errors::raise;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Device};
-use crate::kernel::fcg1::DataType;
+use crate::kernel::fcg1::{Algorithm, DataType, Encoding};
 use crate::warning;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -192,7 +192,8 @@ impl NvcompZstd {
     #[new]
     #[pyo3(signature = (device = FIRST), text_signature = "(device=0)")]
     fn new(py: Python<'_>, device: DeviceArgument) -> PyResult<PyClassInitializer<Self>> {
-        let codec = Codec::NvcompZstd { device: device.checked(py)? };
+        let codec =
+            Codec::Nvcomp { encoding: Encoding::new(Algorithm::Zstd), device: device.checked(py)? };
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
@@ -239,7 +240,8 @@ impl NvcompBitcomp {
         data_type: DataTypeArgument,
         device: DeviceArgument,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let codec = Codec::NvcompBitcomp { data_type: data_type.0, device: device.checked(py)? };
+        let encoding = Encoding::new(Algorithm::Bitcomp).with_data_type(data_type.0);
+        let codec = Codec::Nvcomp { encoding, device: device.checked(py)? };
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
@@ -280,7 +282,10 @@ impl NvcompGDeflate {
     #[new]
     #[pyo3(signature = (device = FIRST), text_signature = "(device=0)")]
     fn new(py: Python<'_>, device: DeviceArgument) -> PyResult<PyClassInitializer<Self>> {
-        let codec = Codec::NvcompGDeflate { device: device.checked(py)? };
+        let codec = Codec::Nvcomp {
+            encoding: Encoding::new(Algorithm::GDeflate),
+            device: device.checked(py)?,
+        };
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 

@@ -76,8 +76,7 @@ fn encode_s4_object<'py>(
     let data = Held::new(data);
     let original = data.as_slice();
     let body = if is_framed {
-        let level = ZstdLevel::try_new(level.clamp(1, 22)).map_err(raise)?;
-        let codec = Codec::CpuZstd { level };
+        let codec = Codec::Zstd { level: ZstdLevel::clamped(level), dictionary: None };
         let (is_long, held) = (apart::is_long(&codec, original.len(), 1), Arc::clone(&data));
         let encode = move |data: &Arc<Held>, interrupted: Interrupted| {
             object::encode(&codec, data.as_slice(), interrupted)

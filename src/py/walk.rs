@@ -5,8 +5,8 @@ use pyo3::types::PyBytes;
 
 use super::buffer::{Bytes, to_bytes};
 use super::errors::raise;
+use crate::body::refuse_encrypted;
 use crate::error::{Error, Result};
-use crate::wire::body::refuse_encrypted;
 use crate::wire::frame::{FRAME_HEADER_BYTES, Headers};
 use crate::wire::index::{Builder, Source};
 

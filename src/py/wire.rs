@@ -10,10 +10,10 @@ use super::errors::raise;
 use super::held::{Held, filled_bytes};
 use super::nvcomp::{DeviceArgument, device_or_cpu};
 use crate::apart;
+use crate::body::{Body, refuse_encrypted};
 use crate::kernel::dictionary::dictionary_id;
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::object::decode_body;
-use crate::wire::body::{Body, refuse_encrypted};
 use crate::wire::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, Frames, Header, PADDING_MAGIC};
 use crate::wire::index::{self, Index, SIDECAR_SUFFIX, Source};
 

@@ -11,12 +11,9 @@
 //!
 //! Integers are little-endian; `crc32c` is that of this frame's original bytes.
 
-use std::mem::MaybeUninit;
-
+use super::codec_id::CodecId;
 use super::{u32_at, u64_at};
-use crate::codec::{Codec, CodecId};
 use crate::error::{Error, Result};
-use crate::kernel::Kernel;
 use crate::kernel::format::resembles;
 use crate::manifest::Manifest;
 
@@ -88,31 +85,6 @@ impl<'a> Frame<'a> {
     pub fn stored_len(&self) -> usize {
         FRAME_HEADER_BYTES + self.payload.len()
     }
-}
-
-/// The most bytes that the frame of `value` takes.
-pub fn bound(codec: &Codec, kernel: &mut dyn Kernel, value: &[u8]) -> Result<usize> {
-    let size = value.len() as u64;
-    let payload = kernel.compress_bound(value.len()).map_err(|fault| codec.error(fault, size))?;
-    payload.checked_add(FRAME_HEADER_BYTES).ok_or(Error::OutOfMemory { bytes: u64::MAX })
-}
-
-/// Compresses `value` to a frame at the front of `room`, as long as [`bound`] said; returns
-/// its header and all of it.
-pub fn write<'room>(
-    codec: &Codec,
-    kernel: &mut dyn Kernel,
-    value: &[u8],
-    room: &'room mut [MaybeUninit<u8>],
-) -> Result<(Header, &'room [u8])> {
-    let (front, payload) = room.split_at_mut(FRAME_HEADER_BYTES);
-    let size = value.len() as u64;
-    let len = kernel.compress(value, payload).map_err(|fault| codec.error(fault, size))?;
-    let header =
-        Header { codec: codec.id(), manifest: Manifest::seal(value), compressed_size: len as u64 };
-    front.write_copy_of_slice(&header.to_bytes());
-    // SAFETY: the header was written to the front, and the kernel initialised `len` bytes.
-    Ok((header, unsafe { room[..FRAME_HEADER_BYTES + len].assume_init_ref() }))
 }
 
 /// The first `len` bytes and the others, if there are so many.

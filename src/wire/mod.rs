@@ -3,7 +3,7 @@
 //! Parsers work on slices, copy nothing and believe no length before it has been compared
 //! with what is there.
 
-pub mod body;
+pub mod codec_id;
 pub mod frame;
 pub mod index;
 

@@ -4,7 +4,7 @@ use s4_codec::codec::Codec;
 use s4_codec::column::{self, Decompress};
 use s4_codec::error::Result;
 use s4_codec::gpu::Device;
-use s4_codec::kernel::fcg1::DataType;
+use s4_codec::kernel::fcg1::{Algorithm, DataType, Encoding};
 use s4_codec::manifest::Manifest;
 use s4_codec::pool::NEVER;
 
@@ -13,15 +13,31 @@ use super::{Packed, PackedRows, Values, noise, pack, text};
 
 pub const GPU: Device = Device::Gpu(0);
 
+/// The GPU codec of an algorithm.
+pub fn gpu_codec(algorithm: Algorithm, device: Device) -> Codec {
+    Codec::Nvcomp { encoding: Encoding::new(algorithm), device }
+}
+
+/// Bitcomp of a data type.
+pub fn bitcomp(data_type: &str, device: Device) -> Codec {
+    let data_type = DataType::try_new(data_type).expect("a data type");
+    let encoding = Encoding::new(Algorithm::Bitcomp).with_data_type(data_type);
+    Codec::Nvcomp { encoding, device }
+}
+
 /// Every codec of GPUs. Bitcomp with a data type of each width.
 pub fn codecs(device: Device) -> Vec<Codec> {
-    let bitcomp = |name| {
-        let data_type = DataType::try_new(name).expect("a data type");
-        Codec::NvcompBitcomp { data_type, device }
-    };
-    let mut codecs = vec![Codec::NvcompZstd { device }, Codec::NvcompGDeflate { device }];
-    codecs.extend(["char", "i16", "f32", "u64"].map(bitcomp));
+    let mut codecs = vec![zstd(device), gdeflate(device)];
+    codecs.extend(["char", "i16", "f32", "u64"].map(|data_type| bitcomp(data_type, device)));
     codecs
+}
+
+pub fn zstd(device: Device) -> Codec {
+    gpu_codec(Algorithm::Zstd, device)
+}
+
+pub fn gdeflate(device: Device) -> Codec {
+    gpu_codec(Algorithm::GDeflate, device)
 }
 
 /// Values around the lengths where something changes, all of whole numbers of any type.

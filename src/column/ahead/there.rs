@@ -1,11 +1,11 @@
 //! The rows of a column on their way to a GPU and home, lot by lot.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Each, Part, on_cpu};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Cost, Failure, Ready, Session, Slab, class_of};
+use crate::gpu::{self, Cost, Failure, Prefetch, Session, Slab, class_of};
 use crate::pool::Interrupted;
 
 /// Where a column goes.
@@ -77,16 +77,16 @@ enum Lot<'a> {
 
 impl<'a> There<'_, 'a> {
     fn run(mut self, each: Each) -> Result<(), Stop> {
-        let mut session = gpu::open(self.choice.ordinal, self.interrupted)?;
+        let mut session = Mutex::new(gpu::open(self.choice.ordinal, self.interrupted)?);
         let ended = self.run_on(&mut session, each);
         if let Err(Stop::Error(_)) = ended {
             // The GPU is not to blame, and serves the next call.
-            session.abandon();
+            exclusive(&mut session).abandon();
         }
         ended
     }
 
-    fn run_on(&mut self, session: &mut Session, each: Each) -> Result<(), Stop> {
+    fn run_on(&mut self, shared: &mut Mutex<Session>, each: Each) -> Result<(), Stop> {
         let mut done = 0;
         // Rows after the last of each lot under way, and whether a slab is of it.
         let mut under_way: VecDeque<(usize, bool)> = VecDeque::new();
@@ -95,6 +95,7 @@ impl<'a> There<'_, 'a> {
                 return Err(Stop::Error(Error::Interrupted));
             }
             let sent = under_way.back().map_or(done, |(end, _)| *end);
+            let session = exclusive(shared);
             let step = if sent < self.rows && !session.is_full() {
                 match self.next_lot(session, sent) {
                     Ok(Lot::Slab(slab, end)) => {
@@ -102,13 +103,12 @@ impl<'a> There<'_, 'a> {
                         if slab.is_empty() { Ok(()) } else { session.submit(slab) }
                     }
                     Ok(Lot::Row) if under_way.is_empty() => {
-                        let there = Mutex::new(&mut *session);
                         let falls_back = self.choice.falls_back;
-                        let ready = Ready::There { session: there, falls_back };
-                        each(sent + 1, &ready).map_err(Stop::Error)?;
+                        let live = Prefetch::Live { session: shared, falls_back };
+                        each(sent + 1, &live).map_err(Stop::Error)?;
                         done = sent + 1;
                         self.most_rows = self.most_rows.saturating_mul(2).max(1);
-                        if session.is_given_up() {
+                        if exclusive(shared).is_given_up() {
                             return on_cpu(each).map_err(Stop::Error);
                         }
                         Ok(())
@@ -119,6 +119,7 @@ impl<'a> There<'_, 'a> {
             } else {
                 self.bring_home(session, &mut under_way, &mut done, each)?
             };
+            let session = exclusive(shared);
             match step {
                 Err(failure) if failure.is_out_of_memory() && session.shrink()? => {
                     under_way.clear();
@@ -178,12 +179,12 @@ impl<'a> There<'_, 'a> {
     ) -> Result<Result<(), Failure>, Stop> {
         let Some((end, has_slab)) = under_way.pop_front() else { return Ok(Ok(())) };
         if !has_slab {
-            each(end, &Ready::Nowhere).map_err(Stop::Error)?;
+            each(end, &Prefetch::None).map_err(Stop::Error)?;
         } else {
             match session.collect() {
                 Ok(Some(home)) => {
-                    let ready = Ready::AtHome { home: &home, retries: self.choice.retries };
-                    each(end, &ready).map_err(Stop::Error)?;
+                    let results = Prefetch::Done { results: &home, retries: self.choice.retries };
+                    each(end, &results).map_err(Stop::Error)?;
                     self.most_rows = self.most_rows.saturating_mul(2);
                 }
                 Ok(None) => return Err(Failure::Unavailable("a slab went astray".into()).into()),
@@ -193,4 +194,8 @@ impl<'a> There<'_, 'a> {
         *done = end;
         Ok(Ok(()))
     }
+}
+
+fn exclusive(session: &mut Mutex<Session>) -> &mut Session {
+    session.get_mut().unwrap_or_else(PoisonError::into_inner)
 }

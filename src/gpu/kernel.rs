@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use super::device::{Device, available_or_warn, max_output, open, worthwhile};
 use super::failure::Failure;
@@ -11,7 +12,7 @@ use super::nvcomp::{Direction, Work};
 use super::session::Session;
 use super::slab::{Chunk, Cost, Shape, Slab, class_of};
 use crate::kernel::fcg1::{
-    Algorithm, CHUNK_BYTES, Container, Encoding, HEADER_BYTES, chunk_count, to_header,
+    Algorithm, CHUNK_BYTES, Container, ContainerWriter, CpuContainer, Encoding,
 };
 use crate::kernel::{Fault, Kernel, copy_to};
 use crate::pool::{self, NEVER};
@@ -19,16 +20,16 @@ use crate::pool::{self, NEVER};
 /// Pieces of about so many bytes are taken home at a time.
 const PIECE: usize = 256 << 10;
 
-/// A kernel on a GPU that is open.
-pub struct OnGpu<'s> {
-    pub session: &'s mut Session,
-    pub encoding: Encoding,
+/// A session in use for one value.
+struct OnGpu<'s, 'k> {
+    session: &'s mut Session,
+    encoding: Encoding,
     /// Does what no GPU may be given, and what failed there if it `falls_back`.
-    pub cpu: &'s mut dyn Kernel,
-    pub falls_back: bool,
+    cpu_fallback: &'s mut CpuContainer<'k>,
+    falls_back: bool,
 }
 
-impl OnGpu<'_> {
+impl OnGpu<'_, '_> {
     /// Sends all `chunks` and hands those that came home to `take`, slab by slab and in order:
     /// which they are, and what came of each. Leaves nothing under way.
     fn each_slab(
@@ -127,36 +128,24 @@ fn take_home<'h>(
         .map_err(|error| Fault::Other(Box::new(error)))
 }
 
-impl OnGpu<'_> {
+impl OnGpu<'_, '_> {
     fn compress_there(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         let encoding = self.encoding;
         encoding.data_type.check_len(src.len())?;
-        let count = chunk_count(src.len())?;
-        let (header, rest) = dst.split_at_mut(HEADER_BYTES);
-        let (table, mut rest) = rest.split_at_mut(4 * count as usize);
-        let sizes = table.as_chunks_mut().0;
-        copy_to(&to_header(encoding, src.len() as u64, count), header);
-        let mut len = HEADER_BYTES + 4 * count as usize;
-        let chunks = src.chunks(CHUNK_BYTES);
-        let chunks: Vec<_> = chunks.map(Chunk::of_value).collect();
-        let Some(longest) = chunks.first() else { return Ok(len) };
+        let mut container = ContainerWriter::new(encoding, src.len(), dst)?;
+        let chunks: Vec<_> = src.chunks(CHUNK_BYTES).map(Chunk::of_value).collect();
+        let Some(longest) = chunks.first() else { return container.finish() };
         let work = Work { direction: Direction::Compress, encoding };
         let shape = self.session.shape(work, class_of(longest.original))?;
         self.each_slab(&shape, &chunks, |home, range| {
-            let mut coded = Vec::with_capacity(range.len());
-            for (i, size) in sizes[range.clone()].iter_mut().enumerate() {
-                let chunk = home
-                    .chunk(0, i)
-                    .map_err(|bad| bad.fault(Direction::Compress, range.start + i))?;
-                *size = (chunk.len() as u32).to_le_bytes().map(MaybeUninit::new);
-                coded.push(chunk);
-            }
-            let slab_len = coded.iter().map(|chunk| chunk.len()).sum();
-            let room = rest.split_off_mut(..slab_len).ok_or_else(no_room)?;
-            len += slab_len;
-            take_home(coded.into_iter(), room)
+            let coded = range.enumerate().map(|(i, chunk)| {
+                home.chunk(0, i).map_err(|bad| bad.fault(Direction::Compress, chunk))
+            });
+            let coded = coded.collect::<Result<Vec<_>, _>>()?;
+            let dst = container.reserve(coded.iter().map(|chunk| chunk.len()))?;
+            take_home(coded.into_iter(), dst)
         })?;
-        Ok(len)
+        container.finish()
     }
 
     fn decompress_there(
@@ -171,7 +160,7 @@ impl OnGpu<'_> {
         let chunks = container.chunks().map(|(bytes, original)| Chunk { bytes, original });
         let chunks: Vec<_> = chunks.collect();
         let longest = chunks.first().filter(|_| container.is_plain());
-        let Some(longest) = longest else { return self.cpu.decompress(payload, dst) };
+        let Some(longest) = longest else { return self.cpu_fallback.decompress(payload, dst) };
         let work = Work { direction: Direction::Decompress, encoding: container.encoding };
         let shape = self.session.shape(work, class_of(longest.original))?;
         let len = dst.len();
@@ -189,40 +178,28 @@ impl OnGpu<'_> {
     }
 }
 
-impl Kernel for OnGpu<'_> {
-    fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
-        either_bound(self.encoding, len, self.cpu, self.falls_back)
-    }
-
+impl OnGpu<'_, '_> {
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         match self.compress_there(src, dst) {
             Err(Fault::Unavailable(reason)) if self.falls_back => {
                 self.session.give_up(&reason);
-                self.cpu.compress(src, dst)
+                self.cpu_fallback.compress(src, dst)
             }
             // What the GPU could not code, the CPU may.
-            Err(Fault::Library(_)) if self.falls_back => self.cpu.compress(src, dst),
+            Err(Fault::Library(_)) if self.falls_back => self.cpu_fallback.compress(src, dst),
             other => other,
         }
-    }
-
-    fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
-        decoded_bound(self.encoding, self.cpu, payload)
-    }
-
-    fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {
-        self.cpu.stated_len(payload)
     }
 
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         match self.decompress_there(payload, dst) {
             Err(Fault::Unavailable(reason)) if self.falls_back => {
                 self.session.give_up(&reason);
-                self.cpu.decompress(payload, dst)
+                self.cpu_fallback.decompress(payload, dst)
             }
             // What the GPU could not decode, the CPU may; or it says better what is wrong.
             Err(damage @ Fault::Container(_)) if self.falls_back => {
-                match self.cpu.decompress(payload, dst) {
+                match self.cpu_fallback.decompress(payload, dst) {
                     Err(Fault::Unavailable(_)) => Err(damage),
                     other => other,
                 }
@@ -236,31 +213,18 @@ fn no_room() -> Fault {
     Fault::Library("what came home is longer than its room".into())
 }
 
-/// The most bytes that a payload can decode to; of Bitcomp its container alone can tell.
-fn decoded_bound(encoding: Encoding, cpu: &mut dyn Kernel, payload: &[u8]) -> Result<u64, Fault> {
-    match encoding.algorithm {
-        Algorithm::Bitcomp => Container::parse(payload, Algorithm::Bitcomp).map(|c| c.total),
-        Algorithm::Zstd | Algorithm::GDeflate => cpu.decoded_bound(payload),
-    }
-}
-
 /// The most bytes of a container that a GPU makes of `len` bytes.
 fn container_bound(encoding: Encoding, len: usize) -> Result<usize, Fault> {
-    let count = chunk_count(len)? as usize;
-    if count == 0 {
-        return Ok(HEADER_BYTES);
-    }
     let work = Work { direction: Direction::Compress, encoding };
-    let one = max_output(work, class_of(len.min(CHUNK_BYTES)))?;
-    let bound = count.checked_mul(4 + one).and_then(|chunks| chunks.checked_add(HEADER_BYTES));
-    bound.ok_or(Fault::OutOfMemory { bytes: u64::MAX })
+    let chunk_bound = if len == 0 { 0 } else { max_output(work, class_of(len.min(CHUNK_BYTES)))? };
+    ContainerWriter::bound(len, chunk_bound)
 }
 
 /// The same, and where the CPU may take over, what it may make of them.
 fn either_bound(
     encoding: Encoding,
     len: usize,
-    cpu: &mut dyn Kernel,
+    cpu_fallback: &mut CpuContainer,
     falls_back: bool,
 ) -> Result<usize, Fault> {
     let on_gpu = container_bound(encoding, len);
@@ -268,24 +232,46 @@ fn either_bound(
         return on_gpu;
     }
     // Where the one cannot, the other may.
-    match (on_gpu, cpu.compress_bound(len)) {
+    match (on_gpu, cpu_fallback.compress_bound(len)) {
         (Ok(one), Ok(other)) => Ok(one.max(other)),
         (one, other) => one.or(other),
     }
 }
 
-/// One value where its codec says: a kernel that asks for a GPU when it is used.
-pub struct OnDevice<'k> {
-    pub device: Device,
-    pub encoding: Encoding,
-    pub cpu: &'k mut dyn Kernel,
+/// One value on a GPU: a kernel that asks for the GPU when it is called, or has it.
+pub struct GpuKernel<'k> {
+    place: Place<'k>,
+    encoding: Encoding,
+    cpu_fallback: CpuContainer<'k>,
 }
 
-impl OnDevice<'_> {
-    /// The GPU to use for a value of `len` bytes, and whether the CPU can do it as well.
-    fn ordinal(&self, direction: Direction, len: u64) -> Option<(u32, bool)> {
+enum Place<'k> {
+    /// To be asked for.
+    Device(Device),
+    /// In use by the call that the value is of.
+    Session { session: &'k Mutex<Session>, falls_back: bool },
+}
+
+impl<'k> GpuKernel<'k> {
+    /// On `device`, chosen by the value's length if it is `Auto`.
+    pub fn on_device(device: Device, encoding: Encoding, cpu_fallback: CpuContainer<'k>) -> Self {
+        Self { place: Place::Device(device), encoding, cpu_fallback }
+    }
+
+    /// On a GPU that the call has; where that fails the CPU does the work if it `falls_back`.
+    pub fn in_session(
+        session: &'k Mutex<Session>,
+        falls_back: bool,
+        encoding: Encoding,
+        cpu_fallback: CpuContainer<'k>,
+    ) -> Self {
+        Self { place: Place::Session { session, falls_back }, encoding, cpu_fallback }
+    }
+
+    /// The GPU to ask for for a value of `len` bytes, and whether the CPU can do it as well.
+    fn ordinal(&self, device: Device, direction: Direction, len: u64) -> Option<(u32, bool)> {
         let has_twin = Work { direction, encoding: self.encoding }.has_twin();
-        match self.device {
+        match device {
             Device::Cpu => None,
             Device::Gpu(ordinal) => Some((ordinal, false)),
             Device::Auto if len == 0 => None,
@@ -296,54 +282,89 @@ impl OnDevice<'_> {
         }
     }
 
-    /// Runs `work` on the GPU for a value of `len` bytes, or else on the CPU.
-    fn run<T>(
+    /// Runs one direction for a value of `len` bytes: on the GPU, or else on the CPU.
+    fn run(
         &mut self,
         direction: Direction,
         len: u64,
-        work: impl FnOnce(&mut dyn Kernel) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let Some((ordinal, falls_back)) = self.ordinal(direction, len) else {
-            return work(self.cpu);
+        src: &[u8],
+        dst: &mut [MaybeUninit<u8>],
+    ) -> Result<usize, Fault> {
+        let encoding = self.encoding;
+        let on_gpu = |session: &mut Session, cpu_fallback, falls_back, dst| {
+            let mut gpu = OnGpu { session, encoding, cpu_fallback, falls_back };
+            match direction {
+                Direction::Compress => gpu.compress(src, dst),
+                Direction::Decompress => gpu.decompress(src, dst),
+            }
+        };
+        let (ordinal, falls_back) = match &self.place {
+            Place::Session { session, falls_back } => {
+                let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+                return on_gpu(&mut session, &mut self.cpu_fallback, *falls_back, dst);
+            }
+            Place::Device(device) => match self.ordinal(*device, direction, len) {
+                Some(chosen) => chosen,
+                None => return self.on_cpu(direction, src, dst),
+            },
         };
         match open(ordinal, NEVER) {
-            Ok(mut session) => work(&mut OnGpu {
-                session: &mut session,
-                encoding: self.encoding,
-                cpu: self.cpu,
-                falls_back,
-            }),
+            Ok(mut session) => on_gpu(&mut session, &mut self.cpu_fallback, falls_back, dst),
             Err(failure) if falls_back => {
                 super::falls_back(&failure.to_string());
-                work(self.cpu)
+                self.on_cpu(direction, src, dst)
             }
             Err(failure) => Err(failure.into()),
         }
     }
+
+    fn on_cpu(
+        &mut self,
+        direction: Direction,
+        src: &[u8],
+        dst: &mut [MaybeUninit<u8>],
+    ) -> Result<usize, Fault> {
+        match direction {
+            Direction::Compress => self.cpu_fallback.compress(src, dst),
+            Direction::Decompress => self.cpu_fallback.decompress(src, dst),
+        }
+    }
 }
 
-impl Kernel for OnDevice<'_> {
+impl Kernel for GpuKernel<'_> {
+    fn name(&self) -> &'static str {
+        self.encoding.algorithm.codec()
+    }
+
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
-        let Some((_, has_twin)) = self.ordinal(Direction::Compress, len as u64) else {
-            return self.cpu.compress_bound(len);
+        let falls_back = match self.place {
+            Place::Session { falls_back, .. } => falls_back,
+            Place::Device(device) => match self.ordinal(device, Direction::Compress, len as u64) {
+                Some((_, falls_back)) => falls_back,
+                None => return self.cpu_fallback.compress_bound(len),
+            },
         };
         self.encoding.data_type.check_len(len)?;
-        either_bound(self.encoding, len, self.cpu, has_twin)
+        either_bound(self.encoding, len, &mut self.cpu_fallback, falls_back)
     }
 
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        self.run(Direction::Compress, src.len() as u64, |kernel| kernel.compress(src, dst))
+        self.run(Direction::Compress, src.len() as u64, src, dst)
     }
 
+    /// Of Bitcomp its container alone can tell.
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
-        decoded_bound(self.encoding, self.cpu, payload)
+        match self.encoding.algorithm {
+            Algorithm::Bitcomp => Container::parse(payload, Algorithm::Bitcomp).map(|c| c.total),
+            Algorithm::Zstd | Algorithm::GDeflate => self.cpu_fallback.decoded_bound(payload),
+        }
     }
 
     fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {
-        self.cpu.stated_len(payload)
+        self.cpu_fallback.stated_len(payload)
     }
 
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        self.run(Direction::Decompress, dst.len() as u64, |kernel| kernel.decompress(payload, dst))
+        self.run(Direction::Decompress, dst.len() as u64, payload, dst)
     }
 }

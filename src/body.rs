@@ -4,13 +4,13 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::frame::{Frame, Frames};
 use crate::codec::Codec;
-use crate::error::{Error, Result};
-use crate::gpu::{Device, Ready};
+use crate::error::{Error, Result, push};
+use crate::gpu::{Device, Prefetch};
 use crate::kernel::Scratch;
 use crate::kernel::dictionary::Dictionary;
-use crate::manifest::{FREE_ROOM, Manifest, combine_crc32c};
+use crate::manifest::{Manifest, UNCHECKED_BYTES, combine_crc32c};
+use crate::wire::frame::{Frame, Frames};
 
 /// What bodies that the gateway encrypted begin with.
 const ENCRYPTED: [&[u8]; 6] = [b"S4E1", b"S4E2", b"S4E3", b"S4E4", b"S4E5", b"S4E6"];
@@ -77,26 +77,23 @@ impl<'a> Body<'a> {
             })?;
             let codec = codec.on(device);
             let end = total.saturating_add(frame.header.manifest.original_size);
-            frames
-                .try_reserve(1)
-                .map_err(|_| Error::OutOfMemory { bytes: size_of::<Planned>() as u64 })?;
-            frames.push(Planned { number, at, codec, frame, original: total..end });
+            push(&mut frames, Planned { number, at, codec, frame, original: total..end })?;
             total = end;
         }
         for frame in &frames {
             let before = frame.original.start;
             let within = limit.saturating_sub(before);
-            let free = FREE_ROOM.saturating_sub(before);
-            frame.codec.admit_within(frame.frame.payload, frame.manifest(), within, free).map_err(
-                |error| {
-                    frame.error(match error {
-                        Error::SizeExceedsLimit { size, .. } => {
-                            Error::SizeExceedsLimit { size: before.saturating_add(size), limit }
-                        }
-                        other => other,
-                    })
-                },
-            )?;
+            let unchecked = UNCHECKED_BYTES.saturating_sub(before);
+            let payload = frame.frame.payload;
+            let admitted = frame.codec.admit_within(payload, frame.manifest(), within, unchecked);
+            admitted.map_err(|error| {
+                frame.error(match error {
+                    Error::SizeExceedsLimit { size, .. } => {
+                        Error::SizeExceedsLimit { size: before.saturating_add(size), limit }
+                    }
+                    other => other,
+                })
+            })?;
         }
         if frames.is_empty() && !body.is_empty() {
             return Err(Error::Frame("there are paddings only, and no frame".into()));
@@ -147,36 +144,34 @@ impl<'a> Body<'a> {
         })
     }
 
-    /// Each frame with the part of `room`, as long as [`len`](Self::len), to decode it to.
-    pub fn places<'room>(
+    /// Each frame with its part of `dst`, which is as long as [`len`](Self::len).
+    pub fn slots<'dst>(
         &self,
-        room: &'room mut [MaybeUninit<u8>],
-    ) -> impl Iterator<Item = Place<'_, 'a, 'room>> {
-        let mut rest = room;
+        dst: &'dst mut [MaybeUninit<u8>],
+    ) -> impl Iterator<Item = FrameSlot<'_, 'a, 'dst>> {
+        let mut rest = dst;
         self.frames.iter().map(move |frame| {
             let len = usize::try_from(frame.manifest().original_size).unwrap_or(usize::MAX);
-            Place { frame, room: rest.split_off_mut(..len).unwrap_or_default() }
+            FrameSlot { frame, dst: rest.split_off_mut(..len).unwrap_or_default() }
         })
     }
 }
 
-/// One frame and the room for its original bytes.
-pub struct Place<'plan, 'body, 'room> {
+/// One frame and the destination of its original bytes.
+pub struct FrameSlot<'plan, 'body, 'dst> {
     frame: &'plan Planned<'body>,
-    room: &'room mut [MaybeUninit<u8>],
+    dst: &'dst mut [MaybeUninit<u8>],
 }
 
-impl Place<'_, '_, '_> {
-    /// Decodes and verifies the frame, or takes it where it is ready; all of its room is then
-    /// initialised.
-    pub fn decode(self, ready: &Ready, scratch: &mut Scratch) -> Result<()> {
-        let Self { frame, room } = self;
-        let codec = &frame.codec;
-        codec
-            .with_ready_kernel(frame.frame.payload, ready, scratch, |kernel| {
-                frame.manifest().decode(codec, kernel, frame.frame.payload, room).map(drop)
-            })
-            .map_err(|source| frame.error(source))
+impl FrameSlot<'_, '_, '_> {
+    /// Decodes and verifies the frame, or takes it from `prefetch`; all of its destination is
+    /// then initialised.
+    pub fn decode(self, prefetch: &Prefetch, scratch: &mut Scratch) -> Result<()> {
+        let Self { frame, dst } = self;
+        let payload = frame.frame.payload;
+        let mut kernel = frame.codec.prefetched_kernel(payload, prefetch, scratch);
+        let decoded = frame.manifest().decode(&mut kernel, payload, dst);
+        decoded.map(drop).map_err(|source| frame.error(source))
     }
 
     /// The frame's number in the body.

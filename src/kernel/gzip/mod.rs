@@ -27,6 +27,9 @@ use self::member::{TRAILER, check_trailer, header_len};
 use super::format::resembles;
 use super::{Fault, Kernel, Scratch};
 
+/// The codec's name in the S4 wire format.
+pub const NAME: &str = "cpu-gzip";
+
 /// Deflate's densest code: 258 bytes for 2 bits (a 1-bit length, a 1-bit distance).
 const MAX_EXPANSION: u64 = 1032;
 
@@ -132,6 +135,10 @@ fn most(bytes: &[u8]) -> u64 {
 }
 
 impl Kernel for Gzip<'_> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
         let compressor = self.contexts.compressor(self.level)?;
         let bound = compressor.bound(len);

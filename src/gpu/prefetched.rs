@@ -1,59 +1,63 @@
 //! What a GPU has for rows whose turn comes: kernels whose work is done already.
 
 use std::mem::MaybeUninit;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::home::Home;
+use super::kernel::GpuKernel;
 use super::session::Session;
 use super::slab::{Group, Place};
-use super::value::OnGpu;
-use crate::kernel::fcg1::{Encoding, HEADER_BYTES, to_header};
+
+use crate::kernel::fcg1::{ContainerWriter, CpuContainer, Encoding, HEADER_BYTES};
 use crate::kernel::{Fault, Kernel, copy_to};
 
-/// Where the work of rows is done.
-pub enum Ready<'r> {
-    /// On the CPU.
-    Nowhere,
-    /// It has been done on a GPU, of those rows that could go there.
-    AtHome {
-        home: &'r Home<'r>,
+/// What a GPU has done of the rows of a call before they are asked for.
+pub enum Prefetch<'p> {
+    /// Nothing: the CPU does the work.
+    None,
+    /// All that could go there.
+    Done {
+        results: &'p Home<'p>,
         /// What failed there is done again on the CPU, if it can.
         retries: bool,
     },
-    /// On a GPU, now; what fails there is done on the CPU if it `falls_back`.
-    There { session: Mutex<&'r mut Session>, falls_back: bool },
+    /// Nothing yet: it does the work when asked; what fails there is done on the CPU if it
+    /// `falls_back`.
+    Live { session: &'p Mutex<Session>, falls_back: bool },
 }
 
-impl Ready<'_> {
+impl<'p> Prefetch<'p> {
     /// Whether the CPU does again what went wrong.
     pub fn retries(&self) -> bool {
         match self {
-            Self::Nowhere => false,
-            Self::AtHome { retries, .. } => *retries,
-            Self::There { falls_back, .. } => *falls_back,
+            Self::None => false,
+            Self::Done { retries, .. } => *retries,
+            Self::Live { falls_back, .. } => *falls_back,
         }
     }
 
-    /// Runs `work` with the kernel for `input`: `cpu`, or one that has or gets it from a GPU.
-    pub fn with_kernel<R>(
+    /// The kernel that has what became of `input`.
+    pub fn find(&self, input: &[u8], encoding: Encoding) -> Option<PrefetchedKernel<'p>> {
+        let Self::Done { results, retries } = *self else { return None };
+        let place = results.chunks.find(input)?;
+        let is_final = !retries || !results.has_twin(place) || results.is_good(place);
+        is_final.then_some(PrefetchedKernel { home: results, place, encoding })
+    }
+
+    /// A kernel on the GPU that the call has, or the CPU's back.
+    pub fn live_kernel<'k>(
         &self,
-        input: &[u8],
         encoding: Encoding,
-        cpu: &mut dyn Kernel,
-        work: impl FnOnce(&mut dyn Kernel) -> R,
-    ) -> R {
-        match self {
-            Self::Nowhere => work(cpu),
-            Self::AtHome { home, retries } => match home.chunks.find(input) {
-                Some(place) if !retries || !home.has_twin(place) || home.is_good(place) => {
-                    work(&mut Done { home, place, encoding })
-                }
-                _ => work(cpu),
-            },
-            Self::There { session, falls_back } => {
-                let session = &mut **session.lock().unwrap_or_else(PoisonError::into_inner);
-                work(&mut OnGpu { session, encoding, cpu, falls_back: *falls_back })
+        cpu: CpuContainer<'k>,
+    ) -> Result<GpuKernel<'k>, CpuContainer<'k>>
+    where
+        'p: 'k,
+    {
+        match *self {
+            Self::Live { session, falls_back } => {
+                Ok(GpuKernel::in_session(session, falls_back, encoding, cpu))
             }
+            Self::None | Self::Done { .. } => Err(cpu),
         }
     }
 }
@@ -71,13 +75,13 @@ impl Home<'_> {
 }
 
 /// One value or payload whose chunks came home.
-struct Done<'h> {
+pub struct PrefetchedKernel<'h> {
     home: &'h Home<'h>,
     place: Place,
     encoding: Encoding,
 }
 
-impl Done<'_> {
+impl PrefetchedKernel<'_> {
     fn group(&self) -> &Group {
         &self.home.chunks.groups[self.place.group]
     }
@@ -96,26 +100,23 @@ impl Done<'_> {
     }
 }
 
-impl Kernel for Done<'_> {
+impl Kernel for PrefetchedKernel<'_> {
+    fn name(&self) -> &'static str {
+        self.encoding.algorithm.codec()
+    }
+
     fn compress_bound(&mut self, _len: usize) -> Result<usize, Fault> {
         let chunks = self.chunks().map(|chunk| Ok(4 + chunk?.len()));
         Ok(HEADER_BYTES + chunks.sum::<Result<usize, Fault>>()?)
     }
 
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        let (header, rest) = dst.split_at_mut(HEADER_BYTES);
-        let (table, mut rest) = rest.split_at_mut(4 * self.place.count);
-        let mut len = HEADER_BYTES + table.len();
-        for (chunk, size) in self.chunks().zip(table.as_chunks_mut().0) {
+        let mut container = ContainerWriter::new(self.encoding, src.len(), dst)?;
+        for chunk in self.chunks() {
             let chunk = chunk?;
-            *size = (chunk.len() as u32).to_le_bytes().map(MaybeUninit::new);
-            let written = copy_to(chunk, rest);
-            rest = &mut rest[written..];
-            len += written;
+            copy_to(chunk, container.reserve(std::iter::once(chunk.len()))?);
         }
-        // The slab's chunks were fewer than 2^32.
-        copy_to(&to_header(self.encoding, src.len() as u64, self.place.count as u32), header);
-        Ok(len)
+        container.finish()
     }
 
     fn decoded_bound(&mut self, _payload: &[u8]) -> Result<u64, Fault> {

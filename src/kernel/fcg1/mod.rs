@@ -9,7 +9,8 @@
 //! Chunk `i` holds the original's bytes from `i * chunk bytes` on. Integers are
 //! little-endian.
 
-mod kernels;
+mod cpu;
+mod writer;
 
 use super::Fault;
 use super::format::resembles;
@@ -17,7 +18,8 @@ use super::gdeflate::PAGE_MAX;
 use super::zstd::is_plain_frame;
 use crate::error::{Error, Result as CrateResult};
 
-pub use kernels::{BitcompContainer, GDeflateContainer, ZstdContainer};
+pub use cpu::CpuContainer;
+pub use writer::ContainerWriter;
 
 pub const MAGIC: [u8; 4] = *b"FCG1";
 pub const HEADER_BYTES: usize = 24;
@@ -37,7 +39,8 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    const ALL: [Self; 3] = [Self::Zstd, Self::Bitcomp, Self::GDeflate];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Zstd, Self::Bitcomp, Self::GDeflate];
 
     /// The name of the codec whose containers hold such chunks.
     pub const fn codec(self) -> &'static str {
@@ -65,8 +68,21 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    pub fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, data_type: DataType::default() }
+    pub const fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, data_type: DataType(0) }
+    }
+
+    /// The same for Bitcomp of that data type; other algorithms have none.
+    pub fn with_data_type(self, data_type: DataType) -> Self {
+        match self.algorithm {
+            Algorithm::Bitcomp => Self { data_type, ..self },
+            Algorithm::Zstd | Algorithm::GDeflate => self,
+        }
+    }
+
+    /// The data type of Bitcomp.
+    pub fn bitcomp_type(self) -> Option<DataType> {
+        (self.algorithm == Algorithm::Bitcomp).then_some(self.data_type)
     }
 }
 
@@ -249,18 +265,6 @@ pub fn algorithm_of(container: &[u8]) -> Option<Algorithm> {
 
 fn damaged<T>(what: String) -> Result<T, Fault> {
     Err(Fault::Container(what))
-}
-
-/// The header of a container of 64 KiB chunks.
-pub fn to_header(encoding: Encoding, total: u64, count: u32) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    header[..4].copy_from_slice(&MAGIC);
-    header[4] = encoding.algorithm as u8;
-    header[5] = encoding.data_type.container_type();
-    header[8..16].copy_from_slice(&total.to_le_bytes());
-    header[16..20].copy_from_slice(&(CHUNK_BYTES as u32).to_le_bytes());
-    header[20..].copy_from_slice(&count.to_le_bytes());
-    header
 }
 
 /// How many chunks a value of `len` bytes has.
