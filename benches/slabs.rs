@@ -7,7 +7,7 @@
 mod standin;
 
 use s4_codec::codec::Codec;
-use s4_codec::column::{self, Rows};
+use s4_codec::column::{self, Offsets, Rows};
 use s4_codec::gpu::Device;
 use s4_codec::kernel::fcg1::{Algorithm, Encoding};
 use s4_codec::pool::NEVER;
@@ -64,7 +64,7 @@ fn main() {
                 s4_codec::gpu::release_memory().expect("given back");
                 gpu.set_memory(memory);
                 gpu.reset();
-                column::compress_flat(codec, std::slice::from_ref(rows), NEVER)
+                column::compress::<Offsets, _>(codec, std::slice::from_ref(rows), NEVER)
                     .expect("compresses");
                 describe(codec, &gpu);
             }

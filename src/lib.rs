@@ -12,6 +12,7 @@ pub mod error;
 pub mod gpu;
 pub mod kernel;
 pub mod manifest;
+pub mod memory;
 pub mod object;
 pub mod pool;
 mod process;

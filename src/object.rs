@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::body::{Body, refuse_encrypted};
 use crate::codec::Codec;
-use crate::column::{self, Gathered, Rows, encode_gathered};
+use crate::column::{self, Rows, Scattered, Unordered};
 use crate::error::{Error, Result};
 use crate::gpu::{Device, Prefetch};
 use crate::kernel::dictionary::Dictionary;
@@ -48,10 +48,10 @@ impl Rows for Pieces<'_> {
 }
 
 /// The frames of an object's body, coded in parallel.
-pub fn encode(codec: &Codec, original: &[u8], interrupted: Interrupted) -> Result<Gathered> {
+pub fn encode(codec: &Codec, original: &[u8], interrupted: Interrupted) -> Result<Scattered> {
     let size = pick_chunk_size(original.len() as u64);
     let size = usize::try_from(size).map_err(|_| Error::OutOfMemory { bytes: size })?;
-    encode_gathered(codec, &Pieces { original, size }, interrupted)
+    column::encode::<Unordered, _>(codec, &[Pieces { original, size }], interrupted)
 }
 
 /// The number of a body's frames, and the crc32c of what they state to hold.

@@ -1,4 +1,4 @@
-//! State that lives once per process, forks included.
+//! State that lives once per process, forks included, and the one way to lock it.
 //!
 //! A forked child has none of its parent's threads, and any lock may have been held by
 //! one of them. So such state hangs off one atomic pointer that no longer counts after a
@@ -8,6 +8,7 @@ use std::ptr::null_mut;
 #[cfg(unix)]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Forks between the first process that used this and the present one.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -58,4 +59,10 @@ impl<T: Default + Send + Sync> PerProcess<T> {
             },
         }
     }
+}
+
+/// Locks `mutex`, whether or not a thread panicked while it held it: what is kept under locks
+/// here is whole at any time.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use s4_codec::column::{self, Decompress, OnError, Payload, Payloads, Rows};
+use s4_codec::column::{self, DecompressOptions, Offsets, OnError, Payload, Payloads, Rows, Views};
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
 use s4_codec::pool::{self, NEVER};
 
-fn how(codec: &Codec) -> Decompress {
-    Decompress::new(codec.clone())
+fn how(codec: &Codec) -> DecompressOptions {
+    DecompressOptions::new(codec.clone())
 }
 
 /// Rows of every size with nulls between, enough for several spans and threads.
@@ -92,7 +92,7 @@ fn bare_gzip_of_many_members_outgrows_what_its_last_one_states() {
     assert!(restored.values == [[long.clone(), short].concat()]);
 
     let limit = Some(long.len() as u64);
-    let limited = Decompress { max_size: limit, ..how(&gzip) };
+    let limited = DecompressOptions { max_size: limit, ..how(&gzip) };
     let error = decompress(&limited, &rows).err().expect("above the limit");
     assert_eq!(error.class(), ErrorClass::ManifestSizeExceedsLimit);
 
@@ -114,7 +114,7 @@ fn bare_payloads_obey_the_limit() {
     for codec in codecs() {
         let rows = [PackedRows(vec![Packed::Bare(pack(&codec, &text(100_000)).0)])];
         for (max_size, fits) in [(99_999, false), (100_000, true), (1, false), (0, false)] {
-            let limited = Decompress { max_size: Some(max_size), ..how(&codec) };
+            let limited = DecompressOptions { max_size: Some(max_size), ..how(&codec) };
             match decompress(&limited, &rows) {
                 Ok(_) => assert!(fits, "{codec:?} within {max_size}"),
                 Err(error) => {
@@ -174,7 +174,7 @@ fn bad_rows_become_null_and_the_rest_survives() {
             let alone = [PackedRows(vec![bad.clone()])];
             assert!(decompress(&how(&codec), &alone).is_err(), "raises unless asked");
         }
-        let lenient = Decompress { on_error: OnError::Null, ..how(&codec) };
+        let lenient = DecompressOptions { on_error: OnError::Null, ..how(&codec) };
         let restored = decompress(&lenient, &[PackedRows(rows)]).expect("bad rows are null");
         assert!(restored.bad_rows.rows().iter().copied().eq((0..bad.len()).map(|i| 3 * i + 2)));
         for (i, row) in restored.values.into_iter().enumerate() {
@@ -189,7 +189,7 @@ fn text_is_checked() {
     let bad = [b"fourteen bytes", &b"\xff"[..], b"!"].concat();
     for codec in codecs() {
         let column = |value: &[u8]| [PackedRows(vec![sealed(&codec, value)])];
-        let utf8 = Decompress { utf8: true, ..how(&codec) };
+        let utf8 = DecompressOptions { utf8: true, ..how(&codec) };
         assert!(decompress(&utf8, &column(&good)).is_ok());
         assert!(decompress(&how(&codec), &column(&bad)).is_ok(), "bytes need not be text");
         let error = bad_row(decompress(&utf8, &column(&bad)).err().expect("not text"));
@@ -224,7 +224,7 @@ fn forged_sizes_spare_the_rest() {
     let Packed::Sealed(payload, manifest) = good.clone() else { unreachable!() };
     let forged = Packed::Sealed(payload, Manifest { original_size: 5 << 30, ..manifest });
     let rows = [PackedRows([vec![forged; 100_000], vec![good]].concat())];
-    let lenient = Decompress { on_error: OnError::Null, ..how(&zstd) };
+    let lenient = DecompressOptions { on_error: OnError::Null, ..how(&zstd) };
     let restored = decompress(&lenient, &rows).expect("bad rows are null");
     assert_eq!(restored.bad_rows.len(), 100_000);
     assert_eq!(restored.values[100_000], text(300));
@@ -240,7 +240,8 @@ fn an_interrupt_ends_the_work() {
         true
     };
     let slow = codec("cpu-zstd", Some(19));
-    let error = column::compress(&slow, &rows, &interrupted).err().expect("interrupted");
+    let error =
+        column::compress::<Views, _>(&slow, &rows, &interrupted).err().expect("interrupted");
     assert_eq!((error, asked.get()), (Error::Interrupted, 1));
 }
 
@@ -289,7 +290,7 @@ fn work_apart_stops_between_rows() {
         while !interrupted() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        column::compress(&codec("cpu-zstd", Some(3)), rows, interrupted).map(drop)
+        column::compress::<Views, _>(&codec("cpu-zstd", Some(3)), rows, interrupted).map(drop)
     };
     let interrupted = || asked.fetch_add(1, Ordering::Relaxed) > 0;
     assert_eq!(apart::run(true, rows, work, &interrupted), Err(Error::Interrupted));
@@ -322,7 +323,7 @@ impl Payloads for Fickle {
 fn a_row_that_turns_null_leaves_no_bytes() {
     let zstd = codec("cpu-zstd", None);
     let rows = [Fickle { row: sealed(&zstd, &text(5000)), looks: AtomicUsize::new(0) }];
-    let restored = column::decompress_flat(&how(&zstd), &rows, NEVER).expect("a null");
+    let restored = column::decompress::<Offsets, _>(&how(&zstd), &rows, NEVER).expect("a null");
     assert_eq!(
         (&restored.values[0].offsets[..], restored.values[0].bytes.as_ref().len()),
         (&[0, 0][..], 0)

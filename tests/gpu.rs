@@ -9,7 +9,7 @@ use common::gpu::{
 use common::standin::Standin;
 use common::{Packed, PackedRows, Values, compress, decompress, pack, text, unpack};
 use s4_codec::codec::Codec;
-use s4_codec::column::{self, Decompress};
+use s4_codec::column::{self, DecompressOptions, Views};
 use s4_codec::error::{Error, ErrorClass};
 use s4_codec::gpu::{self, Device};
 use s4_codec::manifest::Manifest;
@@ -41,7 +41,8 @@ fn every_codec_round_trips_values_and_columns() {
             let rows = packed.iter().zip(&values).map(|((payload, _), v)| sealed(payload, v));
             let bare = packed.iter().map(|(payload, _)| Packed::Bare(payload.clone()));
             let rows = PackedRows(rows.chain([Packed::Null]).chain(bare).collect());
-            let restored = decompress(&Decompress::new(codec.clone()), &[rows]).expect("restores");
+            let restored =
+                decompress(&DecompressOptions::new(codec.clone()), &[rows]).expect("restores");
             let (first, second) =
                 (&restored.values[..values.len()], &restored.values[values.len() + 1..]);
             assert!(first == values && second == values, "{codec:?}");
@@ -92,7 +93,7 @@ fn frames_of_all_codecs_decode_on_a_gpu() {
     let value = text(150_000);
     let bodies = bodies(&value);
     let frames = bodies.len() - 1;
-    let how = Decompress { device: GPU, ..Decompress::new(Codec::Passthrough) };
+    let how = DecompressOptions { device: GPU, ..DecompressOptions::new(Codec::Passthrough) };
     let rows = [common::FrameRows(bodies.clone())];
     gpu.reset();
     let restored = decompress(&how, &rows).expect("decodes").values;
@@ -100,12 +101,13 @@ fn frames_of_all_codecs_decode_on_a_gpu() {
     assert!(restored[..frames].iter().all(|row| *row == value));
     assert!(restored[frames] == value.repeat(frames));
 
-    let here = Decompress::new(Codec::Passthrough);
+    let here = DecompressOptions::new(Codec::Passthrough);
     let error = decompress(&here, &rows).err().expect("Bitcomp needs a GPU");
     assert_eq!(error.class(), ErrorClass::Backend);
 
     // With the device left open, a frame that no CPU can decode decides.
-    let open = Decompress { device: Device::Auto, ..Decompress::new(Codec::Passthrough) };
+    let open =
+        DecompressOptions { device: Device::Auto, ..DecompressOptions::new(Codec::Passthrough) };
     assert!(decompress(&open, &rows).expect("decodes").values[frames] == value.repeat(frames));
 
     let body = s4_codec::body::Body::plan(&bodies[frames], None, GPU, 1 << 30).expect("a body");
@@ -143,7 +145,7 @@ fn values_of_unlike_lengths_are_batched_apart() {
     let gpu = Standin::take();
     let gdeflate = gdeflate(GPU);
     let rows = [Values([100, 50_000, 120, 900, 65_536, 80].map(|len| Some(text(len))).to_vec())];
-    column::compress(&gdeflate, &rows, NEVER).expect("compresses");
+    column::compress::<Views, _>(&gdeflate, &rows, NEVER).expect("compresses");
     let mut launches: Vec<_> = gpu.launches().iter().map(|launch| (launch[3], launch[2])).collect();
     launches.sort_unstable();
     // Longest chunk of the class, and chunks.
@@ -164,7 +166,7 @@ fn little_memory_takes_more_slabs() {
         let column = column.expect("compresses");
         assert!(gpu.launch_count() > 6, "{codec:?} in {} launches", gpu.launch_count());
         let rows = column.payload.iter().zip(&values).map(|(payload, v)| sealed(payload, v));
-        let how = Decompress::new(codec.clone());
+        let how = DecompressOptions::new(codec.clone());
         let restored = decompress(&how, &[PackedRows(rows.collect())]).expect("restores");
         assert!(restored.values == values, "{codec:?}");
         assert!(gpu.live_bytes() <= 24 << 20);
@@ -180,7 +182,7 @@ fn auto_uses_a_gpu_where_it_pays() {
     let short = [Values(vec![Some(text(1000)); 20_000])];
     for (rows, expected) in [(&long, true), (&short, false)] {
         gpu.reset();
-        column::compress(&zstd, rows, NEVER).expect("compresses");
+        column::compress::<Views, _>(&zstd, rows, NEVER).expect("compresses");
         assert_eq!(gpu.launch_count() > 0, expected);
     }
     for (len, expected) in [(32 << 20, true), (1000, false)] {
@@ -215,7 +217,7 @@ fn what_no_gpu_may_be_given_is_decoded_here() {
     gpu.reset();
     assert!(unpack(&zstd, &odd, Manifest::seal(&value)).as_ref() == Ok(&value));
     let rows = [PackedRows(vec![sealed(&odd, &value)])];
-    let restored = decompress(&Decompress::new(zstd), &rows).expect("decodes");
+    let restored = decompress(&DecompressOptions::new(zstd), &rows).expect("decodes");
     assert!(restored.values[0] == value);
     assert_eq!(gpu.launch_count(), 0);
 }
@@ -236,7 +238,7 @@ fn chunks_of_any_length_are_read() {
         gpu.reset();
         assert!(unpack(&zstd, &payload, Manifest::seal(&value)).as_ref() == Ok(&value));
         let rows = [PackedRows(vec![sealed(&payload, &value)])];
-        let restored = decompress(&Decompress::new(zstd.clone()), &rows).expect("decodes");
+        let restored = decompress(&DecompressOptions::new(zstd.clone()), &rows).expect("decodes");
         assert!(restored.values[0] == value);
         assert!(gpu.launch_count() > 0, "on the GPU");
     }
@@ -254,7 +256,8 @@ fn whole_numbers_are_asked_for() {
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(error.class(), ErrorClass::Backend);
         let rows = [Values(vec![Some(text(1000)), Some(text(1001))])];
-        let error = column::compress(&bitcomp, &rows, NEVER).err().expect("no whole number");
+        let error =
+            column::compress::<Views, _>(&bitcomp, &rows, NEVER).err().expect("no whole number");
         assert!(error.to_string().contains(words), "{error}");
         assert!(matches!(error, Error::Row(bad) if bad.row == 1));
     }
@@ -292,7 +295,7 @@ fn an_interrupt_leaves_a_working_gpu() {
     let gpu = Standin::take();
     let zstd = zstd(GPU);
     let rows = [Values(vec![Some(text(1 << 20)); 4])];
-    let error = column::compress(&zstd, &rows, &|| true).err().expect("interrupted");
+    let error = column::compress::<Views, _>(&zstd, &rows, &|| true).err().expect("interrupted");
     assert_eq!(error, Error::Interrupted);
     round_trip(&zstd).expect("works");
     assert_sound(&gpu);

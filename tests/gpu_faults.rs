@@ -11,7 +11,7 @@ use common::gpu::{
 use common::standin::{ChunkFault, Standin};
 use common::{Packed, PackedRows, Values, compress, decompress, pack, text, unpack};
 use s4_codec::codec::Codec;
-use s4_codec::column::{self, Decompress, OnError};
+use s4_codec::column::{self, DecompressOptions, Offsets, OnError, Views};
 use s4_codec::error::{Error, ErrorClass, Result};
 use s4_codec::gpu::{self, Device};
 use s4_codec::manifest::Manifest;
@@ -149,7 +149,7 @@ fn a_bad_chunk_is_its_rows_error() {
         let (payload, manifest) = pack(&codec, &value);
         let rows = [PackedRows(vec![sealed(&payload, &value); 1])];
         let others = [PackedRows((0..5).map(|_| sealed(&payload, &value)).collect())];
-        let how = Decompress::new(codec.clone());
+        let how = DecompressOptions::new(codec.clone());
         for (fault, class, words) in faults {
             gpu.reset();
             gpu.chunk_fault(fault, 0);
@@ -157,14 +157,16 @@ fn a_bad_chunk_is_its_rows_error() {
             assert_eq!(error.class(), class, "{codec:?} {fault:?}: {error}");
             gpu.reset();
             gpu.chunk_fault(fault, 0);
-            let error = column::decompress(&how, &rows, NEVER).err().expect("a bad row");
+            let error =
+                column::decompress::<Views, _>(&how, &rows, NEVER).err().expect("a bad row");
             assert_eq!(error.class(), class);
             assert!(error.to_string().contains(words), "{error}");
 
-            let lenient = Decompress { on_error: OnError::Null, ..how.clone() };
+            let lenient = DecompressOptions { on_error: OnError::Null, ..how.clone() };
             gpu.reset();
             gpu.chunk_fault(fault, 2);
-            let restored = column::decompress(&lenient, &others, NEVER).expect("the rest");
+            let restored =
+                column::decompress::<Views, _>(&lenient, &others, NEVER).expect("the rest");
             assert_eq!(restored.bad_rows.rows(), [2]);
         }
         for fault in [ChunkFault::Status, ChunkFault::SizeHuge] {
@@ -175,7 +177,8 @@ fn a_bad_chunk_is_its_rows_error() {
             gpu.reset();
             gpu.chunk_fault(fault, 1);
             let rows = [Values(vec![Some(text(900)), Some(text(901)), Some(text(902))])];
-            let Error::Row(bad) = column::compress(&codec, &rows, NEVER).err().expect("a bad row")
+            let Error::Row(bad) =
+                column::compress::<Views, _>(&codec, &rows, NEVER).err().expect("a bad row")
             else {
                 panic!("not a row's error")
             };
@@ -194,8 +197,8 @@ fn what_a_batch_is_refused_for_is_its_rows_error() {
     let payloads: Vec<_> = codecs.iter().map(|codec| pack(codec, &value).0).collect();
     let rows = (0..ROWS).map(|i| sealed(&payloads[i % payloads.len()], &value));
     let mut rows = [PackedRows(rows.collect())];
-    let how = Decompress::new(codecs[0].clone());
-    let lenient = Decompress { on_error: OnError::Null, ..how.clone() };
+    let how = DecompressOptions::new(codecs[0].clone());
+    let lenient = DecompressOptions { on_error: OnError::Null, ..how.clone() };
     gpu.reset();
     let restored = decompress(&how, &rows).expect("data types of any mix").values;
     assert!(restored.iter().all(|row| *row == value));
@@ -235,8 +238,8 @@ fn auto_falls_back_with_a_warning() {
     let zstd = zstd(Device::Auto);
     let values = worthwhile();
     let rows = [Values(values.iter().cloned().map(Some).collect())];
-    let how = Decompress::new(zstd.clone());
-    column::compress(&zstd, &rows, NEVER).expect("nothing fails");
+    let how = DecompressOptions::new(zstd.clone());
+    column::compress::<Views, _>(&zstd, &rows, NEVER).expect("nothing fails");
     for n in [3, 10, 30, 60] {
         gpu.reset();
         gpu.fail_call(n, 719, 1);
@@ -311,10 +314,11 @@ fn a_failed_row_leaves_nothing_to_the_next() {
     let values: Vec<_> = (0..4).map(|i| text((6 << 20) + i * 800_000)).collect();
     let rows = [Values(values.iter().cloned().map(Some).collect())];
     for codec in codecs(GPU).into_iter().take(3) {
-        let column = column::compress_flat(&codec, &rows, NEVER).expect("compresses");
+        let column = column::compress::<Offsets, _>(&codec, &rows, NEVER).expect("compresses");
         let (offsets, bytes) = (&column.payload[0].offsets, column.payload[0].bytes.as_ref());
         let payload = |i: usize| bytes[offsets[i] as usize..offsets[i + 1] as usize].to_vec();
-        let lenient = Decompress { on_error: OnError::Null, ..Decompress::new(codec.clone()) };
+        let lenient =
+            DecompressOptions { on_error: OnError::Null, ..DecompressOptions::new(codec.clone()) };
         for make in [
             (|payload: Vec<u8>, value: &[u8]| sealed(&payload, value))
                 as fn(Vec<u8>, &[u8]) -> Packed,
@@ -324,7 +328,8 @@ fn a_failed_row_leaves_nothing_to_the_next() {
             gpu.chunk_fault(ChunkFault::Status, 0);
             let packed = values.iter().enumerate().map(|(i, value)| make(payload(i), value));
             let rows = [PackedRows(packed.collect())];
-            let restored = column::decompress_flat(&lenient, &rows, NEVER).expect("the rest");
+            let restored =
+                column::decompress::<Offsets, _>(&lenient, &rows, NEVER).expect("the rest");
             assert_eq!(restored.bad_rows.rows(), [0], "{codec:?}");
             assert!(restored.values[0].bytes.as_ref() == values[1..].concat(), "{codec:?}");
         }
@@ -353,7 +358,7 @@ fn a_call_within_a_call_is_refused() {
         false
     };
     let rows = [Values(vec![Some(text(1 << 20)); 4])];
-    column::compress(&zstd, &rows, &interrupted).expect("compresses");
+    column::compress::<Views, _>(&zstd, &rows, &interrupted).expect("compresses");
     let inner = inner.into_inner();
     assert!(!inner.is_empty());
     for refused in inner {
@@ -374,7 +379,8 @@ fn what_no_cpu_can_do_fails_whole() {
         let rows = [Values(values.iter().cloned().map(Some).collect())];
         let packed = values.iter().map(|value| sealed(&pack(&codec, value).0, value));
         let packed = [PackedRows(packed.collect())];
-        let lenient = Decompress { on_error: OnError::Null, ..Decompress::new(codec.clone()) };
+        let lenient =
+            DecompressOptions { on_error: OnError::Null, ..DecompressOptions::new(codec.clone()) };
         let is_bitcomp = codec.name() == "nvcomp-bitcomp";
         for faults in [0, 1] {
             let break_gpu = || {
@@ -387,13 +393,13 @@ fn what_no_cpu_can_do_fails_whole() {
                 }
             };
             break_gpu();
-            let error = column::compress(&codec, &rows, NEVER).err().expect("no GPU");
+            let error = column::compress::<Views, _>(&codec, &rows, NEVER).err().expect("no GPU");
             assert_eq!((error.class(), error.is_about_data()), (ErrorClass::Backend, false));
             break_gpu();
             let error = codec.compress(&values[30], &mut Vec::new()).expect_err("no GPU");
             assert_eq!((error.class(), error.is_about_data()), (ErrorClass::Backend, false));
             break_gpu();
-            match column::decompress(&lenient, &packed, NEVER) {
+            match column::decompress::<Views, _>(&lenient, &packed, NEVER) {
                 Ok(restored) => {
                     assert!(!is_bitcomp && restored.bad_rows.is_empty(), "{codec:?}");
                 }
@@ -406,7 +412,7 @@ fn what_no_cpu_can_do_fails_whole() {
         let _ = gpu::release_memory();
         gpu.reset();
         gpu.chunk_fault(ChunkFault::Status, 0);
-        let restored = column::decompress(&lenient, &packed, NEVER).expect("the rest");
+        let restored = column::decompress::<Views, _>(&lenient, &packed, NEVER).expect("the rest");
         assert_eq!(restored.bad_rows.len(), usize::from(is_bitcomp));
     }
     // On a CPU none of it is the rows' fault either.
@@ -421,7 +427,7 @@ fn no_lie_reaches_a_gpu() {
     let value = text(100_000);
     for codec in codecs(GPU).into_iter().take(3) {
         let (payload, manifest) = pack(&codec, &value);
-        let how = Decompress::new(codec.clone());
+        let how = DecompressOptions::new(codec.clone());
         let forged = |original_size| Manifest { original_size, ..manifest };
         let mut all: Vec<_> = lies(&payload, &codec)
             .into_iter()
@@ -445,9 +451,7 @@ fn no_lie_reaches_a_gpu() {
 #[test]
 fn frame_headers_are_vetted() {
     let gpu = Standin::take();
-    let (there, here) = [GPU, Device::Cpu]
-        .map(zstd)
-        .into();
+    let (there, here) = [GPU, Device::Cpu].map(zstd).into();
     let value = text(100_000);
     let (payload, manifest) = pack(&here, &value);
     for bit in 32 * 8..50 * 8 {

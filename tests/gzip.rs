@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Packed, PackedRows, codec, noise, pack, text, unpack};
-use s4_codec::column::{Decompress, decompress_flat};
+use s4_codec::column::{self, DecompressOptions, Offsets};
 use s4_codec::error::{Error, ErrorClass};
 use s4_codec::kernel::gzip::Gzip;
 use s4_codec::kernel::{Kernel, Scratch};
@@ -30,9 +30,9 @@ fn named(value: &[u8]) -> Vec<u8> {
 
 /// Decodes a payload that does not come with its length.
 fn bare(payload: &[u8], max_size: Option<u64>) -> Result<Vec<u8>, Error> {
-    let how = Decompress { max_size, ..Decompress::new(codec("cpu-gzip", None)) };
+    let how = DecompressOptions { max_size, ..DecompressOptions::new(codec("cpu-gzip", None)) };
     let rows = PackedRows(vec![Packed::Bare(payload.to_vec())]);
-    let column = decompress_flat(&how, &[rows], NEVER);
+    let column = column::decompress::<Offsets, _>(&how, &[rows], NEVER);
     column.map(|column| column.values[0].bytes.as_ref().to_vec()).map_err(|error| match error {
         Error::Row(row) => row.source,
         other => other,

@@ -20,8 +20,9 @@ use arrow_array::{
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields};
 
-use crate::column::{Block, Compressed, FlatColumn, ViewColumn};
+use crate::column::{Compressed, OffsetsColumn, ViewColumn};
 use crate::error::{Error, Result};
+use crate::memory::Block;
 use crate::wire::codec_id::CodecId;
 use crate::wire::frame::FrameInfo;
 
@@ -83,7 +84,7 @@ fn buffer(block: Block) -> Buffer {
 }
 
 /// A chunk as an Arrow array that owns its block; `utf8` says that the engine checked it.
-fn large_binary(column: FlatColumn, nulls: Option<NullBuffer>, utf8: bool) -> ArrayRef {
+fn large_binary(column: OffsetsColumn, nulls: Option<NullBuffer>, utf8: bool) -> ArrayRef {
     // SAFETY: the column engine made the offsets, ascending from 0 to the block's length.
     let offsets = unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(column.offsets)) };
     let bytes = buffer(column.bytes);

@@ -16,9 +16,10 @@ use arrow_schema::DataType;
 
 use super::places::{between, read_once, viewed};
 use super::{CRC32C, ORIGINAL_SIZE, PAYLOAD, check_payloads, type_text, value_text};
-use crate::column::{Payload, Payloads, Rows, zeroed};
+use crate::column::{Payload, Payloads, Rows};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
+use crate::memory::zeroed;
 
 /// One chunk of byte strings, in any layout that a column may have.
 pub enum ByteRows {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::PayloadRows;
 use super::window::Form;
-use crate::column::Decompress;
+use crate::column::DecompressOptions;
 use crate::error::Error;
 
 /// What all windows may decode to together.
@@ -23,19 +23,19 @@ const BARE_EXPANSION: u64 = 64;
 const BARE_BYTES: u64 = 4 << 30;
 
 impl TotalSize {
-    pub fn new(how: &Decompress, form: Form) -> Self {
+    pub fn new(how: &DecompressOptions, form: Form) -> Self {
         let zero = || AtomicU64::new(0);
         let (stated, may_be_bare) = (how.max_total_size, form == Form::Compressed);
         Self { stated, may_be_bare, input: zero(), rows: zero(), bytes: zero() }
     }
 
     /// Options for the next window, which may decode to what is left.
-    pub fn limited(&self, how: &Decompress, chunks: &[PayloadRows]) -> Decompress {
+    pub fn limited(&self, how: &DecompressOptions, chunks: &[PayloadRows]) -> DecompressOptions {
         let input: usize = chunks.iter().map(PayloadRows::bytes).sum();
         self.input.fetch_add(input as u64, Ordering::Relaxed);
         let is_bare = self.may_be_bare && chunks.iter().any(PayloadRows::is_bare);
         let max_total_size = self.limit(is_bare).map(|limit| limit.saturating_sub(self.bytes()));
-        Decompress { max_total_size, ..how.clone() }
+        DecompressOptions { max_total_size, ..how.clone() }
     }
 
     fn limit(&self, is_bare: bool) -> Option<u64> {

@@ -15,9 +15,7 @@ use super::window::{
 use super::{PayloadRows, info_array, large_binary, manifest_array, validity};
 use crate::apart::{is_long, is_long_back};
 use crate::codec::Codec;
-use crate::column::{
-    self, Decompress, OnError, Payloads, Pieces, Rows, compress_flat, decompress_flat, encode_flat,
-};
+use crate::column::{self, DecompressOptions, Offsets, OnError, Payloads, Rows, Splitter};
 use crate::error::Result;
 use crate::gpu::Device;
 use crate::pool::{Interrupted, Listener};
@@ -31,7 +29,7 @@ pub fn compress(codec: &Codec, input: Exported, interrupted: Interrupted) -> Res
         input,
         move |bytes, rows| is_long(&sized, bytes, rows),
         move |chunks, interrupted| {
-            let column = compress_flat(&codec, chunks, interrupted)?;
+            let column = column::compress::<Offsets, _>(&codec, chunks, interrupted)?;
             let sizes = ScalarBuffer::from(column.original_size);
             let crcs = ScalarBuffer::from(column.crc32c);
             let mut first = 0;
@@ -57,7 +55,7 @@ pub fn encode(codec: &Codec, input: Exported, interrupted: Interrupted) -> Resul
         input,
         move |bytes, rows| is_long(&sized, bytes, rows),
         move |chunks, interrupted| {
-            let columns = encode_flat(&codec, chunks, interrupted)?;
+            let columns = column::encode::<Offsets, _>(&codec, chunks, interrupted)?;
             let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
                 let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[]);
                 Ok(large_binary(column, nulls, false))
@@ -136,7 +134,7 @@ fn bad_within(bad_rows: &[usize], rows: &Range<usize>) -> Vec<usize> {
 
 /// Decompresses or decodes payloads to large binary or large string.
 pub fn decompress(
-    how: &Decompress,
+    how: &DecompressOptions,
     form: Form,
     input: Exported,
     interrupted: Interrupted,
@@ -146,7 +144,7 @@ pub fn decompress(
     let (device, how, found) = (device(how, form), how.clone(), Arc::clone(&windows));
     let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
         let how = total.limited(&how, chunks);
-        let column = decompress_flat(&how, chunks, interrupted)
+        let column = column::decompress::<Offsets, _>(&how, chunks, interrupted)
             .map_err(|error| total.of_all_windows(error))?;
         let mut first = 0;
         let arrays = chunks.iter().zip(column.values).map(|(chunk, values)| {
@@ -168,7 +166,7 @@ pub fn decompress(
 
 /// Why each row of payloads is bad, as large string; null where it is good.
 pub fn verify(
-    how: &Decompress,
+    how: &DecompressOptions,
     form: Form,
     input: Exported,
     interrupted: Interrupted,
@@ -192,7 +190,7 @@ pub fn verify(
 }
 
 /// Where payloads of that form are decoded.
-fn device(how: &Decompress, form: Form) -> Device {
+fn device(how: &DecompressOptions, form: Form) -> Device {
     match form {
         Form::Compressed => how.codec.device().unwrap_or(Device::Cpu),
         Form::Frames => how.device,
@@ -201,13 +199,13 @@ fn device(how: &Decompress, form: Form) -> Device {
 
 /// The first rows of ranges of rows that decode to at most `most` bytes each, or are one row.
 pub fn pieces(
-    how: &Decompress,
+    how: &DecompressOptions,
     form: Form,
     most: u64,
     input: Exported,
     interrupted: Interrupted,
 ) -> Result<Vec<usize>> {
-    let pieces = Arc::new(Mutex::new(Pieces::new(most)));
+    let pieces = Arc::new(Mutex::new(Splitter::new(most)));
     let (how, found) = (how.clone(), Arc::clone(&pieces));
     let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
         let mut pieces = found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,5 +215,5 @@ pub fn pieces(
     };
     each_window_of_payloads("decode", form, input, |_, _| false, work, interrupted)?;
     let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(std::mem::replace(&mut *pieces, Pieces::new(most)).starts())
+    Ok(std::mem::replace(&mut *pieces, Splitter::new(most)).starts())
 }

@@ -12,8 +12,8 @@
 
 mod there;
 
-use super::decompress::Decompress;
-use super::{Payload, Payloads, Rows};
+use super::scheduler::RunRows;
+use super::{DecompressOptions, Payload, Payloads, Rows};
 use crate::body::Body;
 use crate::codec::Codec;
 use crate::error::Result;
@@ -84,16 +84,13 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The workers' part: all rows before a position that were not had yet, and where their work is.
-pub type Each<'e> = &'e mut dyn FnMut(usize, &Prefetch) -> Result<()>;
-
 /// Runs `each` over a column of values of at most `longest` bytes.
 pub fn compress<'a, C: Rows>(
     codec: &Codec,
     chunks: &'a [C],
     longest: u64,
     interrupted: Interrupted,
-    each: Each,
+    each: RunRows,
 ) -> Result<()> {
     let places = Places::new(chunks.iter().map(C::count));
     let Some((encoding, device)) = codec.encoding() else { return on_cpu(each) };
@@ -118,19 +115,19 @@ pub fn compress<'a, C: Rows>(
 
 /// Runs `each` over a column of payloads.
 pub fn decompress<'a, C: Payloads>(
-    how: &Decompress,
+    options: &DecompressOptions,
     chunks: &'a [C],
     interrupted: Interrupted,
-    each: Each,
+    each: RunRows,
 ) -> Result<()> {
     let places = Places::new(chunks.iter().map(C::count));
     let payload = |position| -> Payload<'a> {
         let (chunk, row) = places.of(position);
         chunks[chunk].get(row)
     };
-    let coded = how.codec.encoding();
+    let coded = options.codec.encoding();
     // Frames name their codecs, so that some may be for a GPU whatever the codec is.
-    let device = coded.map_or(how.device, |(_, device)| device);
+    let device = coded.map_or(options.device, |(_, device)| device);
     let load = || {
         let mut load = Load::default();
         for row in heard(interrupted, places.rows()) {
@@ -152,18 +149,18 @@ pub fn decompress<'a, C: Payloads>(
     };
     let parts = |position, parts: &mut Vec<Part<'a>>| match payload(position) {
         Payload::Sealed(payload, manifest) => {
-            let (expected, limit) = (manifest.original_size, how.limit());
+            let (expected, limit) = (manifest.original_size, options.limit());
             parts.extend(coded.and_then(|(encoding, _)| {
                 Part::of_payload(payload, encoding.algorithm, Some(expected), limit)
             }));
         }
         Payload::Bare(payload) => {
-            let limit = how.bare_limit();
+            let limit = options.bare_limit();
             parts.extend(coded.and_then(|(encoding, _)| {
                 Part::of_payload(payload, encoding.algorithm, None, limit)
             }));
         }
-        Payload::Frames(body) => parts.extend(parts_of_frames(body, how.limit())),
+        Payload::Frames(body) => parts.extend(parts_of_frames(body, options.limit())),
         Payload::Null | Payload::Unsealed(..) => {}
     };
     let choice = match coded {
@@ -178,7 +175,7 @@ pub fn decode_body<'a>(
     body: &Body<'a>,
     device: Device,
     interrupted: Interrupted,
-    each: Each,
+    each: RunRows,
 ) -> Result<()> {
     let load = || {
         let mut load = Load::default();
@@ -216,7 +213,7 @@ fn parts_of_frames(body: &[u8], limit: u64) -> impl Iterator<Item = Part<'_>> {
     })
 }
 
-fn on_cpu(each: Each) -> Result<()> {
+fn on_cpu(each: RunRows) -> Result<()> {
     each(usize::MAX, &Prefetch::None)
 }
 

@@ -1,163 +1,103 @@
-//! Columns of values -> columns of payloads with their manifests.
+//! Columns of values -> columns of payloads with their manifests, or of frames.
 
 use super::bad_rows::BadRow;
-use super::flat::{Cuts, FlatColumn, Gathered, flatten};
-use super::job::{Job, Spans, Workers, zeroed};
-use super::output::{Output, Written};
-use super::view::{ViewColumn, Views};
+use super::layout::{Layout, RowWriter, Written};
+use super::scheduler::{Job, Spans};
 use super::{Rows, ahead};
 use crate::codec::{AnyKernel, Codec, Form};
 use crate::error::{Error, Result};
 use crate::kernel::Scratch;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
+use crate::memory::zeroed;
 use crate::pool::Interrupted;
 use crate::wire::codec_id::CodecId;
 
 /// A compressed column. Null rows are zero in all three. Sizes and checksums are signed, as
-/// columns of them are: values end long before 2^63.
+/// columns of them are: no value is near 2^63 bytes.
 pub struct Compressed<P> {
+    /// The payloads.
     pub payload: P,
+    /// Bytes before compression, for each row.
     pub original_size: Vec<i64>,
+    /// CRC-32C of the bytes before compression, for each row.
     pub crc32c: Vec<i64>,
 }
 
-impl<P> Compressed<P> {
-    fn with_payload<Q>(self, make: impl FnOnce(P) -> Result<Q>) -> Result<Compressed<Q>> {
-        let Self { payload, original_size, crc32c } = self;
-        Ok(Compressed { payload: make(payload)?, original_size, crc32c })
-    }
-}
-
 /// Compresses every row of `chunks`.
-pub fn compress<C: Rows>(
+pub fn compress<L: Layout, C: Rows>(
     codec: &Codec,
     chunks: &[C],
     interrupted: Interrupted,
-) -> Result<Compressed<ViewColumn>> {
-    let job = Job::new(chunks.iter().map(C::count).sum());
-    compress_rows(codec, Form::Payload, chunks, &job, || Views(job.arena()), interrupted)?
-        .with_payload(ViewColumn::try_from)
-}
-
-/// Compresses every row of `chunks`, each chunk's payloads to a column of their own.
-pub fn compress_flat<C: Rows>(
-    codec: &Codec,
-    chunks: &[C],
-    interrupted: Interrupted,
-) -> Result<Compressed<Vec<FlatColumn>>> {
-    let counts: Vec<usize> = chunks.iter().map(C::count).collect();
-    let job = Job::new(counts.iter().sum());
-    compress_rows(codec, Form::Payload, chunks, &job, || Cuts(job.arena()), interrupted)?
-        .with_payload(|written| flatten(written, &counts, interrupted))
+) -> Result<Compressed<L::Column>> {
+    compress_to::<L, C>(codec, Form::Payload, chunks, interrupted)
 }
 
 /// Encodes every row of `chunks` as a frame.
-pub fn encode<C: Rows>(
+pub fn encode<L: Layout, C: Rows>(
     codec: &Codec,
     chunks: &[C],
     interrupted: Interrupted,
-) -> Result<ViewColumn> {
-    let job = Job::new(chunks.iter().map(C::count).sum());
-    compress_rows(codec, Form::Frame, chunks, &job, || Views(job.arena()), interrupted)?
-        .payload
-        .try_into()
+) -> Result<L::Column> {
+    Ok(compress_to::<L, C>(codec, Form::Frame, chunks, interrupted)?.payload)
 }
 
-/// Encodes every row of `chunks` as a frame, each chunk's to a column of their own.
-pub fn encode_flat<C: Rows>(
-    codec: &Codec,
-    chunks: &[C],
-    interrupted: Interrupted,
-) -> Result<Vec<FlatColumn>> {
-    let counts: Vec<usize> = chunks.iter().map(C::count).collect();
-    flatten(
-        encode_rows(codec, chunks, &Job::new(counts.iter().sum()), interrupted)?,
-        &counts,
-        interrupted,
-    )
-}
-
-/// Encodes every row as a frame, to be moved back to back.
-pub fn encode_gathered<C: Rows>(
-    codec: &Codec,
-    rows: &C,
-    interrupted: Interrupted,
-) -> Result<Gathered> {
-    let job = Job::new(rows.count());
-    encode_rows(codec, std::slice::from_ref(rows), &job, interrupted)?.try_into()
-}
-
-fn encode_rows<'job, C: Rows>(
-    codec: &Codec,
-    chunks: &[C],
-    job: &'job Job,
-    interrupted: Interrupted,
-) -> Result<Written<Cuts<'job>>> {
-    let column = compress_rows(codec, Form::Frame, chunks, job, || Cuts(job.arena()), interrupted)?;
-    Ok(column.payload)
-}
-
-fn compress_rows<C: Rows, O: Output>(
+fn compress_to<L: Layout, C: Rows>(
     codec: &Codec,
     form: Form,
     chunks: &[C],
-    job: &Job,
-    out: impl Fn() -> O + Sync,
     interrupted: Interrupted,
-) -> Result<Compressed<Written<O>>> {
-    let rows = chunks.iter().map(C::count).sum();
-    let mut column = Compressed {
-        payload: zeroed::<O::Row>(rows)?,
-        original_size: zeroed::<i64>(rows)?,
-        crc32c: zeroed::<i64>(rows)?,
-    };
-    let mut spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
-        chunks[chunk].get(row).map_or(0, <[u8]>::len)
-    });
-    let mut rest = (&mut column.payload[..], &mut column.original_size[..], &mut column.crc32c[..]);
-    let workers = Workers::new(|| job.worker(out()));
-    ahead::compress(codec, chunks, O::LONGEST, interrupted, &mut |until, prefetch| {
-        let work = spans.until(until).map(|span| {
+) -> Result<Compressed<L::Column>> {
+    let counts: Vec<usize> = chunks.iter().map(C::count).collect();
+    let job = Job::new(counts.iter().sum());
+    let mut rows = zeroed::<<L::Writer<'_> as RowWriter>::Row>(job.rows())?;
+    let mut original_size = zeroed::<i64>(job.rows())?;
+    let mut crc32c = zeroed::<i64>(job.rows())?;
+    let mut rest = (&mut rows[..], &mut original_size[..], &mut crc32c[..]);
+    let max_row_bytes = <L::Writer<'_> as RowWriter>::MAX_ROW_BYTES;
+    let (writers, _) = job.run(
+        Spans::new(counts.iter().copied(), |chunk, row| {
+            chunks[chunk].get(row).map_or(0, <[u8]>::len)
+        }),
+        |span| {
             let n = span.rows.len();
-            let payloads = rest.0.split_off_mut(..n).unwrap_or_default();
+            let rows = rest.0.split_off_mut(..n).unwrap_or_default();
             let sizes = rest.1.split_off_mut(..n).unwrap_or_default();
-            let crcs = rest.2.split_off_mut(..n).unwrap_or_default();
-            (span, payloads, sizes, crcs)
-        });
-        workers.work_off(
-            work,
-            |worker, (span, payloads, sizes, crcs)| {
-                let chunk = &chunks[span.chunk];
-                let mut scratch = Scratch::of_thread();
-                job.each_row(worker, &span, |worker, i, row| {
-                    let Some(value) = chunk.get(row) else { return Ok(()) };
-                    let mut kernel = codec.prefetched_kernel(value, prefetch, &mut scratch);
-                    let row = compress_row(codec.id(), form, &mut kernel, &mut worker.out, value);
-                    let (payload, manifest) = row.map_err(|source| BadRow {
-                        source,
-                        context: format!("value of {} bytes", value.len()),
-                        mistake: None,
-                    })?;
-                    payloads[i] = payload;
-                    (sizes[i], crcs[i]) = (value.len() as i64, manifest.crc32c.into());
-                    Ok(())
-                });
-            },
-            interrupted,
-        )
-    })?;
-    let (outs, _) = job.finish(workers.finish())?;
-    column.with_payload(|rows| Ok(Written { rows, outs }))
+            (rows, sizes, rest.2.split_off_mut(..n).unwrap_or_default())
+        },
+        || L::writer(job.block_ids()),
+        |run| ahead::compress(codec, chunks, max_row_bytes, interrupted, run),
+        |worker, span, (rows, sizes, crcs), prefetch| {
+            worker.out.expect(job.expected_bytes(span));
+            let chunk = &chunks[span.chunk];
+            let mut scratch = Scratch::of_thread();
+            job.each_row(worker, span, |worker, i, row| {
+                let Some(value) = chunk.get(row) else { return Ok(()) };
+                let mut kernel = codec.prefetched_kernel(value, prefetch, &mut scratch);
+                let row = compress_row(codec.id(), form, &mut kernel, &mut worker.out, value);
+                let (row, manifest) = row.map_err(|source| BadRow {
+                    source,
+                    context: format!("value of {} bytes", value.len()),
+                    mistake: None,
+                })?;
+                rows[i] = row;
+                (sizes[i], crcs[i]) = (value.len() as i64, manifest.crc32c.into());
+                Ok(())
+            });
+        },
+        interrupted,
+    )?;
+    let payload = L::finish(Written { rows, writers }, &counts, interrupted)?;
+    Ok(Compressed { payload, original_size, crc32c })
 }
 
-fn compress_row<O: Output>(
+fn compress_row<W: RowWriter>(
     id: CodecId,
     form: Form,
     kernel: &mut AnyKernel,
-    out: &mut O,
+    out: &mut W,
     value: &[u8],
-) -> Result<(O::Row, Manifest)> {
-    let (size, limit) = (value.len() as u64, O::LONGEST.min(MAX_ORIGINAL_SIZE));
+) -> Result<(W::Row, Manifest)> {
+    let (size, limit) = (value.len() as u64, W::MAX_ROW_BYTES.min(MAX_ORIGINAL_SIZE));
     if size > limit {
         return Err(Error::ValueTooLong { size, limit });
     }

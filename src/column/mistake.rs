@@ -1,17 +1,21 @@
 //! Which mistake of the caller's would explain that a row does not decode: told by what its
 //! first bytes are, and by the kind of the error.
 
-use super::{Decompress, Payload};
+use super::{DecompressOptions, Payload};
 use crate::codec::Codec;
 use crate::error::{Error, Mistake};
 use crate::kernel::format::Format;
 use crate::wire::codec_id::CodecId;
 use crate::wire::frame::codec_number;
 
-pub(super) fn of_row(how: &Decompress, payload: &Payload, error: &Error) -> Option<Mistake> {
+pub(super) fn of_row(
+    options: &DecompressOptions,
+    payload: &Payload,
+    error: &Error,
+) -> Option<Mistake> {
     match payload {
         Payload::Sealed(payload, manifest) => {
-            match of_payload(&how.codec, payload, error) {
+            match of_payload(&options.codec, payload, error) {
                 // What has the stated size and checksum as it is, passthrough made.
                 Some(Mistake::NeverCompressed) if manifest.confirm(payload).is_ok() => {
                     Some(Mistake::OtherCodec("passthrough"))
@@ -19,7 +23,7 @@ pub(super) fn of_row(how: &Decompress, payload: &Payload, error: &Error) -> Opti
                 other => other,
             }
         }
-        Payload::Bare(payload) => of_payload(&how.codec, payload, error),
+        Payload::Bare(payload) => of_payload(&options.codec, payload, error),
         Payload::Frames(body) => of_frames(body, error),
         Payload::Null | Payload::Unsealed(..) => None,
     }

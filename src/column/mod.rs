@@ -8,39 +8,37 @@
 //! million tiny values keeps every core busy. Workers take spans from one queue, run each
 //! row through the codec's kernel straight into an arena, and write the row's view into
 //! the span's own slice of the result, so that order needs no care. Polars takes arenas and
-//! views as they are; for Arrow's offsets rows whose sizes are known are decoded in their place
-//! (`slots`), and others copied together (`flat`).
+//! views as they are; for Arrow's offsets, rows whose sizes are known are decoded in their places
+//! (`layout::in_place`), and others copied together (`layout::offsets`).
 //!
 //! Which error a column reports does not depend on timing: every row before the first bad
 //! one has been tried. The engine knows no Arrow, Polars or Python; it sees rows through
 //! [`Rows`] and [`Payloads`].
 
 mod ahead;
+mod arena;
 mod bad_rows;
 mod compress;
 mod decompress;
-mod discard;
-mod flat;
-mod info;
-mod job;
-mod memory;
+mod estimate;
+mod frame_info;
+mod layout;
 mod mistake;
-mod output;
-mod pieces;
-mod slots;
-mod view;
+mod options;
+mod row;
+mod scheduler;
+mod split;
 
 pub use ahead::decode_body;
 pub use bad_rows::{BadRows, BecameNull, OnError};
-pub use compress::{Compressed, compress, compress_flat, encode, encode_flat, encode_gathered};
-pub use decompress::{Decompress, Decompressed, decompress, decompress_flat, verify};
-pub use flat::{FlatColumn, Gathered};
-pub use info::{Inspected, frame_info};
-pub use job::zeroed;
-pub use memory::{Block, advise_huge_pages};
-pub use output::Zero;
-pub use pieces::Pieces;
-pub use view::{VIEW_MAX_BYTES, View, ViewColumn};
+pub use compress::{Compressed, compress, encode};
+pub use decompress::{decompress, verify};
+pub use frame_info::{FrameInfos, frame_info};
+pub use layout::offsets::{Offsets, OffsetsColumn, Scattered, Unordered};
+pub use layout::view::{VIEW_MAX_BYTES, View, ViewColumn, Views};
+pub use layout::{Layout, RowWriter, Written};
+pub use options::{DecompressOptions, Decompressed};
+pub use split::Splitter;
 
 use crate::error::Error;
 use crate::manifest::Manifest;
@@ -57,11 +55,13 @@ pub trait Rows: Sync {
 pub trait Payloads: Sync {
     /// The number of rows.
     fn count(&self) -> usize;
+    /// One of them.
     fn get(&self, row: usize) -> Payload<'_>;
 }
 
 /// One row of a compressed column.
 pub enum Payload<'a> {
+    /// No value.
     Null,
     /// A payload that no manifest came with.
     Bare(&'a [u8]),
@@ -71,4 +71,49 @@ pub enum Payload<'a> {
     Frames(&'a [u8]),
     /// A payload whose manifest is unusable, and why.
     Unsealed(&'a [u8], Error),
+}
+
+/// Byte slices in memory, none of them null.
+impl<T: AsRef<[u8]> + Sync> Rows for &[T] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn get(&self, row: usize) -> Option<&[u8]> {
+        Some(self[row].as_ref())
+    }
+}
+
+/// What [`compress`] makes. A row that is zero in all three columns counts as null.
+impl Payloads for Compressed<ViewColumn> {
+    fn count(&self) -> usize {
+        self.original_size.len()
+    }
+
+    fn get(&self, row: usize) -> Payload<'_> {
+        let payload = self.payload.get(row);
+        // `compress` writes no negative size and no checksum beyond 32 bits.
+        let manifest = Manifest {
+            original_size: self.original_size[row] as u64,
+            crc32c: self.crc32c[row] as u32,
+        };
+        match (payload, manifest) {
+            ([], Manifest { original_size: 0, crc32c: 0 }) => Payload::Null,
+            _ => Payload::Sealed(payload, manifest),
+        }
+    }
+}
+
+/// A column of frames, as [`encode`] makes it.
+impl Payloads for ViewColumn {
+    fn count(&self) -> usize {
+        self.views.len()
+    }
+
+    fn get(&self, row: usize) -> Payload<'_> {
+        match self.get(row) {
+            [] => Payload::Null,
+            body => Payload::Frames(body),
+        }
+    }
 }

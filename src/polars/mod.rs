@@ -16,7 +16,9 @@ use crate::arrow::{
     frames_array, info_array, info_type, manifest_type, reasons_array, validity,
 };
 use crate::codec::Codec;
-use crate::column::{self, BadRows, Decompress, OnError, Payloads, Rows, VIEW_MAX_BYTES};
+use crate::column::{
+    self, BadRows, DecompressOptions, OnError, Payloads, Rows, VIEW_MAX_BYTES, Views,
+};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::pool::{Interrupted, NEVER};
@@ -95,7 +97,7 @@ impl Expression for CompressExpr {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let ((bytes, rows), codec) = (load(&chunks), codec.clone());
         heard(is_long(&codec, bytes, rows), chunks, move |chunks, interrupted| {
-            let column = column::compress(&codec, chunks, interrupted)?;
+            let column = column::compress::<Views, _>(&codec, chunks, interrupted)?;
             let nulls = validity(bytes_validity(chunks)?.into_iter(), &[]);
             compressed_array(column, nulls)
         })
@@ -115,9 +117,9 @@ const DECOMPRESS_OPTIONS: &[&str] = &[
     "device",
 ];
 
-fn decompress_options(options: &Options) -> Result<Decompress> {
+fn decompress_options(options: &Options) -> Result<DecompressOptions> {
     let limit = |size: i64| size.try_into().map_err(|_| Fault::from("max_size is negative"));
-    Ok(Decompress {
+    Ok(DecompressOptions {
         codec: codec(options)?,
         device: options.text("device")?.map_or(Ok(Device::Cpu), str::parse)?,
         max_size: options.int("max_size")?.map(limit).transpose()?,
@@ -131,7 +133,7 @@ fn on_error(options: &Options) -> Result<OnError> {
     Ok(if options.flag("null_on_error")? { OnError::Null } else { OnError::Raise })
 }
 
-fn decompressed_type(how: &Decompress) -> DataType {
+fn decompressed_type(how: &DecompressOptions) -> DataType {
     if how.utf8 { DataType::Utf8View } else { DataType::BinaryView }
 }
 
@@ -140,10 +142,10 @@ fn decompressed_type(how: &Decompress) -> DataType {
 struct DecompressExpr;
 
 impl Expression for DecompressExpr {
-    type Options = Decompress;
+    type Options = DecompressOptions;
     const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
 
-    fn options(options: &Options) -> Result<Decompress> {
+    fn options(options: &Options) -> Result<DecompressOptions> {
         decompress_options(options)
     }
 
@@ -152,11 +154,11 @@ impl Expression for DecompressExpr {
         check_names(inputs)
     }
 
-    fn output_type(how: &Decompress) -> DataType {
+    fn output_type(how: &DecompressOptions) -> DataType {
         decompressed_type(how)
     }
 
-    fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
+    fn evaluate(inputs: &[Series], how: &DecompressOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| PayloadRows::try_new(chunk))?;
         decompressed(chunks, inputs, how, device(how))
     }
@@ -185,7 +187,7 @@ impl Expression for EncodeExpr {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let ((bytes, rows), codec) = (load(&chunks), codec.clone());
         heard(is_long(&codec, bytes, rows), chunks, move |chunks, interrupted| {
-            let column = column::encode(&codec, chunks, interrupted)?;
+            let column = column::encode::<Views, _>(&codec, chunks, interrupted)?;
             let nulls = validity(bytes_validity(chunks)?.into_iter(), &[]);
             Ok(frames_array(column, nulls))
         })
@@ -196,10 +198,10 @@ impl Expression for EncodeExpr {
 struct DecodeExpr;
 
 impl Expression for DecodeExpr {
-    type Options = Decompress;
+    type Options = DecompressOptions;
     const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
 
-    fn options(options: &Options) -> Result<Decompress> {
+    fn options(options: &Options) -> Result<DecompressOptions> {
         decompress_options(options)
     }
 
@@ -208,11 +210,11 @@ impl Expression for DecodeExpr {
         check_names(inputs)
     }
 
-    fn output_type(how: &Decompress) -> DataType {
+    fn output_type(how: &DecompressOptions) -> DataType {
         decompressed_type(how)
     }
 
-    fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
+    fn evaluate(inputs: &[Series], how: &DecompressOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?;
         decompressed(chunks, inputs, how, how.device)
     }
@@ -221,7 +223,7 @@ impl Expression for DecodeExpr {
 fn decompressed(
     chunks: Vec<PayloadRows>,
     inputs: &[Series],
-    how: &Decompress,
+    how: &DecompressOptions,
     device: Device,
 ) -> Result<ArrayRef> {
     let rows = inputs.first().map_or(0, Series::len);
@@ -239,7 +241,7 @@ fn decompressed(
     }
     let options = how.clone();
     let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
-        let column = column::decompress(&options, chunks, interrupted)?;
+        let column = column::decompress::<Views, _>(&options, chunks, interrupted)?;
         let bad_rows = column.bad_rows;
         let nulls =
             validity(chunks.iter().map(|chunk| (chunk.count(), chunk.nulls())), bad_rows.rows());
@@ -269,10 +271,10 @@ fn warn_of(bad_rows: BadRows, names: Option<&Series>) -> Result<()> {
 struct VerifyExpr;
 
 impl Expression for VerifyExpr {
-    type Options = Decompress;
+    type Options = DecompressOptions;
     const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
 
-    fn options(options: &Options) -> Result<Decompress> {
+    fn options(options: &Options) -> Result<DecompressOptions> {
         decompress_options(options)
     }
 
@@ -280,11 +282,11 @@ impl Expression for VerifyExpr {
         check_payloads(input(inputs))
     }
 
-    fn output_type(_: &Decompress) -> DataType {
+    fn output_type(_: &DecompressOptions) -> DataType {
         DataType::Utf8View
     }
 
-    fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
+    fn evaluate(inputs: &[Series], how: &DecompressOptions) -> Result<ArrayRef> {
         reasons(chunks(inputs, |chunk| PayloadRows::try_new(chunk))?, how, device(how))
     }
 }
@@ -293,10 +295,10 @@ impl Expression for VerifyExpr {
 struct VerifyFramesExpr;
 
 impl Expression for VerifyFramesExpr {
-    type Options = Decompress;
+    type Options = DecompressOptions;
     const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
 
-    fn options(options: &Options) -> Result<Decompress> {
+    fn options(options: &Options) -> Result<DecompressOptions> {
         decompress_options(options)
     }
 
@@ -304,16 +306,16 @@ impl Expression for VerifyFramesExpr {
         check_binary("verify_frames", inputs)
     }
 
-    fn output_type(_: &Decompress) -> DataType {
+    fn output_type(_: &DecompressOptions) -> DataType {
         DataType::Utf8View
     }
 
-    fn evaluate(inputs: &[Series], how: &Decompress) -> Result<ArrayRef> {
+    fn evaluate(inputs: &[Series], how: &DecompressOptions) -> Result<ArrayRef> {
         reasons(chunks(inputs, |chunk| PayloadRows::of_frames(chunk))?, how, how.device)
     }
 }
 
-fn reasons(chunks: Vec<PayloadRows>, how: &Decompress, device: Device) -> Result<ArrayRef> {
+fn reasons(chunks: Vec<PayloadRows>, how: &DecompressOptions, device: Device) -> Result<ArrayRef> {
     let how = how.clone();
     heard(is_long_payloads(&chunks, device), chunks, move |chunks, interrupted| {
         let bad = column::verify::<_, VIEW_MAX_BYTES>(&how, chunks, interrupted)?;
@@ -379,7 +381,7 @@ fn is_long_payloads(chunks: &[PayloadRows], device: Device) -> bool {
 }
 
 /// Where payloads are decoded that are no frames.
-fn device(how: &Decompress) -> Device {
+fn device(how: &DecompressOptions) -> Device {
     how.codec.device().unwrap_or(Device::Cpu)
 }
 

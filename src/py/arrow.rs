@@ -16,7 +16,7 @@ use super::producer::refuse_objects;
 use crate::arrow::verbs;
 use crate::arrow::window::{Checked, Exported, Form};
 use crate::arrow::{CArray, CSchema, CStream, from_arrow};
-use crate::column::{Decompress, OnError};
+use crate::column::{DecompressOptions, OnError};
 use crate::error::Result;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -165,8 +165,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DecompressArguments {
 }
 
 impl DecompressArguments {
-    fn read(self, py: Python<'_>, null_on_error: bool) -> PyResult<(Decompress, Form)> {
-        let options = Decompress {
+    fn read(self, py: Python<'_>, null_on_error: bool) -> PyResult<(DecompressOptions, Form)> {
+        let options = DecompressOptions {
             codec: self.codec.0,
             device: device_or_cpu(py, self.device)?,
             max_size: self.max_size,
@@ -246,7 +246,7 @@ fn _arrow_pieces(
 ) -> PyResult<Vec<usize>> {
     let form = if is_frames { Form::Frames } else { Form::Compressed };
     let ArrowData { exported, .. } = data.extract()?;
-    let how = Decompress { max_size, ..Decompress::new(codec.0) };
+    let how = DecompressOptions { max_size, ..DecompressOptions::new(codec.0) };
     interruptible(py, |interrupted| verbs::pieces(&how, form, most, exported, interrupted))
 }
 

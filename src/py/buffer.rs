@@ -9,8 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
-use crate::column::advise_huge_pages;
 use crate::kernel::copy_to;
+use crate::memory::advise_huge_pages;
 
 /// An argument: any object with a C-contiguous buffer, of any item type.
 pub enum Bytes<'py> {

@@ -1,7 +1,7 @@
 //! What the tests of GPU codecs share.
 
 use s4_codec::codec::Codec;
-use s4_codec::column::{self, Decompress};
+use s4_codec::column::{self, DecompressOptions, Offsets};
 use s4_codec::error::Result;
 use s4_codec::gpu::Device;
 use s4_codec::kernel::fcg1::{Algorithm, DataType, Encoding};
@@ -59,13 +59,14 @@ pub fn assert_sound(gpu: &Standin) {
 pub fn round_trip(codec: &Codec) -> Result<()> {
     let values = [text(80_000), text(304), noise(9000), Vec::new()];
     let rows = [Values(values.iter().cloned().map(Some).collect())];
-    let column = column::compress_flat(codec, &rows, NEVER)?;
+    let column = column::compress::<Offsets, _>(codec, &rows, NEVER)?;
     let offsets = &column.payload[0].offsets;
     let bytes = column.payload[0].bytes.as_ref();
     let payload = |i: usize| &bytes[offsets[i] as usize..offsets[i + 1] as usize];
     let packed = values.iter().enumerate().map(|(i, value)| sealed(payload(i), value));
     let rows = [PackedRows(packed.collect())];
-    let restored = column::decompress_flat(&Decompress::new(codec.clone()), &rows, NEVER)?;
+    let restored =
+        column::decompress::<Offsets, _>(&DecompressOptions::new(codec.clone()), &rows, NEVER)?;
     assert!(restored.values[0].bytes.as_ref() == values.concat());
 
     let mut alone = Vec::new();

@@ -9,8 +9,8 @@ pub mod standin;
 
 use s4_codec::codec::Codec;
 use s4_codec::column::{
-    self, Compressed, Decompress, Decompressed, FlatColumn, Payload, Payloads, Rows, View,
-    ViewColumn,
+    self, Compressed, DecompressOptions, Decompressed, Offsets, OffsetsColumn, Payload, Payloads,
+    Rows, View, ViewColumn, Views,
 };
 use s4_codec::error::{Error, Result};
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
@@ -129,8 +129,10 @@ impl Payloads for FrameRows {
 
 /// The payloads of a compressed column, which are the same in every layout.
 pub fn compress<C: Rows>(codec: &Codec, chunks: &[C]) -> Result<Compressed<Vec<Vec<u8>>>> {
-    let (viewed, flat) =
-        (column::compress(codec, chunks, NEVER)?, column::compress_flat(codec, chunks, NEVER)?);
+    let (viewed, flat) = (
+        column::compress::<Views, _>(codec, chunks, NEVER)?,
+        column::compress::<Offsets, _>(codec, chunks, NEVER)?,
+    );
     let payload = rows_of(&viewed.payload);
     assert!(flat_rows_of(&flat.payload, chunks.iter().map(C::count)) == payload);
     assert_eq!(flat.original_size, viewed.original_size);
@@ -140,11 +142,11 @@ pub fn compress<C: Rows>(codec: &Codec, chunks: &[C]) -> Result<Compressed<Vec<V
 
 /// The values of a decompressed column, or its first bad row; the same in every layout.
 pub fn decompress<C: Payloads>(
-    how: &Decompress,
+    how: &DecompressOptions,
     chunks: &[C],
 ) -> Result<Decompressed<Vec<Vec<u8>>>> {
-    let flat = column::decompress_flat(how, chunks, NEVER);
-    let viewed = match (column::decompress(how, chunks, NEVER), &flat) {
+    let flat = column::decompress::<Offsets, _>(how, chunks, NEVER);
+    let viewed = match (column::decompress::<Views, _>(how, chunks, NEVER), &flat) {
         (Ok(viewed), Ok(_)) => viewed,
         (Err(Error::Row(viewed)), Err(Error::Row(flat))) => {
             assert_eq!((viewed.row, viewed.rows), (flat.row, flat.rows));
@@ -160,9 +162,9 @@ pub fn decompress<C: Payloads>(
 }
 
 /// The rows of chunks in Arrow's large binary layout.
-fn flat_rows_of(chunks: &[FlatColumn], counts: impl Iterator<Item = usize>) -> Vec<Vec<u8>> {
+fn flat_rows_of(chunks: &[OffsetsColumn], counts: impl Iterator<Item = usize>) -> Vec<Vec<u8>> {
     assert!(chunks.iter().map(|chunk| chunk.offsets.len() - 1).eq(counts));
-    let rows = |chunk: &FlatColumn| {
+    let rows = |chunk: &OffsetsColumn| {
         let (offsets, bytes) = (chunk.offsets.clone(), chunk.bytes.as_ref().to_vec());
         assert_eq!((offsets[0], *offsets.last().unwrap()), (0, bytes.len() as i64));
         (1..offsets.len())

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Each, Part, on_cpu};
+use super::{Part, RunRows, on_cpu};
 use crate::error::{Error, Result};
 use crate::gpu::{self, Cost, Failure, Prefetch, Session, Slab, class_of};
 use crate::pool::Interrupted;
@@ -41,7 +41,7 @@ pub fn run<'a>(
     rows: usize,
     parts: &dyn Fn(usize, &mut Vec<Part<'a>>),
     interrupted: Interrupted,
-    each: Each,
+    each: RunRows,
 ) -> Result<()> {
     let Some(choice) = choice else { return on_cpu(each) };
     let there = There { parts, rows, choice, interrupted, most_rows: usize::MAX };
@@ -76,7 +76,7 @@ enum Lot<'a> {
 }
 
 impl<'a> There<'_, 'a> {
-    fn run(mut self, each: Each) -> Result<(), Stop> {
+    fn run(mut self, each: RunRows) -> Result<(), Stop> {
         let mut session = Mutex::new(gpu::open(self.choice.ordinal, self.interrupted)?);
         let ended = self.run_on(&mut session, each);
         if let Err(Stop::Error(_)) = ended {
@@ -86,7 +86,7 @@ impl<'a> There<'_, 'a> {
         ended
     }
 
-    fn run_on(&mut self, shared: &mut Mutex<Session>, each: Each) -> Result<(), Stop> {
+    fn run_on(&mut self, shared: &mut Mutex<Session>, each: RunRows) -> Result<(), Stop> {
         let mut done = 0;
         // Rows after the last of each lot under way, and whether a slab is of it.
         let mut under_way: VecDeque<(usize, bool)> = VecDeque::new();
@@ -175,7 +175,7 @@ impl<'a> There<'_, 'a> {
         session: &mut Session,
         under_way: &mut VecDeque<(usize, bool)>,
         done: &mut usize,
-        each: Each,
+        each: RunRows,
     ) -> Result<Result<(), Failure>, Stop> {
         let Some((end, has_slab)) = under_way.pop_front() else { return Ok(Ok(())) };
         if !has_slab {

@@ -1,37 +1,24 @@
 //! How the work on one column is cut, shared out and brought together again.
+//!
+//! ```text
+//! chunks of rows -> spans of about a millisecond -> workers -> what each worker wrote
+//! ```
 
-use std::alloc::{Layout, alloc_zeroed};
 use std::ops::Range;
-use std::ptr::NonNull;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::bad_rows::{BadRow, BadRows, OnError};
-use super::memory::Arena;
-use super::output::{Announced, Zero};
 use crate::error::{Error, Result, RowError};
+use crate::gpu::Prefetch;
 use crate::pool::{self, Interrupted};
+use crate::process::lock;
 
 /// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
 pub const SPAN_COST: usize = 256 << 10;
 
-/// What a row costs beside its bytes, in bytes.
+/// The overhead of a row, in bytes.
 const ROW_COST: usize = 256;
-
-/// Zeroes from the system's own fresh pages: nothing is touched before a worker writes.
-pub fn zeroed<T: Zero>(rows: usize) -> Result<Vec<T>> {
-    let failed = || Error::OutOfMemory { bytes: rows.saturating_mul(size_of::<T>()) as u64 };
-    let layout = Layout::array::<T>(rows).map_err(|_| failed())?;
-    if layout.size() == 0 {
-        return Ok(Vec::new());
-    }
-    // SAFETY: the layout is not empty, and is that of a vector of `rows`; zero bytes are
-    // values of `T`.
-    unsafe {
-        let start = NonNull::new(alloc_zeroed(layout).cast::<T>()).ok_or_else(failed)?;
-        Ok(Vec::from_raw_parts(start.as_ptr(), rows, rows))
-    }
-}
 
 /// Rows of one chunk that one worker takes at a time.
 pub struct Span {
@@ -40,7 +27,7 @@ pub struct Span {
     pub rows: Range<usize>,
     /// Position of the first of them in the column.
     pub first: usize,
-    /// What the rows will likely take.
+    /// Bytes that the rows are likely to take.
     pub bytes: usize,
 }
 
@@ -54,17 +41,17 @@ pub struct Spans<F> {
     row: usize,
     first: usize,
     /// Position in the column where the spans end for now.
-    until: usize,
+    end: usize,
 }
 
 impl<F: Fn(usize, usize) -> usize> Spans<F> {
     pub fn new(chunks: impl Iterator<Item = usize>, bytes: F) -> Self {
-        Self { chunks: chunks.collect(), bytes, chunk: 0, row: 0, first: 0, until: usize::MAX }
+        Self { chunks: chunks.collect(), bytes, chunk: 0, row: 0, first: 0, end: usize::MAX }
     }
 
-    /// The spans of the rows before the one at `position` that were not had yet.
-    pub fn until(&mut self, position: usize) -> &mut Self {
-        self.until = position;
+    /// The spans before position `end` that have not been handed out.
+    fn until(&mut self, end: usize) -> &mut Self {
+        self.end = end;
         self
     }
 }
@@ -77,7 +64,7 @@ impl<F: Fn(usize, usize) -> usize> Iterator for Spans<F> {
             (self.chunk, self.row) = (self.chunk + 1, 0);
         }
         let (chunk, start) = (self.chunk, self.row);
-        let rows = self.chunks[chunk].min(start + self.until.saturating_sub(self.first));
+        let rows = self.chunks[chunk].min(start + self.end.saturating_sub(self.first));
         if rows == start {
             return None;
         }
@@ -92,6 +79,9 @@ impl<F: Fn(usize, usize) -> usize> Iterator for Spans<F> {
     }
 }
 
+/// Runs all rows up to a position that have not run, with the GPU's results for them.
+pub type RunRows<'r> = &'r mut dyn FnMut(usize, &Prefetch) -> Result<()>;
+
 /// What the workers on one column share.
 pub struct Job {
     rows: usize,
@@ -101,7 +91,7 @@ pub struct Job {
     total: Total,
 }
 
-/// What the rows of a column decode to, all together.
+/// The decoded bytes of all rows of a column.
 struct Total {
     limit: Option<u64>,
     bytes: AtomicU64,
@@ -110,51 +100,18 @@ struct Total {
     is_exceeded: AtomicBool,
 }
 
-/// A worker adds up so many bytes before it tells the others.
+/// Bytes that a worker counts on its own before it adds them to the total.
 const TOTAL_STEP: u64 = 1 << 20;
 
+/// One worker's state: what it has written, and which rows were bad.
 pub struct Worker<O> {
     pub out: O,
     pub bad: BadRows,
     failed: Option<RowError>,
-    /// Bytes and rows that [`Total`] has not heard of yet.
-    untold: (u64, u64),
+    /// Bytes and rows not yet added to [`Total`].
+    pending: (u64, u64),
     /// Memory for rows that outgrew their guess.
     pub grown: Vec<u8>,
-}
-
-/// Workers between one lot of spans and the next.
-pub struct Workers<F, O> {
-    start: F,
-    idle: Mutex<Vec<Worker<O>>>,
-}
-
-impl<O: Send, F: Fn() -> Worker<O> + Sync> Workers<F, O> {
-    pub fn new(start: F) -> Self {
-        Self { start, idle: Mutex::default() }
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Worker<O>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As [`pool::work_off`], with workers that go on from what they did before.
-    pub fn work_off<T: Send>(
-        &self,
-        items: impl Iterator<Item = T> + Send,
-        work: impl Fn(&mut Worker<O>, T) + Sync,
-        interrupted: Interrupted,
-    ) -> Result<()> {
-        let start = || self.idle().pop().unwrap_or_else(&self.start);
-        let workers = pool::work_off(items, start, work, interrupted)?;
-        self.idle().extend(workers);
-        Ok(())
-    }
-
-    /// All workers that there were.
-    pub fn finish(self) -> Vec<Worker<O>> {
-        self.idle.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Job {
@@ -162,7 +119,7 @@ impl Job {
         Self::with_total_limit(rows, None)
     }
 
-    /// A job whose rows may decode to so many bytes together.
+    /// A job whose rows may decode to at most `limit` bytes together.
     pub fn with_total_limit(rows: usize, limit: Option<u64>) -> Self {
         let total = Total {
             limit,
@@ -174,25 +131,66 @@ impl Job {
         Self { rows, block_ids: AtomicU32::new(0), first_bad, total }
     }
 
-    /// An arena in which the column's workers number their blocks together.
-    pub fn arena(&self) -> Arena<'_> {
-        Arena::new(&self.block_ids)
+    /// Rows of the column.
+    pub fn rows(&self) -> usize {
+        self.rows
     }
 
-    pub fn worker<O>(&self, out: O) -> Worker<O> {
-        let bad = BadRows::default();
-        Worker { out, bad, failed: None, untold: (0, 0), grown: Vec::new() }
+    /// Numbers the blocks of the column's workers.
+    pub fn block_ids(&self) -> &AtomicU32 {
+        &self.block_ids
     }
 
-    /// Counts a row of `bytes` in that decoded.
+    /// Runs `work` on all `spans`, on all cores. Each worker writes to an output from `writer`;
+    /// each span comes with the part of the result that `split` takes off for it.
+    ///
+    /// `offload` calls its argument with the end of a range of rows and the GPU's results for
+    /// them, range after range, up to the end of the column.
+    pub fn run<O: Send, P: Send, F: Fn(usize, usize) -> usize + Send>(
+        &self,
+        mut spans: Spans<F>,
+        mut split: impl FnMut(&Span) -> P + Send,
+        writer: impl Fn() -> O + Sync,
+        offload: impl FnOnce(RunRows) -> Result<()>,
+        work: impl Fn(&mut Worker<O>, &Span, P, &Prefetch) + Sync,
+        interrupted: Interrupted,
+    ) -> Result<(Vec<O>, BadRows)> {
+        // Workers between one range and the next.
+        let idle: Mutex<Vec<Worker<O>>> = Mutex::default();
+        let start = || {
+            let fresh = || Worker {
+                out: writer(),
+                bad: BadRows::default(),
+                failed: None,
+                pending: (0, 0),
+                grown: Vec::new(),
+            };
+            let worker = lock(&idle).pop();
+            worker.unwrap_or_else(fresh)
+        };
+        offload(&mut |end, prefetch| {
+            let items = spans.until(end).map(|span| {
+                let part = split(&span);
+                (span, part)
+            });
+            let run = |worker: &mut Worker<O>, (span, part)| work(worker, &span, part, prefetch);
+            let workers = pool::work_off(items, start, run, interrupted)?;
+            lock(&idle).extend(workers);
+            Ok(())
+        })?;
+        let workers = std::mem::take(&mut *lock(&idle));
+        self.finish(workers)
+    }
+
+    /// Counts a row that decoded to `bytes` bytes.
     #[inline]
     pub fn count_good<O>(&self, worker: &mut Worker<O>, bytes: u64) {
         worker.bad.count_good();
         if self.total.limit.is_some() {
-            let (sum, rows) = worker.untold;
-            worker.untold = (sum + bytes, rows + 1);
+            let (sum, rows) = worker.pending;
+            worker.pending = (sum + bytes, rows + 1);
             if sum + bytes >= TOTAL_STEP {
-                self.tell_total(worker);
+                self.add_total(worker);
             }
         }
     }
@@ -203,8 +201,8 @@ impl Job {
 
     /// The most bytes that a worker's next row may decode to.
     pub fn remaining<O>(&self, worker: &Worker<O>) -> u64 {
-        let told = || self.total.bytes.load(Ordering::Relaxed).saturating_add(worker.untold.0);
-        self.total.limit.map_or(u64::MAX, |limit| limit.saturating_sub(told()))
+        let added = || self.total.bytes.load(Ordering::Relaxed).saturating_add(worker.pending.0);
+        self.total.limit.map_or(u64::MAX, |limit| limit.saturating_sub(added()))
     }
 
     /// The error of a row of which more would remain.
@@ -215,8 +213,8 @@ impl Job {
         Error::TotalExceedsLimit { limit: self.total.limit.unwrap_or(u64::MAX), rows, bytes }
     }
 
-    fn tell_total<O>(&self, worker: &mut Worker<O>) {
-        let (bytes, rows) = std::mem::take(&mut worker.untold);
+    fn add_total<O>(&self, worker: &mut Worker<O>) {
+        let (bytes, rows) = std::mem::take(&mut worker.pending);
         if rows == 0 {
             return;
         }
@@ -231,13 +229,25 @@ impl Job {
         if is_exceeded { Err(self.exceeded()) } else { Ok(()) }
     }
 
-    /// Sets a bad row aside, which ends nothing.
-    pub fn set_aside<O>(&self, worker: &mut Worker<O>, row: usize, bad: BadRow, on_error: OnError) {
+    /// Records a bad row and goes on.
+    pub fn record_bad<O>(
+        &self,
+        worker: &mut Worker<O>,
+        row: usize,
+        bad: BadRow,
+        on_error: OnError,
+    ) {
         worker.bad.add(bad.at(row, self.rows), on_error);
     }
 
-    /// Runs `work(worker, index in span, row in chunk)` until a row fails, or all is given up.
-    pub fn each_row<O: Announced>(
+    /// Bytes that a worker should expect when it starts on `span`.
+    pub fn expected_bytes(&self, span: &Span) -> usize {
+        if span.rows.len() == self.rows { span.bytes } else { usize::MAX }
+    }
+
+    /// Runs `work(worker, index in span, row in chunk)` until a row fails or the call is
+    /// interrupted.
+    pub fn each_row<O>(
         &self,
         worker: &mut Worker<O>,
         span: &Span,
@@ -246,8 +256,6 @@ impl Job {
         if span.first > self.first_bad.load(Ordering::Relaxed) {
             return;
         }
-        let is_whole_column = span.rows.len() == self.rows;
-        worker.out.announce(if is_whole_column { span.bytes } else { usize::MAX });
         for (i, row) in span.rows.clone().enumerate() {
             if self.check_total().is_err() || pool::stopped() {
                 return;
@@ -261,11 +269,11 @@ impl Job {
                 return;
             }
         }
-        self.tell_total(worker);
+        self.add_total(worker);
     }
 
     /// What the workers wrote, and the column's bad rows; or its first error.
-    pub fn finish<O>(&self, workers: Vec<Worker<O>>) -> Result<(Vec<O>, BadRows)> {
+    fn finish<O>(&self, workers: Vec<Worker<O>>) -> Result<(Vec<O>, BadRows)> {
         self.check_total()?;
         let (mut outs, mut bad, mut failed) = (Vec::new(), BadRows::default(), Vec::new());
         for worker in workers {

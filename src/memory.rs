@@ -1,18 +1,19 @@
-//! Output memory of columns.
+//! Output memory: large blocks on huge pages, kept when their consumer drops them.
 //!
 //! Fresh pages cost up to half of a fast decompression: the system faults in and clears
 //! each one. So output goes into large blocks on huge pages (one fault per 2 MiB instead
 //! of per 4 KiB), and blocks that their consumer has dropped are kept, up to
 //! [`KEPT_BYTES`], and written again while their pages are warm.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::MmapMut;
 
-use crate::error::{Error, Result};
+use crate::error::{OutOfMemory, Result, reserve};
 use crate::kernel::copy_to;
 use crate::process::PerProcess;
 
@@ -25,7 +26,7 @@ const KEPT_BYTES: usize = 64 << 20;
 
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Less unused room than this stays with its block.
+/// Less unused memory than this stays with its block.
 const WORTH_RELEASING: usize = 256 << 10;
 
 /// Asks the system to back fresh memory with huge pages where whole ones fit.
@@ -55,6 +56,36 @@ fn advise(memory: &mut [MaybeUninit<u8>], page: usize, advice: libc::c_int) {
     unsafe { libc::madvise(pages.as_mut_ptr().cast(), pages.len() / page * page, advice) };
 }
 
+/// Types whose all-zero bytes are a value.
+///
+/// # Safety
+/// They are.
+pub unsafe trait Zero: Copy {}
+
+// SAFETY: an integer.
+unsafe impl Zero for u8 {}
+// SAFETY: an integer.
+unsafe impl Zero for i64 {}
+// SAFETY: an integer.
+unsafe impl Zero for u64 {}
+// SAFETY: an integer.
+unsafe impl Zero for u128 {}
+
+/// Zeroes from the system's own fresh pages, which are not touched before they are written.
+pub fn zeroed<T: Zero>(len: usize) -> Result<Vec<T>, OutOfMemory> {
+    let failed = || OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) as u64 };
+    let layout = Layout::array::<T>(len).map_err(|_| failed())?;
+    if layout.size() == 0 {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the layout is not empty, and is that of a vector of `len`; zero bytes are
+    // values of `T`.
+    unsafe {
+        let start = NonNull::new(alloc_zeroed(layout).cast::<T>()).ok_or_else(failed)?;
+        Ok(Vec::from_raw_parts(start.as_ptr(), len, len))
+    }
+}
+
 /// Memory straight from the system, its usable part aligned to a huge page.
 struct Region {
     map: MmapMut,
@@ -63,8 +94,8 @@ struct Region {
 }
 
 impl Region {
-    fn new(capacity: usize) -> Result<Self> {
-        let failed = || Error::OutOfMemory { bytes: capacity as u64 };
+    fn new(capacity: usize) -> Result<Self, OutOfMemory> {
+        let failed = || OutOfMemory { bytes: capacity as u64 };
         let padded = capacity.checked_add(HUGE_PAGE).ok_or_else(failed)?;
         let map = MmapMut::map_anon(padded).map_err(|_| failed())?;
         let start = map.as_ptr().align_offset(HUGE_PAGE).min(HUGE_PAGE);
@@ -82,7 +113,7 @@ impl Region {
     }
 }
 
-/// Initialised bytes as room to write to.
+/// Initialised bytes as memory to write to.
 fn uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
     // SAFETY: same memory, same borrow. Kernels only ever write initialised bytes, so what
     // is initialised stays so.
@@ -125,7 +156,7 @@ impl KeptRegions {
     }
 }
 
-/// One allocation full of rows.
+/// One allocation full of rows, filled from its front.
 pub struct Block {
     memory: Memory,
     len: usize,
@@ -135,16 +166,16 @@ enum Memory {
     /// From the allocator, for what is smaller than a huge page.
     Heap(Box<[MaybeUninit<u8>]>),
     Region(Region),
-    /// What is left when the region has gone back.
+    /// Nothing: the region has gone back.
     Gone,
 }
 
 impl Block {
-    pub fn new(capacity: usize) -> Result<Self> {
+    /// Empty memory for `capacity` bytes.
+    pub fn new(capacity: usize) -> Result<Self, OutOfMemory> {
         let memory = if capacity < HUGE_PAGE {
             let mut heap: Vec<MaybeUninit<u8>> = Vec::new();
-            heap.try_reserve_exact(capacity)
-                .map_err(|_| Error::OutOfMemory { bytes: capacity as u64 })?;
+            reserve(&mut heap, capacity)?;
             // SAFETY: the capacity is reserved, and `MaybeUninit` needs no initialisation.
             unsafe { heap.set_len(capacity) };
             Memory::Heap(heap.into_boxed_slice())
@@ -157,13 +188,23 @@ impl Block {
         Ok(Self { memory, len: 0 })
     }
 
-    /// Bytes that fit in all.
+    /// Bytes that fit, filled or not.
     pub fn capacity(&self) -> usize {
         match &self.memory {
             Memory::Heap(heap) => heap.len(),
             Memory::Region(region) => region.capacity,
             Memory::Gone => 0,
         }
+    }
+
+    /// Bytes that are filled.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no byte is filled.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// The part that nothing has been written to.
@@ -193,9 +234,9 @@ impl Block {
         }
     }
 
-    /// Gives back the room that no row took: rows that fill less than half of the block move
+    /// Gives back the memory that no row took: rows that fill less than half of the block move
     /// to one of their size, else the pages behind them go.
-    pub fn settle(mut self) -> Result<Self> {
+    pub fn settle(mut self) -> Result<Self, OutOfMemory> {
         let unused = self.spare().len();
         if unused > self.len {
             let mut exact = Self::new(self.len)?;
@@ -230,110 +271,4 @@ impl Drop for Block {
             KEPT.get().keep(region);
         }
     }
-}
-
-/// Where a row lies: which of the column's blocks, and where in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub block: u32,
-    pub offset: u32,
-}
-
-/// Where one worker writes its rows.
-pub struct Arena<'column> {
-    /// Numbers the column's blocks as its workers open them.
-    ids: &'column AtomicU32,
-    /// Bytes that are still to come; sizes the next block.
-    expected: usize,
-    open: Option<(u32, Block)>,
-    full: Vec<(u32, Block)>,
-}
-
-impl<'column> Arena<'column> {
-    pub fn new(ids: &'column AtomicU32) -> Self {
-        Self { ids, expected: usize::MAX, open: None, full: Vec::new() }
-    }
-
-    /// Says how many bytes are to come, so that a small column gets a small block.
-    pub fn announce(&mut self, bytes: usize) {
-        self.expected = bytes;
-    }
-
-    /// Lends room for `bytes` to `fill`, which initialises its front and says how many of
-    /// those bytes to keep. A block is at most [`BLOCK_BYTES`] or one row.
-    pub fn write(
-        &mut self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize>,
-    ) -> Result<Place> {
-        let fits = self.open.as_mut().is_some_and(|(_, block)| block.spare().len() >= bytes);
-        if !fits && bytes > BLOCK_BYTES / 4 {
-            return self.write_alone(bytes, fill);
-        }
-        if !fits {
-            let block = self.next_block(bytes)?;
-            let id = self.ids.fetch_add(1, Ordering::Relaxed);
-            self.full.extend(self.open.replace((id, block)));
-        }
-        match &mut self.open {
-            Some((id, block)) => {
-                let offset = block.len;
-                block.len += fill(&mut block.spare()[..bytes])?;
-                Ok(Place { block: *id, offset: offset as u32 })
-            }
-            None => Err(Error::OutOfMemory { bytes: bytes as u64 }),
-        }
-    }
-
-    /// Takes a row that is too large to share a block, memory and all; others are copied, and
-    /// their memory stays.
-    pub fn take(&mut self, row: &mut Vec<u8>) -> Result<Place> {
-        if row.len() <= BLOCK_BYTES / 4 {
-            return self.write(row.len(), |room| Ok(copy_to(row, room)));
-        }
-        let block = Block::from(std::mem::take(row));
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.full.push((id, block));
-        Ok(Place { block: id, offset: 0 })
-    }
-
-    /// A row too large to share a block gets its own; the open block waits for small ones.
-    fn write_alone(
-        &mut self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize>,
-    ) -> Result<Place> {
-        let mut block = Block::new(bytes)?;
-        block.len = fill(&mut block.spare()[..bytes])?;
-        let block = block.settle()?;
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.full.push((id, block));
-        Ok(Place { block: id, offset: 0 })
-    }
-
-    fn next_block(&mut self, bytes: usize) -> Result<Block> {
-        let capacity = match self.expected.max(bytes) {
-            wanted if wanted > BLOCK_BYTES / 4 => BLOCK_BYTES,
-            wanted => wanted,
-        };
-        Block::new(capacity)
-    }
-
-    /// The blocks and their ids.
-    pub fn finish(mut self) -> Result<Vec<(u32, Block)>> {
-        if let Some((id, block)) = self.open.take() {
-            self.full.push((id, block.settle()?));
-        }
-        Ok(self.full)
-    }
-}
-
-/// The blocks of a column's arenas in the order of their ids.
-pub fn blocks<'column>(arenas: impl Iterator<Item = Arena<'column>>) -> Result<Vec<Block>> {
-    let mut blocks = Vec::new();
-    for arena in arenas {
-        blocks.extend(arena.finish()?);
-    }
-    blocks.sort_unstable_by_key(|(id, _)| *id);
-    Ok(blocks.into_iter().map(|(_, block)| block).collect())
 }

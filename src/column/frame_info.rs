@@ -1,15 +1,17 @@
 //! Columns of frames -> what their headers say.
 
 use super::bad_rows::{BadRow, BadRows, OnError};
-use super::decompress::describe_frames;
-use super::job::{Job, Spans};
+use super::row::describe_frames;
+use super::scheduler::{Job, Spans};
 use super::{Rows, mistake};
-use crate::error::{Error, Result};
-use crate::pool::{self, Interrupted};
+use crate::error::{Result, reserve};
+use crate::gpu::Prefetch;
+use crate::pool::Interrupted;
 use crate::wire::frame::FrameInfo;
 
 /// The headers of every row of frames; null rows are default.
-pub struct Inspected {
+pub struct FrameInfos {
+    /// What the headers say, for each row.
     pub rows: Vec<FrameInfo>,
     /// Rows that are null because they were bad.
     pub bad_rows: BadRows,
@@ -20,28 +22,24 @@ pub fn frame_info<C: Rows>(
     chunks: &[C],
     on_error: OnError,
     interrupted: Interrupted,
-) -> Result<Inspected> {
-    let count = chunks.iter().map(C::count).sum();
+) -> Result<FrameInfos> {
+    let job = Job::new(chunks.iter().map(C::count).sum());
     let mut rows: Vec<FrameInfo> = Vec::new();
-    rows.try_reserve_exact(count)
-        .map_err(|_| Error::OutOfMemory { bytes: (count * size_of::<FrameInfo>()) as u64 })?;
-    rows.resize(count, FrameInfo::default());
+    reserve(&mut rows, job.rows())?;
+    rows.resize(job.rows(), FrameInfo::default());
     let mut rest = &mut rows[..];
-    let work = Spans::new(chunks.iter().map(C::count), |_, _| 0).map(|span| {
-        let rows = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
-        (span, rows)
-    });
-    let job = Job::new(count);
-    let workers = pool::work_off(
-        work,
-        || job.worker(()),
-        |worker, (span, rows)| {
+    let (_, bad_rows) = job.run(
+        Spans::new(chunks.iter().map(C::count), |_, _| 0),
+        |span| rest.split_off_mut(..span.rows.len()).unwrap_or_default(),
+        || (),
+        |run| run(usize::MAX, &Prefetch::None),
+        |worker, span, infos, _| {
             let chunk = &chunks[span.chunk];
-            job.each_row(worker, &span, |worker, i, row| {
+            job.each_row(worker, span, |worker, i, row| {
                 let Some(body) = chunk.get(row) else { return Ok(()) };
                 match FrameInfo::of(body) {
                     Ok(info) => {
-                        rows[i] = info;
+                        infos[i] = info;
                         job.count_good(worker, 0);
                     }
                     Err(source) => {
@@ -50,7 +48,7 @@ pub fn frame_info<C: Rows>(
                         if on_error == OnError::Raise {
                             return Err(bad);
                         }
-                        job.set_aside(worker, span.first + i, bad, on_error);
+                        job.record_bad(worker, span.first + i, bad, on_error);
                     }
                 }
                 Ok(())
@@ -58,6 +56,5 @@ pub fn frame_info<C: Rows>(
         },
         interrupted,
     )?;
-    let (_, bad_rows) = job.finish(workers)?;
-    Ok(Inspected { rows, bad_rows })
+    Ok(FrameInfos { rows, bad_rows })
 }

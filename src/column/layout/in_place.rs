@@ -4,40 +4,41 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::decompress::{Decompress, Decompressed, decompress_row, stated_len};
-use super::flat::{self, FlatColumn};
-use super::job::{Job, Spans, Workers, zeroed};
-use super::memory::Block;
-use super::output::{Announced, Output};
-use super::{Payload, Payloads, ahead};
+use super::RowWriter;
+use super::offsets::{OffsetsColumn, end_of, offsets_of, row_len};
+use crate::column::estimate::stated_len;
+use crate::column::row::RowDecoder;
+use crate::column::scheduler::{Job, Spans};
+use crate::column::{DecompressOptions, Decompressed, Payload, Payloads, ahead};
 use crate::error::{Error, Result};
 use crate::kernel::Scratch;
+use crate::memory::{Block, zeroed};
 use crate::pool::{self, Interrupted};
 
-/// Sizes are believed, for planning, up to so many times the payloads, plus [`ALWAYS`].
-const CREDIBLE: u64 = 256;
-const ALWAYS: u64 = 1 << 20;
+/// Stated sizes are credible up to this many times the payloads' bytes, plus [`ALWAYS_CREDIBLE`].
+const CREDIBLE_RATIO: u64 = 256;
+const ALWAYS_CREDIBLE: u64 = 1 << 20;
 
-/// The place of one row.
-struct Slot<'column> {
-    room: &'column mut [MaybeUninit<u8>],
-    /// Set by a row of another length than its place: a bare payload that said so.
+/// Writes the one row whose place it has.
+struct InPlace<'column> {
+    dst: &'column mut [MaybeUninit<u8>],
+    /// Set by a row of another length than its place: a bare payload that stated a wrong one.
     misplaced: &'column AtomicBool,
 }
 
-impl Output for Slot<'_> {
+impl RowWriter for InPlace<'_> {
     type Row = u64;
 
-    const LONGEST: u64 = i64::MAX as u64;
+    const MAX_ROW_BYTES: u64 = i64::MAX as u64;
 
     fn write(
         &mut self,
         bytes: usize,
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
     ) -> Result<u64> {
-        let place = self.room.len();
-        if let Some(room) = self.room.get_mut(..bytes) {
-            let row = fill(room)?;
+        let place = self.dst.len();
+        if let Some(dst) = self.dst.get_mut(..bytes) {
+            let row = fill(dst)?;
             if row.len() == place {
                 return Ok(place as u64);
             }
@@ -47,22 +48,24 @@ impl Output for Slot<'_> {
     }
 }
 
-impl Announced for Slot<'_> {}
-
 /// What a row states, and the length of its payload.
-fn stated_and_held(how: &Decompress, scratch: &mut Scratch, payload: Payload) -> (u64, u64) {
+fn stated_and_held(
+    options: &DecompressOptions,
+    scratch: &mut Scratch,
+    payload: Payload,
+) -> (u64, u64) {
     let held = match payload {
         Payload::Sealed(bytes, _) | Payload::Bare(bytes) | Payload::Frames(bytes) => {
             bytes.len() as u64
         }
         Payload::Null | Payload::Unsealed(..) => 0,
     };
-    (stated_len(how, scratch, payload), held)
+    (stated_len(options, scratch, payload), held)
 }
 
-/// The offsets of every chunk's rows, if the sizes that they state can be believed.
+/// The offsets of every chunk's rows, if the sizes that they state are credible.
 fn plan<C: Payloads>(
-    how: &Decompress,
+    options: &DecompressOptions,
     chunks: &[C],
     interrupted: Interrupted,
 ) -> Result<Option<Vec<Vec<i64>>>> {
@@ -79,7 +82,7 @@ fn plan<C: Payloads>(
             let mut scratch = Scratch::of_thread();
             for (row, len) in span.rows.zip(lens) {
                 let payload = chunks[span.chunk].get(row);
-                let (states, holds) = stated_and_held(how, &mut scratch, payload);
+                let (states, holds) = stated_and_held(options, &mut scratch, payload);
                 *len = states;
                 *stated = stated.saturating_add(states);
                 *held += holds;
@@ -89,15 +92,15 @@ fn plan<C: Payloads>(
     )?;
     let stated = sums.iter().fold(0u64, |sum, (stated, _)| sum.saturating_add(*stated));
     let held = sums.iter().map(|(_, held)| held).sum::<u64>();
-    let credible = held.saturating_mul(CREDIBLE).saturating_add(ALWAYS);
-    if stated > credible.min(how.max_total_size.unwrap_or(u64::MAX)) {
+    let credible = held.saturating_mul(CREDIBLE_RATIO).saturating_add(ALWAYS_CREDIBLE);
+    if stated > credible.min(options.max_total_size.unwrap_or(u64::MAX)) {
         return Ok(None);
     }
     let mut rest = &lens[..];
     let plans = chunks.iter().map(|chunk| {
         let (lens, later) = rest.split_at(chunk.count());
         rest = later;
-        flat::offsets(lens.iter().copied())
+        offsets_of(lens.iter().copied())
     });
     plans.collect::<Result<_>>().map(Some)
 }
@@ -105,57 +108,51 @@ fn plan<C: Payloads>(
 /// Decompresses every row of `chunks` in place; `None` where rows have to be decoded first
 /// to be placed.
 pub fn decompress<C: Payloads>(
-    how: &Decompress,
+    options: &DecompressOptions,
     chunks: &[C],
     interrupted: Interrupted,
-) -> Result<Option<Decompressed<Vec<FlatColumn>>>> {
-    let Some(plans) = plan(how, chunks, interrupted)? else { return Ok(None) };
-    let blocks = plans.iter().map(|offsets| Block::new(flat::last(offsets)));
-    let Ok(mut blocks) = blocks.collect::<Result<Vec<_>>>() else { return Ok(None) };
+) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
+    let Some(plans) = plan(options, chunks, interrupted)? else { return Ok(None) };
+    let blocks = plans.iter().map(|offsets| Block::new(end_of(offsets)));
+    let Ok(mut blocks) = blocks.collect::<Result<Vec<_>, _>>() else { return Ok(None) };
 
     let misplaced = AtomicBool::new(false);
-    let job = Job::with_total_limit(chunks.iter().map(C::count).sum(), how.max_total_size);
-    let mut rooms: Vec<_> = blocks.iter_mut().map(Block::spare).collect();
-    let mut spans = Spans::new(chunks.iter().map(C::count), |chunk, row| {
-        flat::row_len(&plans[chunk], row) as usize
-    });
-    let workers = Workers::new(|| job.worker(Slot { room: &mut [], misplaced: &misplaced }));
-    ahead::decompress(how, chunks, interrupted, &mut |until, prefetch| {
-        let work = spans.until(until).map(|span| {
+    let job = &Job::with_total_limit(chunks.iter().map(C::count).sum(), options.max_total_size);
+    let mut dsts: Vec<_> = blocks.iter_mut().map(Block::spare).collect();
+    let done = job.run(
+        Spans::new(chunks.iter().map(C::count), |chunk, row| row_len(&plans[chunk], row) as usize),
+        |span| {
             let offsets = &plans[span.chunk][span.rows.start..=span.rows.end];
             let len = (offsets[span.rows.len()] - offsets[0]) as usize;
-            let room = rooms[span.chunk].split_off_mut(..len).unwrap_or_default();
-            (span, offsets, room)
-        });
-        workers.work_off(
-            work,
-            |worker, (span, offsets, mut room)| {
-                if misplaced.load(Ordering::Relaxed) {
-                    return;
+            (offsets, dsts[span.chunk].split_off_mut(..len).unwrap_or_default())
+        },
+        || InPlace { dst: &mut [], misplaced: &misplaced },
+        |run| ahead::decompress(options, chunks, interrupted, run),
+        |worker, span, (offsets, mut dst), prefetch| {
+            if misplaced.load(Ordering::Relaxed) {
+                return;
+            }
+            let chunk = &chunks[span.chunk];
+            let scratch = &mut *Scratch::of_thread();
+            let mut decoder = RowDecoder { options, job, prefetch, scratch };
+            job.each_row(worker, span, |worker, i, row| {
+                let len = row_len(offsets, i) as usize;
+                worker.out.dst = dst.split_off_mut(..len).unwrap_or_default();
+                let bad_before = worker.bad.len();
+                let value = decoder.decode(worker, || chunk.get(row), span.first + i)?;
+                // A row that turned null since it was planned leaves its place unwritten.
+                if value.is_none() && len > 0 && worker.bad.len() == bad_before {
+                    misplaced.store(true, Ordering::Relaxed);
                 }
-                let chunk = &chunks[span.chunk];
-                let scratch = &mut *Scratch::of_thread();
-                job.each_row(worker, &span, |worker, i, row| {
-                    let len = flat::row_len(offsets, i) as usize;
-                    worker.out.room = room.split_off_mut(..len).unwrap_or_default();
-                    let bad_before = worker.bad.len();
-                    let (payload, position) = (|| chunk.get(row), span.first + i);
-                    let value =
-                        decompress_row(how, &job, prefetch, scratch, worker, payload, position)?;
-                    // A row that turned null since it was planned leaves its place unwritten.
-                    if value.is_none() && len > 0 && worker.bad.len() == bad_before {
-                        misplaced.store(true, Ordering::Relaxed);
-                    }
-                    Ok(())
-                });
-            },
-            interrupted,
-        )
-    })?;
-    if misplaced.load(Ordering::Relaxed) {
+                Ok(())
+            });
+        },
+        interrupted,
+    );
+    if misplaced.load(Ordering::Relaxed) && !matches!(done, Err(Error::Interrupted)) {
         return Ok(None);
     }
-    let (_, bad_rows) = job.finish(workers.finish())?;
+    let (_, bad_rows) = done?;
 
     let mut first = 0;
     let mut columns = Vec::with_capacity(chunks.len());
@@ -166,8 +163,8 @@ pub fn decompress<C: Payloads>(
         let bad = &bad[..bad.partition_point(|&row| row < first + rows)];
         close_gaps(&mut offsets, bytes.spare(), bad.iter().map(|row| row - first));
         // SAFETY: rows that were not bad filled their places, and those of bad rows are gone.
-        unsafe { bytes.set_len(flat::last(&offsets)) };
-        columns.push(FlatColumn { offsets, bytes: bytes.settle()? });
+        unsafe { bytes.set_len(end_of(&offsets)) };
+        columns.push(OffsetsColumn { offsets, bytes: bytes.settle()? });
         first += rows;
     }
     Ok(Some(Decompressed { values: columns, bad_rows }))

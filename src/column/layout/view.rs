@@ -3,10 +3,13 @@
 //! rows in any order, and no row is copied to make the column.
 
 use std::mem::MaybeUninit;
+use std::sync::atomic::AtomicU32;
 
-use super::memory::{Arena, Block, Place, blocks};
-use super::output::{Announced, Output, Written};
+use super::{Layout, RowWriter, Written};
+use crate::column::arena::{Arena, ArenaRef, blocks};
 use crate::error::{Error, Result};
+use crate::memory::Block;
+use crate::pool::Interrupted;
 
 /// One row, as Arrow lays it out: length, then 12 bytes, or 4 bytes of prefix, block
 /// index and offset; each u32, little-endian. Null and empty rows are all zero.
@@ -20,26 +23,60 @@ const INLINE: usize = 12;
 /// A column of byte strings.
 #[derive(Default)]
 pub struct ViewColumn {
+    /// A view for each row.
     pub views: Vec<View>,
+    /// What views of longer rows point into.
     pub blocks: Vec<Block>,
 }
 
-impl TryFrom<Written<Views<'_>>> for ViewColumn {
-    type Error = Error;
+impl ViewColumn {
+    /// The bytes of a row; of a null row, none.
+    pub fn get(&self, row: usize) -> &[u8] {
+        let view = &self.views[row];
+        let field = |i: u32| (view >> (32 * i)) as u32 as usize;
+        let len = field(0);
+        if len > INLINE {
+            return &self.blocks[field(2)].as_ref()[field(3)..][..len];
+        }
+        // SAFETY: a view is 16 initialised bytes, of which the row's follow the first 4 in
+        // memory order, as Arrow has it on the little-endian machines that this runs on.
+        let bytes = unsafe { &*std::ptr::from_ref(view).cast::<[u8; 16]>() };
+        &bytes[4..4 + len]
+    }
+}
 
-    fn try_from(written: Written<Views>) -> Result<Self> {
-        let blocks = blocks(written.outs.into_iter().map(|Views(arena)| arena))?;
-        Ok(Self { views: written.rows, blocks })
+/// The layout of [`ViewColumn`].
+pub enum Views {}
+
+impl Layout for Views {
+    type Writer<'c> = ViewWriter<'c>;
+    type Column = ViewColumn;
+
+    fn writer(block_ids: &AtomicU32) -> ViewWriter<'_> {
+        ViewWriter(Arena::new(block_ids))
+    }
+
+    fn finish(
+        written: Written<ViewWriter>,
+        _counts: &[usize],
+        _interrupted: Interrupted,
+    ) -> Result<ViewColumn> {
+        let blocks = blocks(written.writers.into_iter().map(|ViewWriter(arena)| arena))?;
+        Ok(ViewColumn { views: written.rows, blocks })
     }
 }
 
 /// Rows become views.
-pub struct Views<'column>(pub Arena<'column>);
+pub struct ViewWriter<'c>(Arena<'c>);
 
-impl Output for Views<'_> {
+impl RowWriter for ViewWriter<'_> {
     type Row = View;
 
-    const LONGEST: u64 = VIEW_MAX_BYTES;
+    const MAX_ROW_BYTES: u64 = VIEW_MAX_BYTES;
+
+    fn expect(&mut self, bytes: usize) {
+        self.0.expect(bytes);
+    }
 
     fn write(
         &mut self,
@@ -47,13 +84,13 @@ impl Output for Views<'_> {
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
     ) -> Result<View> {
         let mut view = 0;
-        let place = self.0.write(bytes, |room| {
-            let row = fill(room)?;
+        let arena_ref = self.0.write(bytes, |dst| {
+            let row = fill(dst)?;
             view = view_of(row)?;
             // What the view holds itself need not stay.
             Ok(if row.len() <= INLINE { 0 } else { row.len() })
         })?;
-        Ok(placed(view, place))
+        Ok(with_place(view, arena_ref))
     }
 
     fn take(&mut self, row: &mut Vec<u8>) -> Result<View> {
@@ -61,7 +98,7 @@ impl Output for Views<'_> {
         if row.len() <= INLINE {
             return Ok(view);
         }
-        Ok(placed(view, self.0.take(row)?))
+        Ok(with_place(view, self.0.take(row)?))
     }
 }
 
@@ -78,16 +115,10 @@ fn view_of(row: &[u8]) -> Result<View> {
     Ok(View::from_le_bytes(bytes))
 }
 
-/// A view whose row lies there, if it does not hold it itself.
-fn placed(view: View, Place { block, offset }: Place) -> View {
+/// A view whose row lies there, unless it holds the row itself.
+fn with_place(view: View, ArenaRef { block, offset }: ArenaRef) -> View {
     if view as u32 as usize <= INLINE {
         return view;
     }
     view | View::from(block) << 64 | View::from(offset) << 96
-}
-
-impl Announced for Views<'_> {
-    fn announce(&mut self, bytes: usize) {
-        self.0.announce(bytes);
-    }
 }

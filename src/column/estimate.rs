@@ -1,0 +1,74 @@
+//! What a row will decode to, before it is decoded: by what it, its frames or its payload state.
+
+use super::scheduler::SPAN_COST;
+use super::{DecompressOptions, Payload};
+use crate::codec::{AnyKernel, Codec};
+use crate::error::{Error, Result};
+use crate::kernel::{Kernel, Scratch};
+use crate::wire::frame::{FRAME_MAGIC, Frames};
+
+/// The bytes that a row of frames states to decode to.
+pub fn stated_by_frames(body: &[u8]) -> u64 {
+    let sizes =
+        Frames::new(body).map_while(|step| Some(step.ok()?.1.header.manifest.original_size));
+    sizes.fold(0, u64::saturating_add)
+}
+
+/// The bytes that a row decodes to, by what it or its payload states: what decompressing it will
+/// reserve, unless it is a bare payload that states a wrong length. 0 where it is bad.
+pub fn stated_len(options: &DecompressOptions, scratch: &mut Scratch, payload: Payload) -> u64 {
+    match payload {
+        Payload::Null | Payload::Unsealed(..) => 0,
+        Payload::Sealed(_, manifest) if manifest.original_size > options.limit() => 0,
+        Payload::Sealed(_, manifest) => manifest.original_size,
+        Payload::Bare(payload) => bare_guess(options, scratch, payload),
+        Payload::Frames(body) => {
+            Some(stated_by_frames(body)).filter(|&size| size <= options.limit()).unwrap_or(0)
+        }
+    }
+}
+
+/// What a bare payload will likely decode to; 0 where it is bad. Apart from rows that state
+/// their size, which need no kernel and its large stack frame.
+#[inline(never)]
+fn bare_guess(options: &DecompressOptions, scratch: &mut Scratch, payload: &[u8]) -> u64 {
+    let mut kernel = options.codec.kernel(scratch);
+    bare_lens(options, &mut kernel, payload, options.bare_limit()).map_or(0, |(_, guess)| guess)
+}
+
+/// What a bare payload can decode to at most, and what it will likely, within `limit`.
+pub fn bare_lens(
+    options: &DecompressOptions,
+    kernel: &mut AnyKernel,
+    payload: &[u8],
+    limit: u64,
+) -> Result<(u64, u64)> {
+    if payload.starts_with(&FRAME_MAGIC) && options.codec != Codec::Passthrough {
+        return Err(Error::BadManifest(
+            "this is an S4F2 frame, not a bare payload; decode reads frames".into(),
+        ));
+    }
+    let error = |fault| options.bare_error(fault, limit);
+    if kernel.stated_len(payload).map_err(error)?.is_some_and(|stated| stated > limit) {
+        return Err(Error::OutputExceedsLimit { limit });
+    }
+    let bound = kernel.decoded_bound(payload).map_err(error)?;
+    Ok((bound, kernel.decoded_guess(payload, bound).min(limit)))
+}
+
+/// The bytes that a row is likely to decode to, for sharing out the work; an unchecked claim
+/// counts up to a limit.
+pub fn likely_len(payload: Payload) -> usize {
+    match payload {
+        Payload::Null | Payload::Unsealed(..) => 0,
+        Payload::Bare(payload) => payload.len().saturating_mul(4),
+        Payload::Frames(body) => {
+            let most = body.len().saturating_mul(64).saturating_add(SPAN_COST);
+            usize::try_from(stated_by_frames(body)).unwrap_or(usize::MAX).min(most)
+        }
+        Payload::Sealed(payload, manifest) => {
+            let most = payload.len().saturating_mul(64).saturating_add(SPAN_COST);
+            usize::try_from(manifest.original_size).unwrap_or(usize::MAX).min(most)
+        }
+    }
+}

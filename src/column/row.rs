@@ -1,0 +1,228 @@
+//! One row: decoded with everything that its call, its worker and the GPU have for it.
+
+use super::bad_rows::{BadRow, OnError};
+use super::estimate::{bare_lens, stated_by_frames};
+use super::layout::RowWriter;
+use super::scheduler::{Job, Worker};
+use super::{DecompressOptions, Payload, mistake};
+use crate::body::Body;
+use crate::codec::Codec;
+use crate::error::{Error, Result, to_len};
+use crate::gpu::Prefetch;
+use crate::kernel::{Fault, Kernel, Scratch};
+use crate::manifest::Manifest;
+use crate::memory::BLOCK_BYTES;
+use crate::wire::frame::Frame;
+
+/// Decodes the rows of one span.
+pub struct RowDecoder<'d> {
+    pub options: &'d DecompressOptions,
+    pub job: &'d Job,
+    pub prefetch: &'d Prefetch<'d>,
+    pub scratch: &'d mut Scratch,
+}
+
+impl RowDecoder<'_> {
+    /// Decodes the row at `position` of the column; `None` where it is null. A bad row is
+    /// an error with what is known of the row, or null where the options say so.
+    pub fn decode<'a, W: RowWriter>(
+        &mut self,
+        worker: &mut Worker<W>,
+        payload: impl Fn() -> Payload<'a>,
+        position: usize,
+    ) -> Result<Option<W::Row>, BadRow> {
+        let (options, job) = (self.options, self.job);
+        let remaining = job.remaining(worker);
+        // What is beyond the limit of one row is that row's error.
+        let exceeds = |size| size > remaining && size <= options.limit();
+        let value = match payload() {
+            Payload::Null => return Ok(None),
+            Payload::Unsealed(_, error) => Err(error),
+            Payload::Sealed(_, manifest) if exceeds(manifest.original_size) => Err(job.exceeded()),
+            Payload::Sealed(payload, manifest) => {
+                self.sealed(&options.codec, &mut worker.out, payload, &manifest)
+            }
+            Payload::Bare(payload) => {
+                self.bare(worker, payload, remaining).map_err(|error| match error {
+                    Error::OutputExceedsLimit { .. } if remaining < options.bare_limit() => {
+                        job.exceeded()
+                    }
+                    other => other,
+                })
+            }
+            Payload::Frames(body) if job.has_total_limit() && exceeds(stated_by_frames(body)) => {
+                Err(job.exceeded())
+            }
+            Payload::Frames(body) => self.frames(&mut worker.out, body),
+        };
+        match value {
+            Ok((value, len)) => {
+                job.count_good(worker, len);
+                Ok(Some(value))
+            }
+            Err(source) => {
+                let is_about_data = source.is_about_data();
+                let payload = payload();
+                let mistake = mistake::of_row(options, &payload, &source).filter(|_| is_about_data);
+                let bad = BadRow { source, context: describe(options, payload), mistake };
+                if options.on_error == OnError::Raise || !is_about_data {
+                    return Err(bad);
+                }
+                job.record_bad(worker, position, bad, options.on_error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Decodes a payload with its manifest; returns the row and its length.
+    fn sealed<W: RowWriter>(
+        &mut self,
+        codec: &Codec,
+        out: &mut W,
+        payload: &[u8],
+        manifest: &Manifest,
+    ) -> Result<(W::Row, u64)> {
+        let size = manifest.original_size;
+        if size > W::MAX_ROW_BYTES && size <= self.options.limit() {
+            return Err(Error::ValueTooLong { size, limit: W::MAX_ROW_BYTES });
+        }
+        let row = match self.sealed_by(self.prefetch, codec, out, payload, manifest) {
+            // What a GPU got wrong without a word, the CPU may get right.
+            Err(error @ Error::CrcMismatch { .. }) if self.prefetch.retries() => {
+                let again = self.sealed_by(&Prefetch::None, codec, out, payload, manifest);
+                again.map_err(|_| error)
+            }
+            other => other,
+        };
+        Ok((row?, size))
+    }
+
+    fn sealed_by<W: RowWriter>(
+        &mut self,
+        prefetch: &Prefetch,
+        codec: &Codec,
+        out: &mut W,
+        payload: &[u8],
+        manifest: &Manifest,
+    ) -> Result<W::Row> {
+        let options = self.options;
+        let mut kernel = codec.prefetched_kernel(payload, prefetch, self.scratch);
+        let len = manifest.admit(&mut kernel, payload, options.limit())?;
+        out.write(len, |dst| {
+            let value = manifest.decode(&mut kernel, payload, dst)?;
+            check_utf8(options, value)?;
+            Ok(value)
+        })
+    }
+
+    /// Decodes a row of frames, mostly of one.
+    fn frames<W: RowWriter>(&mut self, out: &mut W, body: &[u8]) -> Result<(W::Row, u64)> {
+        let options = self.options;
+        let dictionary = options.codec.dictionary();
+        if let Ok((Frame { header, payload }, [])) = Frame::parse(body) {
+            let codec = Codec::for_decoding(header.codec, dictionary)?;
+            return self.sealed(&codec, out, payload, &header.manifest);
+        }
+        let frames = Body::plan(body, dictionary, options.device, options.limit())?;
+        let size = frames.len();
+        if size > W::MAX_ROW_BYTES {
+            return Err(Error::ValueTooLong { size, limit: W::MAX_ROW_BYTES });
+        }
+        let row = out.write(to_len(size)?, |dst| {
+            frames.slots(dst).try_for_each(|slot| slot.decode(self.prefetch, self.scratch))?;
+            // SAFETY: the frames' slots are all of `dst`, and each was decoded.
+            let value = unsafe { dst.assume_init_ref() };
+            check_utf8(options, value)?;
+            Ok(value)
+        })?;
+        Ok((row, size))
+    }
+
+    /// Decodes a payload whose original size nobody states and whose content nothing vouches
+    /// for but the format's own checks.
+    fn bare<W: RowWriter>(
+        &mut self,
+        worker: &mut Worker<W>,
+        payload: &[u8],
+        remaining: u64,
+    ) -> Result<(W::Row, u64)> {
+        let options = self.options;
+        let kernel = &mut options.codec.prefetched_kernel(payload, self.prefetch, self.scratch);
+        let limit = options.bare_limit().min(W::MAX_ROW_BYTES).min(remaining);
+        let (bound, guess) = bare_lens(options, kernel, payload, limit)?;
+        let (mut too_long, mut len) = (false, 0);
+        let decoded = worker.out.write(to_len(guess)?, |dst| {
+            let written = kernel.decompress(payload, dst).map_err(|fault| match fault {
+                // Longer than its structure allows is damage; longer than the guess is not.
+                Fault::TooLong if guess >= bound => {
+                    Fault::corrupt("a stated length is too small").into_error(kernel.name(), guess)
+                }
+                Fault::TooLong => {
+                    too_long = true;
+                    Error::OutputExceedsLimit { limit }
+                }
+                other => options.bare_error(other, limit),
+            })?;
+            // SAFETY: the kernel initialised the first `written` bytes.
+            let value = unsafe { dst[..written].assume_init_ref() };
+            check_utf8(options, value)?;
+            len = written as u64;
+            Ok(value)
+        });
+        if !too_long || guess == limit {
+            return Ok((decoded?, len));
+        }
+        let mut grown = std::mem::take(&mut worker.grown);
+        grown.clear();
+        kernel
+            .decompress_growing(payload, to_len(limit)?, &mut grown)
+            .map_err(|fault| options.bare_error(fault, limit))?;
+        check_utf8(options, &grown)?;
+        let len = grown.len() as u64;
+        let value = worker.out.take(&mut grown);
+        if grown.capacity() <= BLOCK_BYTES {
+            worker.grown = grown;
+        }
+        Ok((value?, len))
+    }
+}
+
+fn check_utf8(options: &DecompressOptions, value: &[u8]) -> Result<()> {
+    if options.utf8 && simdutf8::basic::from_utf8(value).is_err() {
+        let position = std::str::from_utf8(value).err().map_or(0, |error| error.valid_up_to());
+        return Err(Error::InvalidUtf8 { position });
+    }
+    Ok(())
+}
+
+/// What is known of a row, for its error.
+fn describe(options: &DecompressOptions, payload: Payload) -> String {
+    let codec = options.codec.name();
+    match payload {
+        Payload::Frames(body) => describe_frames(body),
+        Payload::Null => format!("codec {codec}"),
+        Payload::Bare(payload) | Payload::Unsealed(payload, _) => {
+            format!("codec {codec}, payload {} bytes", payload.len())
+        }
+        Payload::Sealed(payload, manifest) => format!(
+            "codec {codec}, payload {} bytes, original_size {}, crc32c {:#010x}",
+            payload.len(),
+            manifest.original_size,
+            manifest.crc32c
+        ),
+    }
+}
+
+/// The same of a row of frames.
+pub fn describe_frames(body: &[u8]) -> String {
+    match Frame::parse(body) {
+        Ok((Frame { header, .. }, [])) => format!(
+            "codec {}, payload {} bytes, original_size {}, crc32c {:#010x}",
+            header.codec.name(),
+            header.compressed_size,
+            header.manifest.original_size,
+            header.manifest.crc32c
+        ),
+        _ => format!("frames of {} bytes", body.len()),
+    }
+}
