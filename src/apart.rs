@@ -15,7 +15,7 @@ use crate::codec::Codec;
 use crate::error::{Error, Result, catch_panic};
 use crate::gpu::{self, Device};
 use crate::pool::{self, Interrupted, PATIENCE};
-use crate::process::PerProcess;
+use crate::process::{PerProcess, lock};
 
 /// After an interrupt the thread may take so long to end in order.
 const GRACE: Duration = Duration::from_millis(150);
@@ -149,7 +149,7 @@ struct Call<T> {
 impl<T> Call<T> {
     /// Hands over what came of the inputs; drops both, the inputs last, if nobody waits.
     fn finish<I>(&self, done: Result<T>, inputs: Arc<Kept<I>>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         if matches!(*state, State::Abandoned) {
             drop(state);
             drop(done);
@@ -164,7 +164,7 @@ impl<T> Call<T> {
 
     /// Waits so long at most; whether it is done.
     fn wait(&self, time: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.state);
         let is_working = |state: &mut State<T>| matches!(state, State::Working);
         let (state, _) = self
             .changed
@@ -175,7 +175,7 @@ impl<T> Call<T> {
 
     /// Says that nobody waits any more; whether there was something to wait for.
     fn abandon(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let was_working = matches!(*state, State::Working);
         if was_working {
             *state = State::Abandoned;
@@ -184,7 +184,7 @@ impl<T> Call<T> {
     }
 
     fn take(&self) -> Result<T> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         match std::mem::replace(&mut *state, State::Abandoned) {
             State::Done(done) => done,
             _ => Err(Error::Interrupted),

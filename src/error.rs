@@ -221,6 +221,13 @@ pub(crate) fn reserve<T>(items: &mut Vec<T>, additional: usize) -> Result<(), Ou
         .map_err(|_| OutOfMemory { bytes: additional.saturating_mul(size_of::<T>()) as u64 })
 }
 
+/// Appends a copy of `bytes`; memory grows as it does with [`Vec::extend_from_slice`].
+pub(crate) fn extend(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), OutOfMemory> {
+    out.try_reserve(bytes.len()).map_err(|_| OutOfMemory { bytes: bytes.len() as u64 })?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
 /// Appends `item`; memory grows as it does with [`Vec::push`].
 pub(crate) fn push<T>(items: &mut Vec<T>, item: T) -> Result<(), OutOfMemory> {
     items.try_reserve(1).map_err(|_| OutOfMemory { bytes: size_of::<T>() as u64 })?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::body::{Body, refuse_encrypted};
 use crate::codec::Codec;
 use crate::column::{self, Rows, Scattered, Unordered};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve, to_len};
 use crate::gpu::{Device, Prefetch};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::{Scratch, copy_to};
@@ -50,7 +50,7 @@ impl Rows for Pieces<'_> {
 /// The frames of an object's body, coded in parallel.
 pub fn encode(codec: &Codec, original: &[u8], interrupted: Interrupted) -> Result<Scattered> {
     let size = pick_chunk_size(original.len() as u64);
-    let size = usize::try_from(size).map_err(|_| Error::OutOfMemory { bytes: size })?;
+    let size = to_len(size)?;
     column::encode::<Unordered, _>(codec, &[Pieces { original, size }], interrupted)
 }
 
@@ -299,7 +299,7 @@ impl<'a> Object<'a> {
     /// Bytes that decoding returns.
     pub fn decoded_len(&self) -> Result<usize> {
         let len = self.range.end - self.range.start;
-        usize::try_from(len).map_err(|_| Error::OutOfMemory { bytes: len })
+        Ok(to_len(len)?)
     }
 
     /// Decodes to `room`, as long as `decoded_len` says, and initialises it.
@@ -340,10 +340,9 @@ impl<'a> Object<'a> {
         if room.len() as u64 == len {
             return decode(room);
         }
-        let failed = || Error::OutOfMemory { bytes: len };
-        let len = usize::try_from(len).map_err(|_| failed())?;
+        let len = to_len(len)?;
         let mut whole: Vec<u8> = Vec::new();
-        whole.try_reserve_exact(len).map_err(|_| failed())?;
+        reserve(&mut whole, len)?;
         decode(&mut whole.spare_capacity_mut()[..len])?;
         // SAFETY: decoding initialises all of its room.
         unsafe { whole.set_len(len) };

@@ -5,13 +5,13 @@
 use std::cell::RefCell;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
-use crate::process::PerProcess;
+use crate::process::{PerProcess, lock};
 
 static POOL: PerProcess<Mutex<Option<Arc<ThreadPool>>>> = PerProcess::new();
 
@@ -190,10 +190,6 @@ pub fn work_off<T: Send, S: Send>(
         return Err(Error::Interrupted);
     }
     Ok(states.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many threads are still at work.

@@ -80,12 +80,12 @@ fn ask() -> Option<Receiver<bool>> {
 mod handler {
     use std::mem::{MaybeUninit, zeroed};
     use std::ptr::{null, null_mut};
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-    use std::sync::{Mutex, PoisonError};
 
     use libc::{SIG_DFL, SIG_IGN, SIGINT, c_int, c_void, sigaction, siginfo_t};
 
-    use crate::process::PerProcess;
+    use crate::process::{PerProcess, lock};
 
     static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -135,7 +135,7 @@ mod handler {
 
     /// The number of interrupts so far, counted from now on if they were not before.
     pub fn count() -> usize {
-        let _changing = CHANGES.get().lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = lock(CHANGES.get());
         chain();
         COUNT.load(Ordering::Relaxed)
     }

@@ -6,9 +6,9 @@ use common::{codec, codecs, codecs_and_levels, noise, pack, text, unpack, values
 use proptest::prelude::*;
 use s4_codec::codec::Codec;
 use s4_codec::error::{Error, ErrorClass};
-use s4_codec::kernel::dictionary::Training;
+use s4_codec::kernel::training::Training;
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest, crc32c};
-use zstd_safe::{CCtx, CParameter};
+use zstd::zstd_safe::{self, CCtx, CParameter};
 
 fn class(result: Result<Vec<u8>, Error>) -> ErrorClass {
     result.expect_err("must not decode").class()

@@ -20,6 +20,7 @@ pub mod format;
 pub mod gdeflate;
 pub mod gzip;
 pub mod passthrough;
+pub mod training;
 pub mod zstd;
 
 use std::cell::Cell;

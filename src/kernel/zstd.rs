@@ -7,8 +7,8 @@
 
 use std::mem::MaybeUninit;
 
-use zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
-use zstd_safe::{CCtx, DCtx, WriteBuf, get_error_name};
+use zstd::zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
+use zstd::zstd_safe::{self, CCtx, DCtx, WriteBuf, get_error_name};
 
 use super::dictionary::Dictionary;
 use super::format::resembles;

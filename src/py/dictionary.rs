@@ -1,6 +1,6 @@
 //! The codec with a dictionary, and training one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -14,8 +14,10 @@ use super::interruptible;
 use crate::apart;
 use crate::arrow::verbs;
 use crate::codec::{Codec, ZstdLevel};
-use crate::kernel::dictionary::{Dictionary, Training};
+use crate::kernel::dictionary::Dictionary;
+use crate::kernel::training::Training;
 use crate::pool::Interrupted;
+use crate::process::lock;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CpuZstdDict>()?;
@@ -192,8 +194,4 @@ fn collected(samples: &Bound<'_, PyAny>) -> PyResult<Training> {
         }
     }
     Ok(training)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

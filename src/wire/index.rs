@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::frame::Frames;
 use super::{u16_at, u32_at, u64_at};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, extend, reserve};
 
 pub const INDEX_MAGIC: [u8; 4] = *b"S4IX";
 
@@ -206,7 +206,7 @@ impl<'a> Index<'a> {
         let version: u32 = if self.sse.is_some() { 3 } else { 2 };
         let len = BOUND_BYTES + etag.len() + SSE_BYTES + self.entries.len();
         let mut out = Vec::new();
-        out.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes: len as u64 })?;
+        reserve(&mut out, len)?;
         out.extend_from_slice(&INDEX_MAGIC);
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&(self.len() as u64).to_le_bytes());
@@ -316,11 +316,8 @@ impl Builder {
         if self.entries.len() as u64 / ENTRY_BYTES as u64 == MAX_ENTRIES {
             return Err(malformed(format!("the body has more than {MAX_ENTRIES} frames")));
         }
-        self.entries
-            .try_reserve(ENTRY_BYTES)
-            .map_err(|_| Error::OutOfMemory { bytes: self.entries.len() as u64 })?;
         for number in [self.original_offset, original_size, at, stored_len] {
-            self.entries.extend_from_slice(&number.to_le_bytes());
+            extend(&mut self.entries, &number.to_le_bytes())?;
         }
         self.original_offset = self
             .original_offset

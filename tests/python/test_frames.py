@@ -221,7 +221,7 @@ def test_training_in_polars_takes_a_series() -> None:
 def test_training_takes_seven_samples() -> None:
     samples = [text(n)[-900:] for n in range(1000, 1007)]
     assert len(s4_codec.train_dictionary(samples, 1024)) <= 1024
-    with pytest.raises(error("S4BackendError"), match=r"at least 7 samples .*, these are 6; give"):
+    with pytest.raises(error("S4BackendError"), match=r"at least 7 samples .*, got 6; give"):
         s4_codec.train_dictionary([*samples[:6], b"", b""])
 
 

@@ -4,7 +4,8 @@ use std::mem::MaybeUninit;
 
 use s4_codec::kernel::Fault;
 use s4_codec::kernel::gdeflate::{Decoder, PAGE_MAX};
-use zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
+use zstd::zstd_safe;
+use zstd::zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
 
 use self::gdeflate_encoder::{Coding, style};
 use super::status::nvcomp::{CANNOT_COMPRESS, CANNOT_DECOMPRESS, INVALID_VALUE, OUTPUT_TOO_SMALL};

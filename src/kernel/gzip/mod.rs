@@ -26,6 +26,7 @@ use self::libdeflate::{Compressor, Decompressor, Inflated, KNOWS_OVERRUN, OVERRU
 use self::member::{TRAILER, check_trailer, header_len};
 use super::format::resembles;
 use super::{Fault, Kernel, Scratch};
+use crate::error::{extend, reserve};
 
 /// The codec's name in the S4 wire format.
 pub const NAME: &str = "cpu-gzip";
@@ -156,9 +157,7 @@ impl Kernel for Gzip<'_> {
             Input::Changing => compressor.compress_changing(src, dst),
             Input::Copied => {
                 copy.clear();
-                copy.try_reserve(src.len())
-                    .map_err(|_| Fault::OutOfMemory { bytes: src.len() as u64 })?;
-                copy.extend_from_slice(src);
+                extend(&mut copy, src)?;
                 compressor.compress(&copy, dst)
             }
         };
@@ -256,9 +255,7 @@ impl<'a> Growing<'a> {
         let room = self.out.len().saturating_add(spare).min(self.end);
         if room > self.room {
             let more = room - self.out.len();
-            self.out
-                .try_reserve_exact(more)
-                .map_err(|_| Fault::OutOfMemory { bytes: more as u64 })?;
+            reserve(self.out, more)?;
             self.room = room;
         }
         Ok(())
