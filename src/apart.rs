@@ -121,7 +121,7 @@ impl Thread {
     }
 
     fn start(&self, work: Work) -> Result<()> {
-        self.0.send(work).map_err(|_| Error::Backend("a thread has ended early".into()))
+        self.0.send(work).map_err(|_| Error::Backend("internal error: a thread ended early".into()))
     }
 
     /// Keeps the thread, whose call is over, for the next.

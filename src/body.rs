@@ -96,7 +96,7 @@ impl<'a> Body<'a> {
             })?;
         }
         if frames.is_empty() && !body.is_empty() {
-            return Err(Error::Frame("there are paddings only, and no frame".into()));
+            return Err(Error::Frame("expected at least one frame, found only padding".into()));
         }
         Ok(Self { frames, original: 0..total })
     }

@@ -59,7 +59,7 @@ pub enum Error {
     )]
     OutputExceedsLimit { limit: u64 },
 
-    #[error("a value can have at most {limit} bytes here, this one has {size}")]
+    #[error("the value has {size} bytes, the limit here is {limit}")]
     ValueTooLong { size: u64, limit: u64 },
 
     #[error("{codec} payload does not decode: {reason}")]
@@ -113,15 +113,15 @@ pub enum Error {
     #[error("{0}")]
     Index(String),
 
-    #[error("the payload was made by {actual}, not by {expected}")]
+    #[error("expected a payload of {expected}, found one of {actual}")]
     CodecMismatch { expected: &'static str, actual: &'static str },
 
-    #[error("the stored length is {actual} bytes, the metadata says {expected}")]
+    #[error("the body has {actual} bytes, but the metadata says {expected}")]
     StoredSizeMismatch { expected: u64, actual: u64 },
 
     #[error(
-        "the body has {actual} bytes, its sidecar is of one with {expected}: the body is cut, or the \
-         sidecar is another's"
+        "the body has {actual} bytes, but its sidecar describes one of {expected}: the body is \
+         truncated, or the sidecar belongs to another"
     )]
     SidecarMismatch { expected: u64, actual: u64 },
 
@@ -185,16 +185,16 @@ impl Mistake {
             Self::OtherCodec(name) => format!("pass codec={name:?}, or that codec's object"),
             Self::Frames => "these are S4F2 frames: use decode".into(),
             Self::Payloads(name) => {
-                format!("these are no frames: use decompress with codec={name:?}")
+                format!("these are payloads, not frames: use decompress with codec={name:?}")
             }
-            Self::NeverCompressed => "these values were never compressed, pass a column that \
+            Self::NeverCompressed => "these values were never compressed: pass a column that \
                                       compress or encode made"
                 .into(),
             Self::MissingDictionary => "pass the dictionary: decompress takes \
                                         codec=CpuZstdDict(dict_bytes), decode takes dictionary="
                 .into(),
-            Self::OtherDictionary => "pass the dictionary that they were made with".into(),
-            Self::UnknownCodec => "a later version may have their codec".into(),
+            Self::OtherDictionary => "pass the dictionary that they were compressed with".into(),
+            Self::UnknownCodec => "upgrade s4-codec: a later version may have their codec".into(),
             Self::Encrypted => "read them through the S4 gateway".into(),
         }
     }

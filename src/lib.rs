@@ -4,6 +4,8 @@
 //! [`column`] -> [`object`] -> Arrow, Polars, Python. A layer knows those before it and none after it; without the feature
 //! `python` the last three are not there, and neither polars nor libpython is needed.
 
+#![warn(missing_docs)]
+
 pub mod apart;
 pub mod body;
 pub mod codec;

@@ -191,7 +191,7 @@ impl Metadata {
             ))),
             (Some(wanted), Some(given)) if given.id() != *wanted => {
                 Err(Error::BadManifest(format!(
-                    "the object needs the dictionary {wanted}, the one given is {}",
+                    "expected the dictionary {wanted}, got {}; pass the dictionary that the object names",
                     given.id()
                 )))
             }
@@ -201,7 +201,8 @@ impl Metadata {
 }
 
 fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
-    value.parse().map_err(|_| unusable(format!("{key} is no number that fits: {value:?}")))
+    let kind = std::any::type_name::<T>();
+    value.parse().map_err(|_| unusable(format!("{key} is not a valid {kind}: {value:?}")))
 }
 
 /// Whether a body begins as those of frames do.
@@ -283,7 +284,7 @@ impl<'a> Object<'a> {
         if range.start > range.end || range.end > len {
             let Range { start, end } = range;
             return Err(Error::Argument(format!(
-                "byte_range ({start}, {end}) is outside of the object, which has {len} bytes"
+                "byte_range ({start}, {end}) is outside the object, which has {len} bytes"
             )));
         }
         let is_whole = range == (0..len);

@@ -45,7 +45,7 @@ pub fn num_threads() -> Result<usize> {
         Some(text) if !text.trim().is_empty() => match text.trim().parse::<usize>() {
             Ok(threads) if (1..=MAX_THREADS).contains(&threads) => Ok(threads),
             _ => Err(Error::Argument(format!(
-                "S4_NUM_THREADS must be a whole number from 1 to {MAX_THREADS}, it is {text:?}"
+                "S4_NUM_THREADS must be a whole number from 1 to {MAX_THREADS}, got {text:?}"
             ))),
         },
         _ => Ok(std::thread::available_parallelism().map_or(1, NonZero::get)),

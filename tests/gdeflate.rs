@@ -62,7 +62,7 @@ fn every_page_round_trips() {
             let longer = decode(&mut decoder, &page, value.len() + 1);
             assert!(longer.is_err(), "{what} as one more");
             let shorter = decode(&mut decoder, &page, value.len() - 1);
-            let expected = "the page yields more bytes than it should";
+            let expected = "the page decodes to more bytes than expected";
             assert_eq!(shorter.err().as_deref(), Some(expected), "{what} as one less");
         }
     }
@@ -107,7 +107,7 @@ fn every_truncation_fails() {
             let reason = decode(&mut decoder, &page[..len], value.len()).expect_err("a cut page");
             let expected = match len {
                 _ if len % 4 != 0 => "the page's length is not a multiple of 4",
-                0..128 => "the page has not one word for each of 32 lanes",
+                0..128 => "the page is shorter than one word for each of its 32 lanes",
                 _ => "the page ends inside a block",
             };
             assert_eq!(reason, expected, "{style:?} cut to {len}");
@@ -178,7 +178,7 @@ fn a_sole_distance_has_a_code_of_one_bit() {
         })
     };
     assert_eq!(decode(&mut Decoder::default(), &page(0), 4), Ok(b"AAAA".to_vec()));
-    assert_eq!(fault(&page(1), 4), "there are bits that no Huffman code is assigned to");
+    assert_eq!(fault(&page(1), 4), "found bits that are not a Huffman code");
 }
 
 #[test]
@@ -191,8 +191,8 @@ fn every_fault_has_its_reason() {
     };
     let tokens =
         |tokens: &'static [Token], coding| move |page: &mut Page| page.coded(tokens, coding, true);
-    let above_285 = "there is a length symbol above 285";
-    let beyond = "a distance reaches beyond the start of the output";
+    let above_285 = "found a length symbol above 285";
+    let beyond = "a distance reaches before the start of the output";
     let over_subscribed = "a Huffman code is over-subscribed";
     let incomplete = "a Huffman code is incomplete";
     type Case<'a> = (&'a str, &'a dyn Fn(&mut Page));
@@ -229,25 +229,25 @@ fn every_fault_has_its_reason() {
             code_length_code(page, [1, 1, 0, 0]);
             page.put(0, 0, 1);
         }),
-        ("there are more code lengths than announced", &|page| {
+        ("more code lengths than announced", &|page| {
             code_length_code(page, [0, 0, 1, 1]);
             for lane in 0..2 {
                 page.put(lane, 1, 1);
                 page.put(lane, 138 - 11, 7);
             }
         }),
-        ("there are bits that no Huffman code is assigned to", &|page| {
+        ("found bits that are not a Huffman code", &|page| {
             dynamic(page, &A_MATCH_END, &[0]);
             a_match_end(page, 0);
         }),
-        ("there are bits that no Huffman code is assigned to", &|page| {
+        ("found bits that are not a Huffman code", &|page| {
             dynamic(page, &[(256, 1)], &[0]);
             page.put(0, 1, 1);
         }),
-        ("the page yields more bytes than it should", &|page| page.stored(&[0; 101], true)),
-        ("the page yields fewer bytes than it should", &|page| page.stored(&[0; 99], true)),
+        ("the page decodes to more bytes than expected", &|page| page.stored(&[0; 101], true)),
+        ("the page decodes to fewer bytes than expected", &|page| page.stored(&[0; 99], true)),
         (
-            "the page yields more bytes than it should",
+            "the page decodes to more bytes than expected",
             &tokens(&[Token::Literal(1), Token::Match { len: 65_538, distance: 1 }], Coding::Fixed),
         ),
     ];
@@ -255,7 +255,7 @@ fn every_fault_has_its_reason() {
         assert_eq!(fault(&page(write), 100), reason, "case {i}");
     }
     let page = encode(&text(100), STYLES[0]);
-    assert_eq!(fault(&page, PAGE_MAX + 1), "a page is said to yield more than 65536 bytes");
+    assert_eq!(fault(&page, PAGE_MAX + 1), "a page decodes to at most 65536 bytes");
 }
 
 proptest! {

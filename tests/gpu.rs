@@ -251,7 +251,7 @@ fn whole_numbers_are_asked_for() {
     for device in [GPU, Device::Auto] {
         let bitcomp = bitcomp("f32", device);
         let words =
-            "a value of 1001 bytes is no multiple of the 4 bytes of f32; data_type=\"char\"";
+            "a value of 1001 bytes is not a multiple of the 4 bytes of f32; data_type=\"char\"";
         let error = bitcomp.compress(&text(1001), &mut Vec::new()).expect_err("no whole number");
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(error.class(), ErrorClass::Backend);

@@ -155,7 +155,8 @@ impl RowDecoder<'_> {
             let written = kernel.decompress(payload, dst).map_err(|fault| match fault {
                 // Longer than its structure allows is damage; longer than the guess is not.
                 Fault::TooLong if guess >= bound => {
-                    Fault::corrupt("a stated length is too small").into_error(kernel.name(), guess)
+                    Fault::corrupt("the payload is longer than a length that it states")
+                        .into_error(kernel.name(), guess)
                 }
                 Fault::TooLong => {
                     too_long = true;

@@ -52,7 +52,8 @@ impl Dictionary {
         let decompress =
             DDict::try_create(bytes).ok_or_else(|| match bytes.starts_with(&MAGIC) {
                 true => Error::Backend(
-                    "the dictionary is damaged: it has the header of a trained one, but is not valid".into(),
+                    "the dictionary is damaged: it starts as a trained one, but is not valid"
+                        .into(),
                 ),
                 false => Error::OutOfMemory { bytes: bytes.len() as u64 },
             })?;

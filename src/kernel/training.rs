@@ -90,7 +90,7 @@ impl Training {
     pub fn train(&self, size: usize) -> Result<Vec<u8>> {
         if size < MIN_SIZE {
             return Err(Error::Argument(format!(
-                "size must be {MIN_SIZE} bytes or more, got {size}"
+                "size must be at least {MIN_SIZE} bytes, got {size}"
             )));
         }
         if self.lens.len() < FEWEST {

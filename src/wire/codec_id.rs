@@ -70,6 +70,6 @@ impl TryFrom<u32> for CodecId {
         if (id as usize) < NAMES.len() {
             return Ok(Self(id));
         }
-        Err(Error::Frame(format!("codec id {id} is unknown")))
+        Err(Error::Frame(format!("unknown codec id {id}")))
     }
 }

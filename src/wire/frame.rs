@@ -45,7 +45,7 @@ impl Header {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let Some(header) = bytes.first_chunk::<FRAME_HEADER_BYTES>() else {
             return Err(malformed(format!(
-                "a frame header has {FRAME_HEADER_BYTES} bytes, but only {} are left",
+                "expected a frame header of {FRAME_HEADER_BYTES} bytes, but only {} are left",
                 bytes.len()
             )));
         };
@@ -141,7 +141,7 @@ impl<'a> Headers<'a> {
             if let Some(after_magic) = bytes.strip_prefix(&PADDING_MAGIC) {
                 let Some(len) = after_magic.first_chunk().map(|len| u64::from_le_bytes(*len))
                 else {
-                    return Err(malformed("the padding's header is cut".into()));
+                    return Err(malformed("the padding's header is truncated".into()));
                 };
                 let left = left - PADDING_HEADER_BYTES as u64;
                 if len > left {

@@ -122,25 +122,25 @@ impl<'a> Index<'a> {
         need(bytes, FIXED_BYTES, "the header")?;
         if bytes[..4] != INDEX_MAGIC {
             let found = bytes[..4].escape_ascii();
-            return Err(malformed(format!("a sidecar begins with S4IX, here is {found}")));
+            return Err(malformed(format!("expected magic S4IX, found {found}")));
         }
         let (version, count) = (u32_at(bytes, 4), u64_at(bytes, 8));
         if count > MAX_ENTRIES {
-            return Err(malformed(format!("{count} entries; there may be {MAX_ENTRIES}")));
+            return Err(malformed(format!("{count} entries exceed the maximum of {MAX_ENTRIES}")));
         }
         let (source, sse, entries) = match version {
             1 => (Source::default(), None, &bytes[FIXED_BYTES..]),
             2 | 3 => {
                 let (source, rest) = parse_source(bytes)?;
                 let (sse, rest) = if version == 3 {
-                    need(rest, SSE_BYTES, "the block on encryption")?;
+                    need(rest, SSE_BYTES, "the encryption block")?;
                     (Sse::parse(rest), &rest[SSE_BYTES..])
                 } else {
                     (None, rest)
                 };
                 (source, sse, rest)
             }
-            _ => return Err(malformed(format!("version {version}; 1, 2 and 3 are known"))),
+            _ => return Err(malformed(format!("expected version 1, 2 or 3, found {version}"))),
         };
         if entries.len() as u64 != count * ENTRY_BYTES as u64 {
             return Err(malformed(format!(
@@ -201,7 +201,9 @@ impl<'a> Index<'a> {
         let etag = source.etag.unwrap_or("");
         if etag.len() > MAX_ETAG_BYTES as usize {
             let len = etag.len();
-            return Err(malformed(format!("an ETag of {len} bytes; {MAX_ETAG_BYTES} can be read")));
+            return Err(malformed(format!(
+                "an ETag of {len} bytes exceeds the maximum of {MAX_ETAG_BYTES}"
+            )));
         }
         let version: u32 = if self.sse.is_some() { 3 } else { 2 };
         let len = BOUND_BYTES + etag.len() + SSE_BYTES + self.entries.len();
@@ -267,7 +269,9 @@ fn parse_source(bytes: &[u8]) -> Result<(Source<'_>, &[u8])> {
     need(bytes, BOUND_BYTES, "the header")?;
     let len = u32_at(bytes, 40);
     if len > MAX_ETAG_BYTES {
-        return Err(malformed(format!("an ETag of {len} bytes; there may be {MAX_ETAG_BYTES}")));
+        return Err(malformed(format!(
+            "an ETag of {len} bytes exceeds the maximum of {MAX_ETAG_BYTES}"
+        )));
     }
     let (etag, rest) = bytes[BOUND_BYTES..]
         .split_at_checked(len as usize)
@@ -285,7 +289,7 @@ fn need(bytes: &[u8], len: usize, what: &str) -> Result<()> {
     if bytes.len() >= len {
         return Ok(());
     }
-    Err(malformed(format!("{what} should have {len} bytes, but has {}", bytes.len())))
+    Err(malformed(format!("{what} should have {len} bytes, but only {} are left", bytes.len())))
 }
 
 fn malformed(what: String) -> Error {

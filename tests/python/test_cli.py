@@ -151,7 +151,7 @@ BAD_BODIES = {
     "wrong crc": (FRAME + flipped(FRAME, 24), "frame 1 (cpu-zstd) at byte"),
     "wrong size": (flipped(FRAME, 8), "original_size is"),
     "damaged": (flipped(FRAME, 40), "frame 0"),
-    "unknown codec": (flipped(FRAME, 5), "codec id 257 is unknown"),
+    "unknown codec": (flipped(FRAME, 5), "unknown codec id 257"),
     "reserved codec": (FRAME[:4] + b"\4" + FRAME[5:], "nvcomp-gans"),
     "size of 2^63": (FRAME[:15] + b"\x80" + FRAME[16:], "exceed the limit"),
     "payload of 2^63": (FRAME[:23] + b"\x80" + FRAME[24:], "payload should have"),

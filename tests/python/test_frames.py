@@ -68,7 +68,7 @@ def test_bodies_of_many_frames(codec: Codec) -> None:
 def test_empty_bodies() -> None:
     assert decode(b"") == b""
     assert s4_codec.frame_iter(PADDING) == []
-    with pytest.raises(S4FrameError, match="paddings only"):
+    with pytest.raises(S4FrameError, match="found only padding"):
         decode(PADDING)
 
 
@@ -164,7 +164,7 @@ def test_too_little_to_train_on(samples: list[bytes]) -> None:
 def test_the_shortest_dictionary() -> None:
     samples = [b""] * 500 + [text(n)[-60:] for n in range(100, 2000)]
     assert len(s4_codec.train_dictionary(samples, 256)) <= 256
-    with pytest.raises(ValueError, match="size must be 256 bytes or more"):
+    with pytest.raises(ValueError, match="size must be at least 256 bytes"):
         s4_codec.train_dictionary(samples, 255)
 
 

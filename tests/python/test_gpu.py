@@ -206,7 +206,7 @@ def test_devices_that_cannot_be(device: object, expected: type[Exception]) -> No
 
 
 def test_unknown_data_types() -> None:
-    with pytest.raises(ValueError, match="data_type must be one of char, u8, "):
+    with pytest.raises(ValueError, match="expected data_type to be one of char, u8, "):
         NvcompBitcomp("float", "auto")
 
 

@@ -77,7 +77,7 @@ def member(
 
 
 CRC, EXTRA, NAME, COMMENT = 2, 4, 8, 16
-CUT = "a cut or damaged member|a cut member|wrong CRC-32|wrong length"
+CUT = "a truncated or damaged member|a cut member|wrong CRC-32|wrong length"
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ KINDS = [
         Kind(
             f"reserved flag {flag:#x}",
             member(flags=flag),
-            wrong="reserved flags in the member",
+            wrong="reserved flags are set in the member",
             is_common=False,
         )
         for flag in (0x20, 0x40, 0x80)
@@ -151,7 +151,7 @@ KINDS = [
     Kind(
         "method 7",
         member(start=b"\x1f\x8b\x07"),
-        wrong="an unknown compression method in the member",
+        wrong="unknown compression method in the member",
     ),
     Kind("no magic", member(start=b"\x1f\x8a\x08"), wrong="no gzip member"),
     Kind("name without an end", member(flags=NAME)[:8].ljust(30, b"n"), wrong=CUT),
@@ -159,8 +159,8 @@ KINDS = [
     Kind("cut in the trailer", member()[:-3], wrong=CUT),
     Kind("cut in the stream", member()[:-300], wrong=CUT),
     Kind("cut in the header", member()[:7], wrong=CUT),
-    Kind("block type 3", member(stream=b"\x07"), wrong="a cut or damaged member"),
-    Kind("stored length wrong", member(stream=b"\x01\1\0\1\0a"), wrong="a cut or damaged member"),
+    Kind("block type 3", member(stream=b"\x07"), wrong="a truncated or damaged member"),
+    Kind("stored length wrong", member(stream=b"\x01\1\0\1\0a"), wrong="a truncated or damaged member"),
     Kind("distance too far", member(stream=bytes.fromhex("4b04060000")), wrong=CUT),
 ]
 

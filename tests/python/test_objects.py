@@ -93,7 +93,7 @@ def test_objects_with_dictionaries() -> None:
     metadata = {"s4-codec": codec.name, "s4-framed": "true", "s4-dict-id": codec.dict_id}
     read = decode_s4_object
     assert read(body, metadata, dictionary=codec) == text(300) + text(200)
-    with pytest.raises(S4Error, match=f"needs the dictionary {codec.dict_id}, the one given is"):
+    with pytest.raises(S4Error, match=f"expected the dictionary {codec.dict_id}, got"):
         read(body, metadata, dictionary=OTHER_DICTIONARY)
 
 

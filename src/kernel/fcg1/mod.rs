@@ -114,7 +114,9 @@ impl DataType {
             Some(row) => Ok(Self(row as u8)),
             None => {
                 let names = Self::TABLE.map(|row| row.0).join(", ");
-                Err(Error::Argument(format!("data_type must be one of {names}, not {name:?}")))
+                Err(Error::Argument(format!(
+                    "expected data_type to be one of {names}, got {name:?}"
+                )))
             }
         }
     }
@@ -134,7 +136,7 @@ impl DataType {
             return Ok(());
         }
         Err(Fault::Library(format!(
-            "a value of {len} bytes is no multiple of the {size} bytes of {name}; \
+            "a value of {len} bytes is not a multiple of the {size} bytes of {name}; \
              data_type=\"char\" takes any length"
         )))
     }
@@ -172,7 +174,7 @@ impl<'a> Container<'a> {
         let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
             let len = bytes.len();
             return damaged(format!(
-                "a container has at least {HEADER_BYTES} bytes, but this has {len}"
+                "expected a header of {HEADER_BYTES} bytes, found only {len} bytes"
             ));
         };
         if header[..4] != MAGIC {
@@ -185,7 +187,7 @@ impl<'a> Container<'a> {
         match algorithm_of(header) {
             Some(found) if found == algorithm => {}
             Some(other) => return Err(Fault::OtherCodec(other.codec())),
-            None => return damaged(format!("algorithm {} is unknown", header[4])),
+            None => return damaged(format!("unknown algorithm {}", header[4])),
         }
         let data_type = DataType::of_container(header[5])
             .filter(|&known| algorithm == Algorithm::Bitcomp || known == DataType::default());
@@ -199,27 +201,28 @@ impl<'a> Container<'a> {
         let (chunk_bytes, count) = (number(16), number(20));
         let most = algorithm.max_chunk_bytes();
         if !(1..=most).contains(&chunk_bytes) {
-            return damaged(format!("chunks of {chunk_bytes} bytes; there may be 1 to {most}"));
+            return damaged(format!(
+                "chunks of {chunk_bytes} bytes are outside the range of 1 to {most}"
+            ));
         }
         if u64::from(count) != total.div_ceil(chunk_bytes.into()) {
-            return damaged(format!("{count} chunks of {chunk_bytes} bytes for {total} in all"));
+            return damaged(format!(
+                "{count} chunks of {chunk_bytes} bytes do not make {total} bytes"
+            ));
         }
         let rest = &bytes[HEADER_BYTES..];
         let table =
             usize::try_from(u64::from(count) * 4).ok().and_then(|len| rest.split_at_checked(len));
         let Some((table, chunks)) = table else {
-            return damaged(format!("the sizes of {count} chunks are cut"));
+            return damaged(format!("the table of {count} chunk sizes is truncated"));
         };
         let (sizes, _) = table.as_chunks();
         let sum: u64 = sizes.iter().map(|size| u64::from(u32::from_le_bytes(*size))).sum();
         if sum != chunks.len() as u64 {
-            return damaged(format!(
-                "the chunks should have {sum} bytes, but have {}",
-                chunks.len()
-            ));
+            return damaged(format!("expected {sum} bytes of chunks, found {}", chunks.len()));
         }
         if sizes.contains(&[0; 4]) {
-            return damaged("a chunk has no bytes".into());
+            return damaged("a chunk is empty".into());
         }
         let encoding = Encoding { algorithm, data_type };
         Ok(Self { encoding, total, chunk_bytes, sizes, chunks })

@@ -44,7 +44,7 @@ pub(super) const ABOVE_285: u32 = SPECIAL | 2 << 12;
 /// The value says where the root's leaves are.
 pub(super) const LONG: u32 = SPECIAL | 3 << 12;
 
-pub(super) const NO_CODE: Reason = "there are bits that no Huffman code is assigned to";
+pub(super) const NO_CODE: Reason = "found bits that are not a Huffman code";
 
 impl Default for Codes {
     fn default() -> Self {
@@ -138,7 +138,7 @@ impl Codes {
                 _ => (0, 11 + lanes.take(lane, 7)?),
             };
             let end = at + repeat as usize;
-            all.get_mut(at..end).ok_or("there are more code lengths than announced")?.fill(length);
+            all.get_mut(at..end).ok_or("more code lengths than announced")?.fill(length);
             at = end;
         }
         let (literals, distances) = all.split_at(literals);

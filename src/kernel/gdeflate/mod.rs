@@ -52,7 +52,7 @@ impl Decoder {
 
     fn decode(&mut self, page: &[u8], len: usize) -> Result<&[u8], Reason> {
         if len > PAGE_MAX {
-            return Err("a page is said to yield more than 65536 bytes");
+            return Err("a page decodes to at most 65536 bytes");
         }
         let Self { codes, output } = self;
         let mut lanes = Lanes::new(page)?;
@@ -106,7 +106,7 @@ impl<'a> Lanes<'a> {
             return Err("the page's length is not a multiple of 4");
         }
         let Some(first) = words.first_chunk::<LANES>() else {
-            return Err("the page has not one word for each of 32 lanes");
+            return Err("the page is shorter than one word for each of its 32 lanes");
         };
         let bits = first.map(|word| u64::from(u32::from_le_bytes(word)));
         Ok(Self { words, next: LANES, bits, held: [32; LANES] })
@@ -231,7 +231,7 @@ impl Turns<'_> {
                         self.counts = counts;
                         return Ok(Some(lane + 1));
                     }
-                    ABOVE_285 => return Err("there is a length symbol above 285"),
+                    ABOVE_285 => return Err("found a length symbol above 285"),
                     UNASSIGNED => return Err(NO_CODE),
                     _ => {}
                 }

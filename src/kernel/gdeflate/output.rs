@@ -60,7 +60,7 @@ const MASK: usize = 2 * PAGE_MAX - 1;
 
 const CHUNK: usize = 16;
 
-const TOO_LONG: Reason = "the page yields more bytes than it should";
+const TOO_LONG: Reason = "the page decodes to more bytes than expected";
 
 impl Default for Output {
     fn default() -> Self {
@@ -76,7 +76,7 @@ impl Output {
 
     pub(super) fn finish(&self) -> Result<&[u8], Reason> {
         if self.len < self.limit {
-            return Err("the page yields fewer bytes than it should");
+            return Err("the page decodes to fewer bytes than expected");
         }
         Ok(&self.bytes[..self.limit])
     }
@@ -106,7 +106,7 @@ impl Output {
             let lane = usize::from(lane) % LANES;
             let (len, distance) = (round.value(lane), next.value(lane));
             if distance > at {
-                return Err("a distance reaches beyond the start of the output");
+                return Err("a distance reaches before the start of the output");
             }
             if len > self.limit.saturating_sub(at) {
                 return Err(TOO_LONG);

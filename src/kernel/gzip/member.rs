@@ -32,9 +32,9 @@ const CUT: &str = "a cut member";
 pub fn header_len(member: &[u8]) -> Result<usize, &'static str> {
     let flags = match member {
         [0x1f, 0x8b, 8, flags, ..] if flags & RESERVED == 0 => *flags,
-        [0x1f, 0x8b, 8, _, ..] => return Err("reserved flags in the member"),
+        [0x1f, 0x8b, 8, _, ..] => return Err("reserved flags are set in the member"),
         [0x1f] | [0x1f, 0x8b] | [0x1f, 0x8b, 8] => return Err(CUT),
-        [0x1f, 0x8b, ..] => return Err("an unknown compression method in the member"),
+        [0x1f, 0x8b, ..] => return Err("unknown compression method in the member"),
         _ => return Err("no gzip member"),
     };
     let fields = member.len().checked_sub(TRAILER).map(|end| &member[..end]);

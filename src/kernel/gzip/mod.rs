@@ -84,10 +84,10 @@ impl Contexts {
             let (read, written) = loop {
                 match decompressor.inflate(stream, room.spare()) {
                     Inflated::Done { read, written } => break (read, written),
-                    Inflated::Damaged => return Err(corrupt("a cut or damaged member")),
+                    Inflated::Damaged => return Err(corrupt("a truncated or damaged member")),
                     // What deflate cannot hold at all is damage.
                     Inflated::TooLong if room.spare().len() as u64 >= most(deflated) => {
-                        return Err(corrupt("a cut or damaged member"));
+                        return Err(corrupt("a truncated or damaged member"));
                     }
                     Inflated::TooLong => room.grow(most(deflated))?,
                 }
@@ -102,7 +102,7 @@ impl Contexts {
                 let Some(zeros) = rest.iter().position(|&byte| byte != 0) else { return Ok(()) };
                 let at = payload.len() - rest.len() + zeros;
                 return Err(Fault::Corrupt(format!(
-                    "the zero padding after the last member is followed by other bytes at byte {at}"
+                    "expected only zero padding after the last member, found other bytes at byte {at}"
                 )));
             }
         }
