@@ -1,9 +1,9 @@
 //! How columns are cut into slabs and launches, against the stand-in for a GPU:
 //! `cargo build --release --example gpu_standin && cargo bench --bench slabs`.
-//! Its seconds mean nothing; the plans are those of a GPU with so much memory.
+//! The timings mean nothing; the plans are those of a GPU with that much memory.
 
 #[path = "../tests/common/standin.rs"]
-#[allow(dead_code, reason = "what fails is for tests")]
+#[allow(dead_code, reason = "only tests inject faults")]
 mod standin;
 
 use s4_codec::codec::Codec;

@@ -1,7 +1,6 @@
-//! The raw libraries as a careful programmer would drive them: one context per thread for
-//! all rows, rows split evenly by bytes over the threads, output kept in ordinary memory.
-//! No checksum, no validation, no column format. The benches call this through ctypes and
-//! divide by it.
+//! The raw libraries, used well: one context per thread for all rows, rows split evenly by bytes
+//! over the threads, output kept in ordinary memory. No checksum, no validation, no column format.
+//! The benchmarks call this through ctypes and report rates relative to it.
 
 use std::ffi::c_void;
 use std::slice;
@@ -12,7 +11,7 @@ use zstd_safe::{CCtx, CDict, DCtx, DDict};
 
 const ZSTD: u32 = 1;
 
-/// Rows back to back: row i is `bytes[offsets[i]..offsets[i + 1]]`.
+/// Contiguous rows: row i is `bytes[offsets[i]..offsets[i + 1]]`.
 struct Rows<'a> {
     bytes: &'a [u8],
     offsets: &'a [i64],
@@ -27,7 +26,7 @@ impl Rows<'_> {
         &self.bytes[self.offsets[row] as usize..self.offsets[row + 1] as usize]
     }
 
-    /// Row ranges of about equal bytes.
+    /// Ranges of rows of about equal size in bytes.
     fn split(&self, parts: usize) -> Vec<std::ops::Range<usize>> {
         let total = self.offsets[self.len()] - self.offsets[0];
         let cut = |part: usize| {
@@ -40,7 +39,7 @@ impl Rows<'_> {
     }
 }
 
-/// What a call made: one buffer and the rows' lengths per thread.
+/// The output of a call: one buffer and the rows' lengths per thread.
 pub struct Output {
     parts: Vec<(Vec<u8>, Vec<usize>)>,
 }
@@ -51,17 +50,20 @@ pub struct Prepared {
     decompress: DDict<'static>,
 }
 
-/// A prepared dictionary, which lives for ever.
+/// Prepares a dictionary, which is never freed.
 ///
 /// # Safety
 /// `bytes` points to `len` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn raw_prepare(bytes: *const u8, len: usize, level: i32) -> *mut Prepared {
+    // SAFETY: the caller vouches for the pointer and the length.
     let bytes = unsafe { slice::from_raw_parts(bytes, len) };
     let (compress, decompress) = (CDict::create(bytes, level), DDict::create(bytes));
     Box::into_raw(Box::new(Prepared { compress, decompress }))
 }
 
+/// Compresses rows.
+///
 /// # Safety
 /// `bytes` and the `rows + 1` `offsets` are as in [`Rows`]; `dictionary` is null or from
 /// `raw_prepare`; the result goes to `raw_free`.
@@ -75,6 +77,7 @@ pub unsafe extern "C" fn raw_compress(
     rows: usize,
     dictionary: *const Prepared,
 ) -> *mut Output {
+    // SAFETY: the caller vouches for the arrays and the dictionary.
     let (rows, dictionary) = unsafe { (rows_of(bytes, offsets, rows), dictionary.as_ref()) };
     let parts = run(&rows, threads, |range| {
         let mut lens = Vec::with_capacity(range.len());
@@ -82,17 +85,19 @@ pub unsafe extern "C" fn raw_compress(
             |len| if codec == ZSTD { zstd_safe::compress_bound(len) } else { len + len / 8 + 128 };
         let mut out = Vec::with_capacity(range.clone().map(|row| bound(rows.get(row).len())).sum());
         let mut zstd = CCtx::create();
+        // SAFETY: no precondition.
         let gzip = unsafe { deflate::libdeflate_alloc_compressor(level) };
         for row in range {
             let (src, start): (&[u8], usize) = (rows.get(row), out.len());
-            let room = out.spare_capacity_mut();
+            let dst = out.spare_capacity_mut();
+            // SAFETY: `gzip` is live, `src` and `dst` are valid for their lengths, and neither
+            // library reads from `dst` what it has not written.
             let written = unsafe {
                 if codec == ZSTD {
-                    let room =
-                        slice::from_raw_parts_mut(room.as_mut_ptr().cast::<u8>(), room.len());
+                    let dst = slice::from_raw_parts_mut(dst.as_mut_ptr().cast::<u8>(), dst.len());
                     match dictionary {
-                        None => zstd.compress(room, src, level),
-                        Some(prepared) => zstd.compress_using_cdict(room, src, &prepared.compress),
+                        None => zstd.compress(dst, src, level),
+                        Some(prepared) => zstd.compress_using_cdict(dst, src, &prepared.compress),
                     }
                     .expect("zstd compresses")
                 } else {
@@ -100,15 +105,17 @@ pub unsafe extern "C" fn raw_compress(
                         gzip,
                         src.as_ptr().cast(),
                         src.len(),
-                        room.as_mut_ptr().cast::<c_void>(),
-                        room.len(),
+                        dst.as_mut_ptr().cast::<c_void>(),
+                        dst.len(),
                     )
                 }
             };
-            assert!(written > 0, "the bound is enough");
+            assert!(written > 0, "the bound is sufficient");
+            // SAFETY: the capacity holds them, and they were written just now.
             unsafe { out.set_len(start + written) };
             lens.push(written);
         }
+        // SAFETY: allocated above, freed once.
         unsafe { deflate::libdeflate_free_compressor(gzip) };
         (out, lens)
     });
@@ -129,6 +136,7 @@ pub unsafe extern "C" fn raw_decompress(
     rows: usize,
     dictionary: *const Prepared,
 ) -> *mut Output {
+    // SAFETY: the caller vouches for the arrays and the dictionary.
     let (rows, sizes, dictionary) = unsafe {
         (rows_of(bytes, offsets, rows), slice::from_raw_parts(sizes, rows), dictionary.as_ref())
     };
@@ -136,18 +144,21 @@ pub unsafe extern "C" fn raw_decompress(
         let mut out: Vec<u8> =
             Vec::with_capacity(sizes[range.clone()].iter().sum::<u64>() as usize);
         let mut zstd = DCtx::create();
+        // SAFETY: no precondition.
         let gzip = unsafe { deflate::libdeflate_alloc_decompressor() };
         for row in range {
             let (src, start, size) = (rows.get(row), out.len(), sizes[row] as usize);
-            let room = &mut out.spare_capacity_mut()[..size];
+            let dst = &mut out.spare_capacity_mut()[..size];
             let mut written = 0;
+            // SAFETY: `gzip` is live, `src` and `dst` are valid for their lengths, neither library
+            // reads what it has not written to `dst`, and the length covers only written bytes.
             unsafe {
                 if codec == ZSTD {
-                    let room = slice::from_raw_parts_mut(room.as_mut_ptr().cast::<u8>(), size);
+                    let dst = slice::from_raw_parts_mut(dst.as_mut_ptr().cast::<u8>(), size);
                     written = match dictionary {
-                        None => zstd.decompress(room, src),
+                        None => zstd.decompress(dst, src),
                         Some(prepared) => {
-                            zstd.decompress_using_ddict(room, src, &prepared.decompress)
+                            zstd.decompress_using_ddict(dst, src, &prepared.decompress)
                         }
                     }
                     .expect("zstd decompresses");
@@ -156,7 +167,7 @@ pub unsafe extern "C" fn raw_decompress(
                         gzip,
                         src.as_ptr().cast(),
                         src.len(),
-                        room.as_mut_ptr().cast::<c_void>(),
+                        dst.as_mut_ptr().cast::<c_void>(),
                         size,
                         &mut written,
                     );
@@ -165,37 +176,45 @@ pub unsafe extern "C" fn raw_decompress(
                 out.set_len(start + size);
             }
         }
+        // SAFETY: allocated above, freed once.
         unsafe { deflate::libdeflate_free_decompressor(gzip) };
         (out, Vec::new())
     });
     Box::into_raw(Box::new(Output { parts }))
 }
 
-/// Bytes of all rows of an output.
+/// The size of an output in bytes.
 ///
 /// # Safety
 /// `output` came from this library and is not freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn raw_len(output: *const Output) -> usize {
+    // SAFETY: the caller vouches that the output is live.
     let output = unsafe { &*output };
     output.parts.iter().map(|(bytes, _)| bytes.len()).sum()
 }
 
+/// Frees an output.
+///
 /// # Safety
 /// `output` came from this library; it is freed once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn raw_free(output: *mut Output) {
+    // SAFETY: the caller hands over a box of this library.
     drop(unsafe { Box::from_raw(output) });
 }
 
+/// # Safety
+/// `bytes` and the `rows + 1` `offsets` are as in [`Rows`].
 unsafe fn rows_of<'a>(bytes: *const u8, offsets: *const i64, rows: usize) -> Rows<'a> {
+    // SAFETY: the caller vouches for both arrays; the last offset is the length of `bytes`.
     unsafe {
         let offsets = slice::from_raw_parts(offsets, rows + 1);
         Rows { bytes: slice::from_raw_parts(bytes, offsets[rows] as usize), offsets }
     }
 }
 
-/// Runs `work` on every part, the first of them on the calling thread.
+/// Runs `work` on every range, the first on the calling thread.
 fn run<T: Send>(
     rows: &Rows,
     threads: usize,
