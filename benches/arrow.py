@@ -1,25 +1,37 @@
-"""Arrow data: our functions over PyArrow arrays against our Polars expressions.
+"""Arrow data: the functions over PyArrow arrays against the Polars expressions.
 
     python benches/arrow.py
     python benches/arrow.py --quick
+    python benches/arrow.py --data DIR
     python benches/arrow.py --memory
 
-One engine serves both, so the rates should be alike. Both get the same rows, Polars as its own
-series and Arrow as large_binary arrays. Before each sample the same call runs once, untimed, and
-its output is dropped, as in a loop over batches: each writes memory that it has had before.
+One engine serves both, so the rates should be equal. Both get the same rows, Polars as a Series
+and Arrow as large_binary arrays. Before each sample the same call runs once, untimed, and its
+output is dropped, as in a loop over batches: each call reuses the memory of the one before.
 
-``--memory`` measures instead what is held after converting a column of a million rows.
+``--memory`` measures instead the memory held after converting a column of a million rows.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 from collections.abc import Callable
 
 import polars as pl
 import pyarrow as pa
-from harness import CODECS, Contender, CpuCodec, describe, load, measure, progress, ratio, speed
+from harness import (
+    CODECS,
+    Contender,
+    Corpus,
+    CpuCodec,
+    argument_parser,
+    describe,
+    load,
+    measure,
+    progress,
+    ratio,
+    speed,
+)
 from harness import table as print_table
 from memory import resident
 
@@ -33,7 +45,7 @@ BODY = "body"
 
 
 def contenders(rows: pl.Series, codec: CpuCodec) -> dict[str, list[Contender]]:
-    """Both ways, by direction."""
+    """Polars and Arrow, by direction."""
     total = int(rows.bin.size().sum())
     frame = rows.to_frame(BODY)
     structs = frame.select(s4_codec.polars.compress(BODY, codec))
@@ -71,8 +83,7 @@ def contenders(rows: pl.Series, codec: CpuCodec) -> dict[str, list[Contender]]:
     }
 
 
-def bench(rounds: int, shrink: int) -> None:
-    corpus = load()
+def bench(corpus: Corpus, rounds: int, shrink: int) -> None:
     describe(corpus, rounds, num_threads(), ["pyarrow"])
     columns = {
         "log lines": (corpus.lines, LINES // shrink),
@@ -93,9 +104,10 @@ def bench(rounds: int, shrink: int) -> None:
             print_table(f"{codec}, {count:,} {what}", header, lines)
 
 
-def memory() -> None:
-    """What a million log lines hold: as Arrow data, compressed, and restored."""
-    values = load().lines
+def memory(corpus: Corpus) -> None:
+    """The memory of a million log lines: as Arrow data, compressed, and restored."""
+    print(f"data: {corpus.source}")
+    values = corpus.lines
     lines = []
     for name, codec in CODECS.items():
         array = pa.array((values * -(-MILLION // len(values)))[:MILLION], pa.large_binary())
@@ -118,15 +130,16 @@ def memory() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--quick", action="store_true", help="7 rounds, a quarter of the rows")
     parser.add_argument("--memory", action="store_true", help="memory held instead of speed")
     args = parser.parse_args()
+    corpus = load(args.data)
     if args.memory:
-        memory()
+        memory(corpus)
     else:
-        bench(7 if args.quick else args.rounds, 4 if args.quick else 1)
+        bench(corpus, 7 if args.quick else args.rounds, 4 if args.quick else 1)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Polars columns: us, the peers from PyPI and the raw libraries on all cores.
+"""Polars columns: this package, its peers from PyPI and the raw libraries, on all cores.
 
     python benches/columns.py
     python benches/columns.py --codec cpu-zstd --quick
+    python benches/columns.py --data DIR
     python benches/columns.py --memory
 
-Columns of log lines and of JSON documents. Prints million rows/s, MB/s of original bytes,
-and the rate over that of the raw library, which runs on as many threads, reuses its
-contexts, keeps its output, and neither computes a crc32c nor makes a column.
+Columns of log lines and of JSON documents. Prints million rows/s, MB/s of original bytes, and
+the rate relative to the raw library, which uses the same number of threads, reuses its
+contexts and keeps its output, but computes no crc32c and builds no column.
 
-``--memory`` measures instead by how much a column of about 1 GiB lifts the peak memory.
+``--memory`` measures instead how much a column of about 1 GiB raises the peak memory.
 """
 
 from __future__ import annotations
 
-import argparse
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from harness import (
     CODECS,
     Contender,
     CpuCodec,
+    argument_parser,
     describe,
     load,
     measure,
@@ -43,14 +44,14 @@ LINES, DOCUMENTS = 200_000, 10_000
 BODY = "body"
 RAW = "raw library"
 
-#: The column engine keeps this much memory of dropped outputs, to write it again.
+#: The column engine keeps this much memory of dropped outputs for reuse.
 KEPT_BYTES = 64 << 20
-#: Peers whose functions of one argument ``map_elements`` calls.
+#: Peers measured through ``map_elements``: their functions take one argument.
 MAPPED = {"zstandard", "deflate"}
-#: Peers that need the original size to decompress, and so two columns.
+#: Peers measured in a loop: they need the original size, a second column, to decompress.
 LOOPED = {"pyarrow"}
 
-#: Peers that loop over rows get one row in so many, as their cost grows evenly with rows.
+#: Peers that loop over rows get one tenth of them: their cost is proportional to the rows.
 ROW_BY_ROW = 10
 
 #: Compression and decompression.
@@ -59,7 +60,7 @@ Runs = tuple[Callable[[], object], Callable[[], object]]
 
 @dataclass(frozen=True)
 class Case:
-    """A column, and what we make of it."""
+    """A column and its compressed form."""
 
     codec: CpuCodec
     values: pl.DataFrame
@@ -70,7 +71,7 @@ class Case:
         return int(self.values[BODY].bin.size().sum())
 
     def part(self, of: int) -> Case:
-        """The first rows."""
+        """The first rows, one in ``of``."""
         rows = len(self.values) // of
         return Case(self.codec, self.values.head(rows), self.packed.head(rows))
 
@@ -84,7 +85,7 @@ class Case:
 
 
 def tile(codec: CpuCodec, rows: list[bytes], count: int) -> Case:
-    """A column of ``count`` rows."""
+    """A column of ``count`` rows, repeating ``rows``."""
     values = pl.DataFrame({BODY: (rows * -(-count // len(rows)))[:count]})
     packed = values.select(s4.compress(BODY, codec))
     assert packed.select(s4.decompress(BODY, codec)).equals(values)
@@ -92,10 +93,10 @@ def tile(codec: CpuCodec, rows: list[bytes], count: int) -> Case:
 
 
 def copies(case: Case) -> list[pl.DataFrame]:
-    """Columns in more memory than the engine keeps.
+    """Columns that take more memory than the engine keeps.
 
-    While they live, whatever it had kept is in them, so the next output is in fresh pages.
-    Once they are dropped, it has kept all that it keeps.
+    While they live, they hold all kept memory, so the next output goes into fresh pages. Once
+    they are dropped, the engine keeps as much as it ever does.
     """
     count = 1 + -(-KEPT_BYTES // case.total)
     return [case.values.select(s4.compress(BODY, Passthrough())) for _ in range(count)]
@@ -144,7 +145,7 @@ def raw(case: Case) -> Runs | None:
 
 
 def multi_buffer(case: Case) -> Runs | None:
-    """zstandard's calls for many buffers, which lie back to back already."""
+    """zstandard's multi-buffer calls, on buffers that are contiguous already."""
     module = optional("zstandard", "zstandard") if isinstance(case.codec, CpuZstd) else None
     if module is None or not hasattr(module, "BufferWithSegments"):
         return None
@@ -185,7 +186,7 @@ def mapped(case: Case, peer: Peer) -> Runs:
 
 
 def looped(case: Case, peer: Peer) -> Runs:
-    """A loop over the rows as Python objects, and back to a column."""
+    """A loop over the rows as Python objects, collected into a column."""
     values, payloads, sizes = case.values[BODY], case.payloads, case.sizes
     arguments = peer.decompress_arguments
     return (
@@ -200,7 +201,7 @@ def looped(case: Case, peer: Peer) -> Runs:
 
 
 def contenders(case: Case) -> dict[str, list[Contender]]:
-    """All that is measured on one column, by direction."""
+    """Everything that is measured on one column, by direction."""
     few = case.part(ROW_BY_ROW)
     theirs = {"zstandard multi-buffer": (case, multi_buffer(case))}
     for peer in peers(case.codec):
@@ -220,7 +221,7 @@ def contenders(case: Case) -> dict[str, list[Contender]]:
 
 
 def bench(codec: CpuCodec, what: str, rows: list[bytes], count: int, rounds: int) -> None:
-    """Measures and prints all of one column and codec."""
+    """Measures and prints one column with one codec."""
     case = tile(codec, rows, count)
     for direction, found in contenders(case).items():
         title = f"{codec}, {direction}, {count:,} {what} of {case.total / count:,.0f} bytes"
@@ -236,7 +237,7 @@ def bench(codec: CpuCodec, what: str, rows: list[bytes], count: int, rounds: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--codec", choices=CODECS, help="default: all")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--quick", action="store_true", help="7 rounds, a quarter of the rows")
@@ -244,9 +245,9 @@ def main() -> None:
     args = parser.parse_args()
     names = list(CODECS) if args.codec is None else [args.codec]
     if args.memory:
-        print_memory(names)
+        print_memory(names, args.data)
         return
-    corpus, rounds = load(), 7 if args.quick else args.rounds
+    corpus, rounds = load(args.data), 7 if args.quick else args.rounds
     describe(corpus, rounds, num_threads(), DISTRIBUTIONS)
     shrink = 4 if args.quick else 1
     for name in names:

@@ -1,8 +1,8 @@
-"""As much of libcuda and libnvcomp, by ctypes, as it takes to measure them without us.
+"""Minimal ctypes bindings of libcuda and libnvcomp, to measure them without this package.
 
-libcuda is ``S4_CUDA_LIBRARY`` or what the system's loader finds. libnvcomp is
-``S4_NVCOMP_LIBRARY``, or an installed wheel's, or what the loader finds. Signatures: the CUDA
-driver API reference, and the headers of nvCOMP 5.1 and 6.0.
+libcuda is ``S4_CUDA_LIBRARY``, or the one that the system's loader finds. libnvcomp is
+``S4_NVCOMP_LIBRARY``, or that of an installed wheel, or the one that the loader finds.
+Signatures: the CUDA driver API reference, and the headers of nvCOMP 5.1 and 6.0.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class CallError(RuntimeError):
 
 
 class Cuda:
-    """The primary context of a GPU. Everything else is done within :meth:`current`.
+    """The primary context of a GPU. All other calls are made within :meth:`current`.
 
-    It is held to the end of the process, for others keep what they have made in it.
+    It is retained until the process ends, because other libraries keep objects in it.
     """
 
     def __init__(self, device: int) -> None:
@@ -70,13 +70,13 @@ class Cuda:
         if status != 0:
             text = c_char_p()
             self._library.cuGetErrorName(status, ctypes.byref(text))
-            known = text.value.decode() if text.value else "an unknown error"
+            known = text.value.decode() if text.value else "unknown error"
             msg = f"{name} returned {status} ({known})"
             raise CallError(msg)
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """The context is current on this thread."""
+        """Makes the context current on this thread."""
         self._call("cuCtxPushCurrent_v2", self._context)
         try:
             yield
@@ -95,7 +95,7 @@ class Cuda:
 
     @contextmanager
     def pinned_memory(self, size: int) -> Iterator[Bytes]:
-        """``size`` bytes of the host that the device can reach. Not to be used afterwards."""
+        """``size`` bytes of pinned host memory, which must not be used afterwards."""
         address = c_void_p()
         self._call("cuMemHostAlloc", ctypes.byref(address), size, 0)
         try:
@@ -117,18 +117,18 @@ class Cuda:
 
 @dataclass(frozen=True)
 class Stream:
-    """Work in order."""
+    """A stream: its operations run in order."""
 
     cuda: Cuda
     handle: c_void_p
 
     def upload(self, to: int, source: npt.NDArray[Any]) -> None:
-        """Queues a copy of an array, which must be contiguous, to the device."""
+        """Queues a copy of a contiguous array to the device."""
         arguments = (to, source.ctypes.data, source.nbytes, self.handle)
         self.cuda._call("cuMemcpyHtoDAsync_v2", *arguments)
 
     def download(self, to: npt.NDArray[Any], source: int) -> None:
-        """Queues a copy from the device that fills an array, which must be contiguous."""
+        """Queues a copy from the device that fills a contiguous array."""
         arguments = (to.ctypes.data, source, to.nbytes, self.handle)
         self.cuda._call("cuMemcpyDtoHAsync_v2", *arguments)
 
@@ -137,7 +137,7 @@ class Stream:
 
 
 class _Options(ctypes.Structure):
-    """Options of any codec, in either direction: what is not set must be zero."""
+    """Options of any codec, in either direction; unused words must be zero."""
 
     _fields_ = (("words", c_int * 16),)
 
@@ -164,10 +164,10 @@ class Nvcomp:
         self.library = _nvcomp_library()
         properties = (c_uint * 2)()
         self.call("nvcompGetProperties", [c_void_p], properties)
-        #: As in 5100 for 5.1.
+        #: 5100 for 5.1, for example.
         self.version = properties[0]
         if not 5000 <= self.version <= 6999:
-            msg = f"nvCOMP {self.version} is not known"
+            msg = f"expected nvCOMP 5 or 6, found version {self.version}"
             raise CallError(msg)
 
     def call(self, name: str, types: list[Any], *arguments: object) -> None:
@@ -181,15 +181,15 @@ class Nvcomp:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Addresses of arrays on the device, an item a chunk, and how many items they have."""
+    """Addresses of arrays on the device with one item per chunk, and the number of items."""
 
     count: int
     inputs: int
     input_sizes: int
     outputs: int
-    #: Bytes that an output has room for; read by decompressing alone.
+    #: Capacities of the outputs in bytes; read by decompression only.
     capacities: int
-    #: Written: bytes that came of a chunk, and int32 statuses.
+    #: Written by both: output sizes in bytes, and int32 statuses.
     output_sizes: int
     statuses: int
 
@@ -197,14 +197,14 @@ class Arrays:
 class Batched:
     """nvCOMP's batched calls of one codec: ``Zstd``, ``Gdeflate`` or ``Bitcomp``.
 
-    ``data_type`` is nvCOMP's number of what Bitcomp takes its input for.
+    ``data_type`` is nvCOMP's number of Bitcomp's data type.
     """
 
     def __init__(self, nvcomp: Nvcomp, codec: str, data_type: int) -> None:
         self._nvcomp, self._codec = nvcomp, codec
         self._to, self._from = _Options(), _Options()
         if codec == "Gdeflate":
-            # The library's own default, and ours; 0 is entropy coding alone.
+            # The default of nvCOMP and of this package; 0 is entropy coding only.
             self._to.words[0] = 1
         if codec == "Bitcomp":
             self._to.words[1] = data_type
@@ -213,7 +213,7 @@ class Batched:
         self._nvcomp.call(f"nvcompBatched{self._codec}{name}", types, *arguments)
 
     def max_output(self, longest: int) -> int:
-        """The most bytes that a chunk of ``longest`` bytes compresses to."""
+        """The maximum compressed size of a chunk of ``longest`` bytes."""
         size = c_size_t()
         types = [c_size_t, _Options, c_void_p]
         name = "CompressGetMaxOutputChunkSize"
@@ -221,7 +221,7 @@ class Batched:
         return size.value
 
     def temp_size(self, count: int, longest: int, total: int, stream: Stream) -> int:
-        """Bytes of temporary memory that a batch takes, in either direction."""
+        """The size of the temporary memory that a batch needs, in either direction."""
         found = []
         types = [c_size_t, c_size_t, _Options, c_void_p, c_size_t]
         for direction, options in (("Compress", self._to), ("Decompress", self._from)):
@@ -238,7 +238,7 @@ class Batched:
     def compress(
         self, arrays: Arrays, longest: int, temp: int, temp_size: int, stream: Stream
     ) -> None:
-        """Queues compressing a batch whose longest chunk has ``longest`` bytes."""
+        """Queues compression of a batch whose longest chunk has ``longest`` bytes."""
         types: list[Any] = [c_uint64, c_uint64, c_size_t, c_size_t, c_uint64, c_size_t]
         types += [c_uint64, c_uint64, _Options, c_uint64, c_void_p]
         self._call(
@@ -258,7 +258,7 @@ class Batched:
         )
 
     def decompress(self, arrays: Arrays, temp: int, temp_size: int, stream: Stream) -> None:
-        """Queues decompressing a batch."""
+        """Queues decompression of a batch."""
         types: list[Any] = [c_uint64, c_uint64, c_uint64, c_uint64, c_size_t, c_uint64, c_size_t]
         types += [c_uint64, _Options, c_uint64, c_void_p]
         self._call(

@@ -1,20 +1,21 @@
-"""Polars columns with a trained dictionary, against none and against raw libzstd.
+"""Polars columns with a trained dictionary, without one, and raw libzstd.
 
     python benches/dictionaries.py
     python benches/dictionaries.py --quick
+    python benches/dictionaries.py --data DIR
 
-The dictionary is trained on every tenth row of the corpus. The raw library runs on as many
-threads, has the dictionary prepared and its contexts reused, and keeps its output.
+The dictionary is trained on every tenth row. The raw library uses the same number of threads, a
+prepared dictionary and reused contexts, and keeps its output.
 """
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 import polars as pl
 from harness import (
     Contender,
+    argument_parser,
     describe,
     load,
     measure,
@@ -83,12 +84,12 @@ def bench(what: str, values: list[bytes], count: int, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--quick", action="store_true", help="7 rounds, a quarter of the rows")
     args = parser.parse_args()
     rounds, shrink = (7, 4) if args.quick else (args.rounds, 1)
-    corpus = load()
+    corpus = load(args.data)
     describe(corpus, rounds, num_threads(), [])
     bench("log lines", corpus.lines, LINES // shrink, rounds)
     bench("JSON documents", corpus.documents, DOCUMENTS // shrink, rounds)

@@ -1,23 +1,23 @@
-"""GPU codecs from host to host: us on the GPU and on all cores, and nvidia.nvcomp.
+"""GPU codecs from host to host: this package on the GPU and on all cores, and nvidia.nvcomp.
 
     python benches/gpu.py
     python benches/gpu.py --quick
+    python benches/gpu.py --data DIR
     python benches/gpu.py --seconds 600 --json gpu.json
 
 Columns of values of one size, as Arrow data, through ``s4_codec.arrow``: compress and
-decompress with a codec object on the GPU, and decode on frames, on the GPU and on the CPU. On
-the CPU, compressing is that of ``CpuZstd(3)``, and GDeflate and Bitcomp cannot be compressed,
-nor Bitcomp decompressed. Prints GB/s of original bytes, the share of the rate at which this
-machine copies pinned memory the same way, nvCOMP's rates for chunks that are on the device
-already, and from which sizes on the GPU is faster than all cores.
+decompress with a codec object on the GPU, and decode on frames, on the GPU and on the CPU. The
+CPU compresses with ``CpuZstd(3)``; it cannot compress GDeflate or Bitcomp, nor decompress
+Bitcomp. Prints GB/s of original bytes, their share of the rate at which this machine copies
+pinned memory in the same direction, nvCOMP's rates for chunks already on the device, and the
+sizes from which on the GPU is faster than all cores.
 
-The most telling is measured first; what ``--seconds`` leaves no time for is named.
-Needs a GPU and nvCOMP (``pip install 's4-codec[gpu]'``); exits with 2 where there is none.
+The most important cases are measured first; the report names those that ``--seconds`` leaves no
+time for. Needs a GPU and nvCOMP (``pip install 's4-codec[gpu]'``); exits with 2 without them.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import signal
@@ -49,33 +49,33 @@ from gpu_data import (
 from gpu_limits import CHUNK, MIB, copy_rates, host_copy_rates, kernel_rate
 from gpu_peer import Pair, peers, refusal
 from gpu_report import CPU, CPU_FRAMES, GPU, GPU_FRAMES, Report, Result
-from harness import Contender, Rates, describe, load, measure, progress
+from harness import Contender, Rates, argument_parser, describe, load, measure, progress
 
 import s4_codec.arrow
 from s4_codec import Codec, gpu_available, gpu_status, num_threads
 
 KIB = 1 << 10
-#: The most telling first, for there may be no time for the last.
+#: The most important first: there may be no time for the last.
 SIZES = [CHUNK, 4 * KIB, MIB, 256 * KIB, 16 * KIB, KIB, 16 * MIB, 256]
 QUICK_SIZES = [CHUNK, 4 * KIB]
 #: Sizes of values that nvidia.nvcomp is measured with.
 PEER_SIZES = (CHUNK, 4 * KIB, MIB)
-#: Sizes of columns of 64 KiB values, to find from which on a GPU pays.
+#: Sizes of columns of 64 KiB values, to find the size from which on a GPU pays.
 COLUMN_MIB = (1, 4, 16, 64, 256)
-#: Sizes of batches that are on the device: one of ours, and a larger one.
+#: Sizes of batches on the device: that of this package, and a larger one.
 BATCH_MIB = (64, 256)
 COPY_MIB = (1, 16, 64, 256)
-#: A column has no more values, or small ones would take all the time.
+#: The most values of a column: more small ones would take all the time.
 MOST_ROWS = 256 << 10
 
-#: What each codec is for.
+#: The data that each codec is made for.
 MAIN = [(LOG, ZSTD), (LOG, GDEFLATE), (POSTINGS, BITCOMP)]
 
-#: Rounds end after so many seconds, of what matters most and of the rest.
+#: No round starts after this many seconds, in the main cases and in the others.
 MAIN_SECONDS, OTHER_SECONDS = 6.0, 1.2
-#: A sample of a small column lasts so long at least.
+#: The minimum duration of a sample of a small column.
 LEAST_SECONDS = 0.01
-#: The share of all time that may be over when the last batch on the device begins.
+#: No batch on the device starts after this share of the total time.
 KERNELS_UNTIL = 0.4
 
 DISTRIBUTIONS = [
@@ -86,7 +86,7 @@ DISTRIBUTIONS = [
 ]
 
 
-#: What is done, and how.
+#: The name of a measurement, and the function that runs it.
 Step = tuple[str, Callable[[], None]]
 
 
@@ -104,7 +104,7 @@ class Case:
 
     @property
     def rank(self) -> int:
-        """How soon it is measured: 0 first."""
+        """Its place in the order of measurement: 0 comes first."""
         is_typical = self.value_size == CHUNK
         if self.is_main:
             return 0 if is_typical else 1
@@ -118,7 +118,7 @@ class Case:
 
 @dataclass
 class Run:
-    """The settings, and what has been found so far."""
+    """The settings, and the results so far."""
 
     device: int
     rounds: int
@@ -127,18 +127,18 @@ class Run:
     seconds: float
     report: Report
     cuda: Cuda
-    #: Why nvidia.nvcomp is not measured at all.
+    #: Why nvidia.nvcomp is not measured, or None.
     no_peer: str | None
     start: float
 
     def is_over(self, share: float = 1.0) -> bool:
-        """Whether that share of the time is used up."""
+        """Whether ``share`` of the time is used up."""
         return time.monotonic() - self.start > share * self.seconds
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column, what the GPU makes of it, and that as frames where a CPU can decode them."""
+    """A column, its payloads from the GPU, and frames of them where a CPU can decode them."""
 
     kind: Kind
     codec: Codec
@@ -149,12 +149,12 @@ class Column:
 
     @classmethod
     def of(cls, kind: Kind, codec: Codec, device: int, values: pa.LargeBinaryArray) -> Column:
-        """Compresses ``values``, and verifies every way back."""
+        """Compresses ``values``, and verifies every decompressor."""
         packed = s4_codec.arrow.compress(values, codec)
         frames = s4_codec.arrow.encode(values, codec) if kind.has_cpu_decoder else None
         column = cls(kind, codec, device, values, packed, frames)
         for contender in column.decompressors():
-            assert values.equals(contender.run()), f"{contender.name} is not what went in"
+            assert values.equals(contender.run()), f"{contender.name} does not restore the column"
         return column
 
     @property
@@ -164,14 +164,14 @@ class Column:
 
     @property
     def ratio(self) -> float:
-        """Original bytes over those of payloads."""
+        """Original bytes divided by payload bytes."""
         payloads = self.packed.field("payload")
         offsets = payloads.buffers()[1]
         ends = memoryview(offsets).cast("q")
         return self.size / (ends[len(payloads)] - ends[0])
 
     def compressors(self) -> list[Contender]:
-        found = {GPU: self.codec, CPU: self.kind.cpu_twin}
+        found = {GPU: self.codec, CPU: self.kind.cpu_codec}
         return [
             Contender(name, self.size, partial(s4_codec.arrow.compress, self.values, codec))
             for name, codec in found.items()
@@ -199,7 +199,7 @@ def result(case: Case, column: Column, direction: str, rates: Rates) -> Result:
 
 
 def measure_case(run: Run, case: Case) -> None:
-    """Both directions of one case, into the report."""
+    """Adds both directions of one case to the report."""
     rows = min(MOST_ROWS, run.column_size // case.value_size)
     values = case.data.column(case.value_size, rows * case.value_size)
     codec = case.kind.make(run.device, case.data.data_type)
@@ -210,7 +210,7 @@ def measure_case(run: Run, case: Case) -> None:
         progress(f"{case}: nvidia.nvcomp")
         pairs, skipped = peers(run.device, case.kind, case.data, case.value_size, rows)
         run.report.skipped += skipped
-    theirs = [[pair[way] for pair in pairs] for way in (0, 1)]
+    theirs = [[pair[index] for pair in pairs] for index in (0, 1)]
     most = MAIN_SECONDS if case.rank == 0 else OTHER_SECONDS
     for direction, contenders in (
         ("compress", column.compressors() + theirs[0]),
@@ -231,7 +231,7 @@ def measure_columns(run: Run, case: Case) -> None:
         values = case.data.column(case.value_size, mib * MIB)
         column = Column.of(case.kind, codec, run.device, values)
         directions = {"decompress": column.decompressors()[1:]}
-        if case.kind.cpu_twin is not None:
+        if case.kind.cpu_codec is not None:
             directions["compress"] = column.compressors()
         for direction, contenders in directions.items():
             rates = measure(contenders, run.rounds, LEAST_SECONDS, OTHER_SECONDS)
@@ -239,7 +239,7 @@ def measure_columns(run: Run, case: Case) -> None:
 
 
 def measure_copies(run: Run) -> None:
-    """What all else is held against."""
+    """Measures the copy rates, the reference for all other rates."""
     progress("copies")
     sizes = [mib * MIB for mib in COPY_MIB if mib * MIB <= run.column_size]
     run.report.copies = copy_rates(run.cuda, sizes)
@@ -247,7 +247,7 @@ def measure_copies(run: Run) -> None:
 
 
 def measure_kernels(run: Run, data_sets: list[Data]) -> None:
-    """nvCOMP alone, while there is time for it."""
+    """Measures nvCOMP alone, as far as time allows."""
     nvcomp = Nvcomp()
     every = [(data, kind) for data in data_sets for kind in KINDS.values()]
     every.sort(key=lambda pair: (pair[0].name, pair[1]) not in MAIN)
@@ -266,7 +266,7 @@ def measure_kernels(run: Run, data_sets: list[Data]) -> None:
 
 
 def cases(data_sets: dict[str, Data], sizes: list[int]) -> list[Case]:
-    """What is to be measured, the most telling first."""
+    """Everything to measure, the most important first."""
     every = [data for name, data in data_sets.items() if name != IDS]
     found = [Case(*case) for case in itertools.product(every, KINDS.values(), sizes)]
     found.append(Case(data_sets[IDS], BITCOMP, CHUNK))
@@ -274,7 +274,7 @@ def cases(data_sets: dict[str, Data], sizes: list[int]) -> list[Case]:
 
 
 def steps(run: Run, data_sets: dict[str, Data], sizes: list[int]) -> list[Step]:
-    """All of it, by name, in the order of its worth."""
+    """All measurements by name, the most important first."""
 
     def of(case: Case) -> Step:
         return str(case), partial(measure_case, run, case)
@@ -291,7 +291,7 @@ def steps(run: Run, data_sets: dict[str, Data], sizes: list[int]) -> list[Step]:
 
 
 def bench(run: Run, data_sets: dict[str, Data], sizes: list[int]) -> None:
-    """All that there is time for, into the report."""
+    """Runs all measurements that there is time for."""
     report = run.report
     for name, step in steps(run, data_sets, sizes):
         if run.is_over():
@@ -300,7 +300,7 @@ def bench(run: Run, data_sets: dict[str, Data], sizes: list[int]) -> None:
         try:
             step()
         except Exception as error:
-            # What fails is told at the end, and all else is measured.
+            # The report lists failures; the other measurements continue.
             traceback.print_exc()
             report.failed.append(f"{name}: {type(error).__name__}: {error}")
         report.save()
@@ -308,18 +308,18 @@ def bench(run: Run, data_sets: dict[str, Data], sizes: list[int]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--device", type=int, default=0, help="number of the GPU")
-    parser.add_argument("--mib", type=int, default=512, help="original bytes of a column")
+    parser.add_argument("--mib", type=int, default=512, help="size of a column")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=240, help="begin nothing after")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write every number there")
+    parser.add_argument("--seconds", type=float, default=240, help="start nothing later")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write all numbers to PATH")
     parser.add_argument("--quick", action="store_true", help="3 rounds, few sizes, 4 MiB")
     args = parser.parse_args()
     if not gpu_available():
         print(gpu_status())
         sys.exit(2)
-    corpus, rounds = load(), 3 if args.quick else args.rounds
+    corpus, rounds = load(args.data), 3 if args.quick else args.rounds
     print(f"{gpu_status()}; {os.cpu_count()} cores")
     describe(corpus, rounds, num_threads(), DISTRIBUTIONS)
     print(ABOUT_DATA)
@@ -330,13 +330,13 @@ def main() -> None:
     if no_peer is not None:
         report.skipped.append(no_peer)
     run = Run(args.device, rounds, size, args.seconds, report, Cuda(args.device), no_peer, start)
-    # Ended from outside, it prints what it has.
+    # If terminated from outside, print the results so far.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         bench(run, load_data(corpus), QUICK_SIZES if args.quick else SIZES)
     except KeyboardInterrupt:
         progress("")
-        report.left_out.append("all after an interrupt")
+        report.left_out.append("everything after an interrupt")
     report.save()
     report.print()
     if report.failed:

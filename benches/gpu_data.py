@@ -1,4 +1,4 @@
-"""The columns that GPUs are measured on: text, numbers and noise, cut into equal values."""
+"""The columns that GPUs are measured on: text, numbers and noise, in values of equal size."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harness import Corpus
 from s4_codec import Codec, CpuZstd, NvcompBitcomp, NvcompGDeflate, NvcompZstd
 
 SEED = 20
-#: Values of numbers repeat after so many bytes, further than any codec looks back.
+#: Numbers repeat after this many bytes, which is further than any codec looks back.
 PERIOD = 16 << 20
-#: How far back zstd looks at level 3: text that repeats sooner would be too easy.
+#: How far back zstd looks at level 3: text that repeats sooner would compress too well.
 WINDOW = 2 << 20
 
 LOG, JSON, POSTINGS, IDS = "log text", "JSON text", "u32 postings", "u32 sorted ids"
@@ -32,16 +32,16 @@ def size_name(size: int) -> str:
 
 @dataclass(frozen=True)
 class Kind:
-    """A codec, by our names and by nvCOMP's."""
+    """A codec, with the names of this package and those of nvCOMP."""
 
     name: str
-    #: By the number of the GPU and the data type.
+    #: A function of the GPU's number and the data type.
     make: Callable[[int, str], Codec]
-    #: In nvCOMP's functions, and in its Python package.
+    #: Its name in nvCOMP's functions, and in nvCOMP's Python package.
     function: str
     algorithm: str
-    #: What compares with compressing on the CPU.
-    cpu_twin: Codec | None
+    #: The codec to compare with on the CPU.
+    cpu_codec: Codec | None
     has_cpu_decoder: bool
 
 
@@ -62,11 +62,11 @@ KINDS = {kind.name: kind for kind in (ZSTD, GDEFLATE, BITCOMP)}
 
 @dataclass(eq=False)
 class Data:
-    """Bytes that repeat, to any length."""
+    """Bytes, repeated to any length."""
 
     name: str
     period: Bytes
-    #: What Bitcomp takes them for, and nvCOMP's number and Python's string for that.
+    #: The data type for Bitcomp, with nvCOMP's number and NumPy's string for it.
     data_type: str
     number: int
     type_string: str
@@ -75,13 +75,13 @@ class Data:
         self._longest = self.period
 
     def take(self, size: int) -> Bytes:
-        """The first ``size`` bytes, of memory that calls share."""
+        """The first ``size`` bytes, in memory that all calls share."""
         if self._longest.nbytes < size:
             self._longest = np.resize(self.period, size)
         return self._longest[:size]
 
     def column(self, value_size: int, size: int) -> pa.LargeBinaryArray:
-        """Values of ``value_size`` bytes, of ``size`` bytes together at most."""
+        """Values of ``value_size`` bytes, at most ``size`` bytes in total."""
         rows = size // value_size
         offsets = np.arange(rows + 1, dtype=np.int64) * value_size
         values = self.take(rows * value_size)
@@ -90,7 +90,7 @@ class Data:
 
 
 def load_data(corpus: Corpus) -> dict[str, Data]:
-    """All data sets by name; text is of ``corpus``."""
+    """All data sets by name; the text is that of ``corpus``."""
     random = np.random.default_rng(SEED)
     gaps = random.geometric(1 / 32, PERIOD // 4).astype(np.uint32)
     normals = random.standard_normal(PERIOD // 4, dtype=np.float32)
@@ -109,13 +109,19 @@ def load_data(corpus: Corpus) -> dict[str, Data]:
         numbers(POSTINGS, gaps),
         numbers(IDS, ids),
         numbers(EMBEDDINGS, normals),
-        Data(NOISE, random.integers(0, 256, PERIOD, dtype=np.uint8), "char", 0, "|i1"),
+        noise(),
     ]
     return {data.name: data for data in found}
 
 
+def noise() -> Data:
+    """Bytes that no codec can compress."""
+    values = np.random.default_rng(SEED).integers(0, 256, PERIOD, dtype=np.uint8)
+    return Data(NOISE, values, "char", 0, "|i1")
+
+
 ABOUT_DATA = f"""\
-text is the corpus repeated and cut into values of one size; what repeats lies further apart
-than zstd looks back. {POSTINGS}: gaps between sorted ids, geometric with mean 32; {IDS}:
-their running sum. {EMBEDDINGS}: normals. Numbers and noise are pseudo-random, seed {SEED},
-and repeat after 16 MiB."""
+text is the corpus, repeated and cut into values of one size; repeats are further apart than
+zstd looks back. {POSTINGS}: gaps between sorted ids, geometric with mean 32; {IDS}:
+their running sum. {EMBEDDINGS}: standard normal. Numbers and noise are pseudo-random from
+seed {SEED} and repeat after 16 MiB."""

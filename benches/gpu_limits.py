@@ -1,4 +1,4 @@
-"""What the machine can do without us: rates of copies, and of nvCOMP's kernels alone."""
+"""The limits of the machine: rates of copies, and of nvCOMP's kernels alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cuda import Arrays, Batched, Bytes, CallError, Cuda, Nvcomp, Stream
 from gpu_data import Data, Kind
 
 MIB = 1 << 20
-#: Bytes of a chunk, as in our containers.
+#: Bytes per chunk, as in the containers of this package.
 CHUNK = 64 << 10
-#: Enough for any codec's alignments.
+#: Sufficient for all codecs.
 ALIGNMENT = 256
 
 _SAMPLES = 5
@@ -27,19 +27,19 @@ _MOST_RUNS = 500
 
 @dataclass(frozen=True)
 class CopyRate:
-    """GB/s of copies of ``size`` bytes one after the other, or why there is no number."""
+    """GB/s of consecutive copies of ``size`` bytes, or the reason why there is no number."""
 
     kind: str
     size: int
     to_device: float | str
     from_device: float | str
-    #: Both ways at once, and both counted.
+    #: The sum of both directions at once.
     both: float | str
 
 
 @dataclass(frozen=True)
 class KernelRate:
-    """GB/s of original bytes, of one batch of 64 KiB chunks that is on the device already."""
+    """GB/s of original bytes for one batch of 64 KiB chunks already on the device."""
 
     data: str
     codec: str
@@ -47,14 +47,14 @@ class KernelRate:
     size: int
     compress: float
     decompress: float
-    #: Original bytes over compressed ones.
+    #: Original bytes divided by compressed bytes.
     ratio: float
 
 
 def _rate(size: int, queue: Callable[[], object], wait: Callable[[], object]) -> float:
     """GB/s where ``queue`` starts work on ``size`` bytes and ``wait`` waits for all of it.
 
-    The median of samples, each of enough runs to take a while, after a warm-up.
+    The median of samples of about 40 ms each, after a warm-up.
     """
 
     def sample(runs: int) -> float:
@@ -74,7 +74,7 @@ def _nothing() -> None:
 
 
 def _attempt(measured: Callable[[], float]) -> float | str:
-    """The rate, or why it cannot be measured."""
+    """The rate, or the reason why it cannot be measured."""
     try:
         return measured()
     except CallError as error:
@@ -82,33 +82,39 @@ def _attempt(measured: Callable[[], float]) -> float | str:
 
 
 def copy_rates(cuda: Cuda, sizes: Sequence[int]) -> list[CopyRate]:
-    """Copies between host and device by size, from pinned memory and, the last, pageable."""
+    """Copies between host and device: pinned memory by size, then pageable memory."""
     largest = max(sizes)
     with ExitStack() as stack:
         stack.enter_context(cuda.current())
-        there = [stack.enter_context(cuda.device_memory(largest)) for _ in range(2)]
+        device = [stack.enter_context(cuda.device_memory(largest)) for _ in range(2)]
         streams = (stack.enter_context(cuda.stream()), stack.enter_context(cuda.stream()))
         pinned = [stack.enter_context(cuda.pinned_memory(largest)) for _ in range(2)]
-        # Pages that were never written to are all the same one.
+        # Pages never written to would all be mapped to the same zero page.
         pageable = [np.full(largest, 1, np.uint8) for _ in range(2)]
         for memory in pinned:
             memory.fill(1)
         found = [
-            _copies("pinned", [memory[:size] for memory in pinned], there, streams)
+            _copies("pinned", [memory[:size] for memory in pinned], device, streams)
             for size in sorted(sizes)
         ]
-        return [*found, _copies("pageable", pageable, there, streams)]
+        return [*found, _copies("pageable", pageable, device, streams)]
 
 
 def _copies(
-    kind: str, here: list[Bytes], there: list[int], streams: tuple[Stream, Stream]
+    kind: str, host: list[Bytes], device: list[int], streams: tuple[Stream, Stream]
 ) -> CopyRate:
     first, second = streams
-    size = here[0].nbytes
+    size = host[0].nbytes
+
+    def upload() -> None:
+        first.upload(device[0], host[0])
+
+    def download() -> None:
+        first.download(host[0], device[0])
 
     def both() -> None:
-        first.upload(there[0], here[0])
-        second.download(here[1], there[1])
+        first.upload(device[0], host[0])
+        second.download(host[1], device[1])
 
     def wait_for_both() -> None:
         first.synchronize()
@@ -118,8 +124,8 @@ def _copies(
     return CopyRate(
         kind,
         size,
-        to_device=_attempt(lambda: _rate(size, lambda: first.upload(there[0], here[0]), wait)),
-        from_device=_attempt(lambda: _rate(size, lambda: first.download(here[0], there[0]), wait)),
+        to_device=_attempt(lambda: _rate(size, upload, wait)),
+        from_device=_attempt(lambda: _rate(size, download, wait)),
         both=_attempt(lambda: _rate(2 * size, both, wait_for_both)),
     )
 
@@ -141,21 +147,21 @@ def host_copy_rates(size: int, threads: int) -> dict[int, float]:
 
 
 class _OnDevice:
-    """A batch of chunks on the device, with room for what becomes of them."""
+    """A batch of chunks on the device, with memory for their compressed and restored forms."""
 
     def __init__(self, stack: ExitStack, cuda: Cuda, batched: Batched, batch: Bytes) -> None:
         self._batched, self._stack, self._cuda = batched, stack, cuda
         self.stream = stack.enter_context(cuda.stream())
         self._pinned = stack.enter_context(cuda.pinned_memory(batch.nbytes))
         self._batch, self.count = batch, batch.nbytes // CHUNK
-        originals, restored = self._room(batch.nbytes), self._room(batch.nbytes)
+        originals, restored = self._allocate(batch.nbytes), self._allocate(batch.nbytes)
         stride = -(-batched.max_output(CHUNK) // ALIGNMENT) * ALIGNMENT
-        compressed = self._room(stride * self.count)
-        self._put(originals, batch)
+        compressed = self._allocate(stride * self.count)
+        self._upload(originals, batch)
         numbers = np.arange(self.count, dtype=np.uint64)
         self._sizes = self._array(np.full(self.count, CHUNK, np.uint64))
         self._restored = restored
-        self.there = Arrays(
+        self._compression = Arrays(
             self.count,
             inputs=self._array(originals + numbers * CHUNK),
             input_sizes=self._sizes,
@@ -164,30 +170,30 @@ class _OnDevice:
             output_sizes=self._array(numbers),
             statuses=self._array(numbers),
         )
-        self.back = replace(
-            self.there,
-            inputs=self.there.outputs,
-            input_sizes=self.there.output_sizes,
+        self._decompression = replace(
+            self._compression,
+            inputs=self._compression.outputs,
+            input_sizes=self._compression.output_sizes,
             outputs=self._array(restored + numbers * CHUNK),
             output_sizes=self._array(numbers),
         )
         self._temp_size = batched.temp_size(self.count, CHUNK, batch.nbytes, self.stream)
-        self._temp = self._room(max(1, self._temp_size))
+        self._temp = self._allocate(max(1, self._temp_size))
 
-    def _room(self, size: int) -> int:
+    def _allocate(self, size: int) -> int:
         return self._stack.enter_context(self._cuda.device_memory(size))
 
-    def _put(self, to: int, values: Bytes) -> None:
+    def _upload(self, to: int, values: Bytes) -> None:
         self._pinned[: values.nbytes] = values
         self.stream.upload(to, self._pinned[: values.nbytes])
         self.stream.synchronize()
 
     def _array(self, values: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> int:
-        address = self._room(values.nbytes)
-        self._put(address, values.view(np.uint8))
+        address = self._allocate(values.nbytes)
+        self._upload(address, values.view(np.uint8))
         return address
 
-    def _get(self, source: int, size: int) -> Bytes:
+    def _download(self, source: int, size: int) -> Bytes:
         self.stream.download(self._pinned[:size], source)
         self.stream.synchronize()
         return self._pinned[:size].copy()
@@ -195,33 +201,33 @@ class _OnDevice:
     def compress(self) -> None:
         """Queues compressing the batch."""
         memory = (self._temp, self._temp_size)
-        self._batched.compress(self.there, CHUNK, *memory, self.stream)
+        self._batched.compress(self._compression, CHUNK, *memory, self.stream)
 
     def decompress(self) -> None:
-        """Queues decompressing what was compressed."""
-        self._batched.decompress(self.back, self._temp, self._temp_size, self.stream)
+        """Queues decompressing the compressed batch."""
+        self._batched.decompress(self._decompression, self._temp, self._temp_size, self.stream)
 
     def verify(self) -> float:
-        """Checks what came of both, and returns the ratio of compression."""
-        for arrays in (self.there, self.back):
-            statuses = self._get(arrays.statuses, 4 * self.count).view(np.int32)
+        """Checks the results of both, and returns the compression ratio."""
+        for arrays in (self._compression, self._decompression):
+            statuses = self._download(arrays.statuses, 4 * self.count).view(np.int32)
             if statuses.any():
-                msg = f"a chunk has status {statuses[statuses != 0][0]}"
+                msg = f"expected status 0 of every chunk, found {statuses[statuses != 0][0]}"
                 raise CallError(msg)
-        if not np.array_equal(self._get(self._restored, self._batch.nbytes), self._batch):
-            msg = "a chunk is not what it was"
+        if not np.array_equal(self._download(self._restored, self._batch.nbytes), self._batch):
+            msg = "the chunks are not restored"
             raise CallError(msg)
-        sizes = self._get(self.there.output_sizes, 8 * self.count).view(np.uint64)
+        sizes = self._download(self._compression.output_sizes, 8 * self.count).view(np.uint64)
         return self._batch.nbytes / int(sizes.sum())
 
 
 def kernel_rate(cuda: Cuda, nvcomp: Nvcomp, data: Data, kind: Kind, size: int) -> KernelRate:
-    """The rates of nvCOMP's calls on a batch of ``size`` bytes, from launch to the end of it."""
+    """The rates of nvCOMP's calls on a batch of ``size`` bytes, from launch to completion."""
     batched = Batched(nvcomp, kind.function, data.number)
     with ExitStack() as stack:
         stack.enter_context(cuda.current())
-        there = _OnDevice(stack, cuda, batched, data.take(size))
-        wait = there.stream.synchronize
-        compress = _rate(size, there.compress, wait)
-        decompress = _rate(size, there.decompress, wait)
-        return KernelRate(data.name, kind.name, size, compress, decompress, there.verify())
+        batch = _OnDevice(stack, cuda, batched, data.take(size))
+        wait = batch.stream.synchronize
+        compress = _rate(size, batch.compress, wait)
+        decompress = _rate(size, batch.decompress, wait)
+        return KernelRate(data.name, kind.name, size, compress, decompress, batch.verify())

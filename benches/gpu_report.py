@@ -1,4 +1,4 @@
-"""What benches/gpu.py found, as JSON and as tables."""
+"""The results of benches/gpu.py as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ GPU, GPU_FRAMES = "GPU", "GPU, frames"
 CPU, CPU_FRAMES = "CPU", "CPU, frames"
 PEERS = (PEER, RAW_PEER)
 
-#: Ours on the GPU and on the CPU doing the same, by direction.
-TWINS = {"compress": (GPU, CPU), "decompress": (GPU_FRAMES, CPU_FRAMES)}
-DIRECTIONS = tuple(TWINS)
+#: The contenders that do the same work on the GPU and on the CPU, by direction.
+COMPARED = {"compress": (GPU, CPU), "decompress": (GPU_FRAMES, CPU_FRAMES)}
+DIRECTIONS = tuple(COMPARED)
 ABSENT = "-"
 
 
@@ -38,10 +38,10 @@ class Result:
     data: str
     codec: str
     direction: str
-    #: Bytes of a value, and how many values the column has.
+    #: Bytes per value, and the number of values.
     value_size: int
     rows: int
-    #: Original bytes over those of payloads.
+    #: Original bytes divided by payload bytes.
     ratio: float
     rates: Rates
 
@@ -50,17 +50,17 @@ class Result:
         return self.value_size * self.rows
 
     def rate(self, name: str) -> str:
-        """GB/s of a contender."""
+        """The GB/s of a contender."""
         return f"{speed(self.rates, name) / 1e3:.2f}" if name in self.rates else ABSENT
 
     def over(self, ours: str, others: Iterable[str]) -> str:
-        """Our rate over that of the fastest of ``others``."""
+        """Our rate relative to the fastest of ``others``."""
         best = fastest(self.rates, [name for name in others if name in self.rates])
         return f"{ratio(self.rates, ours, best):.2f}" if best else ABSENT
 
     def over_cpu(self) -> float | None:
-        """The GPU's rate over that of all cores."""
-        ours, other = TWINS[self.direction]
+        """The GPU's rate relative to that of all cores."""
+        ours, other = COMPARED[self.direction]
         has_both = ours in self.rates and other in self.rates
         return ratio(self.rates, ours, other) if has_both else None
 
@@ -82,12 +82,12 @@ class Result:
 
 @dataclass
 class Report:
-    """Everything found so far, kept in a file if there is a path."""
+    """All results so far, saved to ``path`` unless that is None."""
 
     path: Path | None
     corpus: str
     copies: list[CopyRate] = field(default_factory=list)
-    #: GB/s within the host, by threads.
+    #: GB/s within the host's memory, by number of threads.
     host_copies: dict[int, float] = field(default_factory=dict)
     kernels: list[KernelRate] = field(default_factory=list)
     #: Columns by size of value, and by size of column.
@@ -103,16 +103,16 @@ class Report:
         document = {
             **machine(),
             "corpus": self.corpus,
-            "pinned GB/s": {way: self.pinned(way) for way in DIRECTIONS},
+            "pinned GB/s": {direction: self.pinned(direction) for direction in DIRECTIONS},
             "copies": [asdict(each) for each in self.copies],
             "host copies": self.host_copies,
             "kernels": [asdict(each) for each in self.kernels],
             "by value size": [each.to_json() for each in self.results],
             "by column size": [each.to_json() for each in self.columns],
             "crossover": [
-                {"codec": codec, "direction": way, "data": data, "by": by, "from": start}
+                {"codec": codec, "direction": direction, "data": data, "by": by, "from": start}
                 for by, found in (("value", self.results), ("column", self.columns))
-                for codec, way, data, _, start in crossovers(found, by)
+                for codec, direction, data, _, start in crossovers(found, by)
             ],
             "left out": self.left_out,
             "skipped": self.skipped,
@@ -121,7 +121,7 @@ class Report:
         self.path.write_text(json.dumps(document, indent=1) + "\n")
 
     def pinned(self, direction: str) -> float | None:
-        """GB/s of copies of pinned memory the way that original bytes go."""
+        """GB/s of copies of pinned memory in the direction of the original bytes."""
         found = [each for each in self.copies if each.kind == "pinned"]
         if not found:
             return None
@@ -130,12 +130,12 @@ class Report:
         return None if isinstance(rate, str) else rate
 
     def share(self, found: Result) -> str:
-        """Our rate on the GPU as a share of that of pinned copies."""
+        """Our rate on the GPU as a share of the rate of pinned copies."""
         limit = self.pinned(found.direction)
         return f"{speed(found.rates, GPU) / 1e3 / limit:.0%}" if limit else ABSENT
 
     def print(self) -> None:
-        """All tables, the summary last."""
+        """Prints all tables, the summary last."""
         self._print_copies()
         self._print_kernels()
         for kind in KINDS:
@@ -179,7 +179,7 @@ class Report:
             ]
             for each in self.kernels
         ]
-        title = "nvCOMP alone: one batch of 64 KiB chunks that is on the device, GB/s of originals"
+        title = "nvCOMP alone: one batch of 64 KiB chunks on the device, GB/s of original bytes"
         _table(title, ["", "compress", "decompress", "ratio"], rows)
 
     def _print_results(self, codec: str, direction: str) -> None:
@@ -187,7 +187,7 @@ class Report:
             each for each in self.results if (each.codec, each.direction) == (codec, direction)
         ]
         found.sort(key=lambda each: (each.data, each.value_size))
-        ours, twin = TWINS[direction]
+        ours, other = COMPARED[direction]
         frames = [GPU_FRAMES] if direction == "decompress" else []
         rows = [
             [
@@ -195,8 +195,8 @@ class Report:
                 each.rate(GPU),
                 self.share(each),
                 *(each.rate(name) for name in frames),
-                each.rate(twin),
-                each.over(ours, [twin]),
+                each.rate(other),
+                each.over(ours, [other]),
                 *(each.rate(name) for name in PEERS),
                 each.over(GPU, PEERS),
                 f"{each.ratio:.2f}",
@@ -205,10 +205,10 @@ class Report:
             ]
             for each in found
         ]
-        header = ["GB/s", GPU, "of pinned", *frames, twin, "GPU/CPU"]
+        header = ["GB/s", GPU, "of pinned", *frames, other, "GPU/CPU"]
         header += [PEER, "its RAW", "GPU/it", "ratio", "column", "rounds"]
-        way = "to" if direction == "compress" else "from"
-        title = f"{codec}, {direction}; of pinned: as a share of copies {way} the device"
+        preposition = "to" if direction == "compress" else "from"
+        title = f"{codec}, {direction}; of pinned: as a share of copies {preposition} the device"
         _table(title, header, rows)
 
     def _print_crossovers(self, by: str, results: list[Result]) -> None:
@@ -219,7 +219,7 @@ class Report:
             since = ABSENT if start is None else size_name(start)
             rows.append([f"{codec}, {direction}, {data}", *cells, since])
         what = "value" if by == "value" else "column of 64 KiB values"
-        title = f"GPU over all cores by size of {what}, and from which size on it is above 1"
+        title = f"GPU / all cores by size of {what}, and the size from which on it is above 1"
         _table(title, ["", *map(size_name, sizes), "from"], rows)
 
     def _print_summary(self) -> None:
@@ -239,7 +239,7 @@ class Report:
                         each.rate(GPU),
                         self.share(each),
                         f"{max(alone):.1f}" if alone else ABSENT,
-                        each.over(TWINS[each.direction][0], [TWINS[each.direction][1]]),
+                        each.over(COMPARED[each.direction][0], [COMPARED[each.direction][1]]),
                         each.over(GPU, PEERS),
                         f"{each.ratio:.2f}",
                     ]
@@ -250,7 +250,7 @@ class Report:
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table, if there is anything in it."""
+    """Prints a table unless it is empty."""
     if rows:
         table(title, header, rows)
 
@@ -262,8 +262,8 @@ def _size_by(by: str, found: Result) -> int:
 def crossovers(
     results: Sequence[Result], by: str
 ) -> list[tuple[str, str, str, dict[int, float], int | None]]:
-    """Codec, direction, data, the GPU's rate over the CPU's by size, and the smallest size
-    from which on it is above 1 at every size."""
+    """Codec, direction, data, the GPU's rate relative to the CPU's by size, and the smallest
+    size from which on it is always above 1."""
     found: dict[tuple[str, str, str], dict[int, float]] = {}
     for each in results:
         over = each.over_cpu()
@@ -283,7 +283,7 @@ def crossovers(
 
 @functools.cache
 def machine() -> dict[str, object]:
-    """What it was measured on, and with."""
+    """The machine, and the versions of the software."""
     versions = {"s4-codec": __version__, "Python": platform.python_version()}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"] or ""
@@ -300,7 +300,7 @@ def machine() -> dict[str, object]:
 
 
 def nvidia_smi() -> str | None:
-    """Name, driver and PCIe link of the GPUs, as NVIDIA's tool says them."""
+    """Name, driver and PCIe link of the GPUs, as nvidia-smi reports them."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None

@@ -1,34 +1,50 @@
 #!/usr/bin/env bash
-# Tests and measures on a machine with a GPU, without Rust and without a network:
+# Runs the GPU tests and benchmarks on a machine without Rust and without a network:
 #
-#     benches/gpu_run.sh WHEELS [OUT]
+#     benches/gpu_run.sh [--data DIR] [--vectors DIR] WHEELS [OUT]
 #
-# Installs the wheels of the folder WHEELS into a folder of their own, runs the tests that are
-# marked gpu and benches/gpu.py, and leaves in OUT (gpu-results) report.txt with all that they
-# printed, and gpu.json with every number. Takes 8 minutes at most. Ends with a summary, and with
-# the status of the tests, or that of the bench where the tests passed.
+# Installs all wheels in the folder WHEELS into a temporary folder, runs the tests marked gpu and
+# benches/gpu.py, and writes to OUT (default: gpu-results) report.txt with all output and gpu.json
+# with every number. Takes at most 8 minutes. Prints a summary at the end, and exits with the
+# status of the tests, or with that of the benchmark if the tests pass.
 #
-# Wheels that both need:
+# --data     the data to measure with: see benches/gpu.py --help
+# --vectors  the wire format's test vectors: see CONTRIBUTING.md
+#
+# Wheels for both:
 #     s4_codec (pip wheel . --no-deps), polars, polars_runtime_32, pyarrow, numpy,
-#     nvidia_libnvcomp_cu13 or _cu12 (one of them; driver 580 or later serves either)
-# The tests alone:
+#     nvidia_libnvcomp_cu13 or _cu12 (only one of them; driver 580 or later works with either)
+# For the tests only:
 #     pytest, iniconfig, pluggy, packaging, pygments
-# Tests that need more (arro3_core, duckdb, hypothesis, nanoarrow, zstandard) are left out, and
-# named, where it is absent.
-# Optional: nvidia_nvcomp, of the same CUDA and the same version as libnvcomp, 6 or later, to
-#     measure against; torch, to test beside.
+# Test modules that need more (arro3_core, duckdb, hypothesis, nanoarrow, zstandard) are skipped
+# and listed where a package is missing.
+# Optional: nvidia_nvcomp, for the same CUDA and in the same version as libnvcomp, 6 or later, to
+#     compare with; torch, to test alongside.
 #
-# What PYTHON (python3) has already need not be among the wheels. BENCH_OPTIONS are more options
-# of benches/gpu.py, such as --quick.
+# Packages that PYTHON (default: python3) has already need no wheel. BENCH_OPTIONS holds further
+# options for benches/gpu.py, such as --quick.
 set -uo pipefail
 
 INSTALL_SECONDS=40 SMOKE_SECONDS=12 DEVICE_TEST_SECONDS=100 TEST_SECONDS=70 BENCH_SECONDS=160
 STEP_SECONDS=40
 
-if (($# < 1 || $# > 2)); then
-    echo "usage: benches/gpu_run.sh WHEELS [OUT]" >&2
+usage() {
+    echo "usage: benches/gpu_run.sh [--data DIR] [--vectors DIR] WHEELS [OUT]" >&2
     exit 2
-fi
+}
+
+data=()
+while [[ ${1-} == --* ]]; do
+    (($# >= 2)) || usage
+    case $1 in
+    --data) data=(--data "$(realpath -e -- "$2")") || exit 2 ;;
+    --vectors) S4_VECTORS=$(realpath -e -- "$2") || exit 2 ;;
+    *) usage ;;
+    esac
+    shift 2
+done
+[[ -z ${S4_VECTORS-} ]] || export S4_VECTORS
+(($# == 1 || $# == 2)) || usage
 wheels=$(realpath -e -- "$1") || exit 2
 out=${2:-gpu-results}
 mkdir -p -- "$out"
@@ -45,7 +61,8 @@ say() {
     printf '\n== %s\n' "$*" | tee -a "$report"
 }
 
-# Runs a command for so many seconds at most, and keeps what it prints.
+# run SECONDS SIGNAL COMMAND...: ends the command with SIGNAL after SECONDS; appends its output to
+# the report.
 run() {
     local seconds=$1 signal=$2
     shift 2
@@ -62,15 +79,13 @@ run "$INSTALL_SECONDS" TERM "$python" -m pip install --quiet --no-index --no-dep
     --no-cache-dir --disable-pip-version-check --target "$site" "$wheels"/*.whl || exit 1
 export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PATH=$site/bin:$PATH
 export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# Another package may own the name nvidia, and hide what was just installed under it.
+# Another package may own the name nvidia and hide the modules just installed under it.
 if [[ -d $site/nvidia && ! -e $site/nvidia/__init__.py ]]; then
     echo '__path__ = __import__("pkgutil").extend_path(__path__, __name__)' \
         >"$site/nvidia/__init__.py"
 fi
 run 20 TERM "$python" -c 'import s4_codec; print(s4_codec.__file__, s4_codec.gpu_status())' ||
     exit 1
-
-[[ -d ../shared || ! -d shared ]] || cp -r shared .. # the real rows and vectors, if carried within
 
 say "smoke"
 for codec in NvcompZstd NvcompGDeflate NvcompBitcomp; do
@@ -86,7 +101,7 @@ END
 done
 
 say "tests"
-# One module that cannot be imported would end the collection of all.
+# A module that cannot be imported would end the collection of all others.
 missing=$(cd tests/python && timeout 30 "$python" - <<'END'
 import importlib, pathlib, sys
 sys.path.insert(0, "")
@@ -96,22 +111,22 @@ for path in sorted(pathlib.Path().glob("test_*.py")):
     except ModuleNotFoundError as error:
         print(path.name, error.name)
     except BaseException:
-        pass  # pytest says it better
+        pass  # pytest reports it better
 END
 )
 ignored=()
 while read -r module name; do
     [[ -n $module ]] || continue
-    echo "left out: $module, which needs $name" | tee -a "$report"
+    echo "skipped: $module needs $name" | tee -a "$report"
     ignored+=("--ignore=tests/python/$module")
 done <<<"$missing"
-# Plugins of other versions than pytest's may be around.
+# Installed plugins may not match the version of pytest.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
 options=(-p no:cacheprovider -m gpu --durations=10 --maxfail=20 --tb=short)
 if "$python" -c 'import pytest_timeout' 2>/dev/null; then
     options+=(-p pytest_timeout --timeout=90)
 fi
-# What tells most comes first, and cannot be held up by the rest.
+# The most important tests run first, so that the others cannot delay them.
 run "$DEVICE_TEST_SECONDS" INT "$python" -m pytest "${options[@]}" tests/python/test_gpu_device.py
 tests=$?
 outcome_of() {
@@ -125,18 +140,18 @@ status=$?
 outcomes+=$'\n'"       table:  $(outcome_of)"
 
 say "bench"
-# shellcheck disable=SC2086 # several options
+# shellcheck disable=SC2086 # it may hold several options
 run "$BENCH_SECONDS" TERM "$python" benches/gpu.py --seconds $((BENCH_SECONDS - 30)) \
-    --json "$out/gpu.json" ${BENCH_OPTIONS:-}
+    --json "$out/gpu.json" "${data[@]}" ${BENCH_OPTIONS:-}
 bench=$?
 
 say "steps"
-run "$STEP_SECONDS" TERM "$python" benches/gpu_steps.py
+run "$STEP_SECONDS" TERM "$python" benches/gpu_steps.py "${data[@]}"
 
 say "summary"
 {
     echo "tests: $outcomes (status $tests)"
-    grep -E '^(left out: test_|(FAILED|ERROR) )' "$report" | head -n 30
+    grep -E '^(skipped: test_|(FAILED|ERROR) )' "$report" | head -n 30
     echo "bench: status $bench; copies of pinned memory:"
     grep -E '^(GB/s +to device|pinned, )' "$report"
     sed -n '/^Summary: /,$p' "$report" | grep -v '^== '

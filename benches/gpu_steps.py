@@ -1,10 +1,13 @@
-"""Where the time of a GPU column goes: each step on its own, and what overlap leaves.
+"""Where the time of a GPU column goes: each step on its own, and with steps overlapped.
 
-    python benches/gpu_steps.py [--mib 512] [--value-kib 64] [--device 0]
+    python benches/gpu_steps.py
+    python benches/gpu_steps.py --mib 512 --value-kib 64 --device 0
+    python benches/gpu_steps.py --data DIR
 
-Every step of a slab (staging, upload, coding, gathering, download, the workers' part) is
-waited for in turn (``S4_GPU_TIMINGS=serial``), so that its share of the work is seen; beside
-it the same column as it really runs, where steps overlap and only waiting is left to see.
+"serial" waits for every step of a batch (staging, upload, coding, gathering, download, the
+workers' part) before the next (``S4_GPU_TIMINGS=serial``), which shows each step's share of the
+work. "overlapped" is the same column in normal operation: steps overlap, so only the time spent
+waiting shows.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from gpu_data import EMBEDDINGS, KINDS, LOG, POSTINGS, load_data
-from harness import load, table
+from harness import argument_parser, data_options, data_source, load, table
 
 import s4_codec
 import s4_codec.arrow
@@ -25,12 +29,14 @@ CASES = [("zstd", LOG), ("gdeflate", LOG), ("bitcomp", POSTINGS), ("bitcomp", EM
 STEPS = ["Stage", "Upload", "Code", "Gather", "Download", "Wait", "Assemble"]
 #: Printed before each half of a case, to tell sessions apart.
 DIRECTIONS = ["== to", "== from"]
-LINE = re.compile(r"gpu session: (\d+) slabs, (\d+) bytes of originals, ([\d.]+) s in all(.*)")
+LINE = re.compile(r"gpu session: (\d+) \w+, (\d+) bytes of originals, ([\d.]+) s in all(.*)")
 
 
-def run_case(kind: str, data: str, mib: int, value_kib: int, device: int) -> None:
+def run_case(
+    folder: Path | None, kind: str, data: str, mib: int, value_kib: int, device: int
+) -> None:
     """Compresses and decompresses one column twice; the second time is warm."""
-    source = load_data(load())[data]
+    source = load_data(load(folder))[data]
     column = source.column(value_kib << 10, mib << 20)
     codec = KINDS[kind].make(device, source.data_type)
     for _ in range(2):
@@ -42,7 +48,7 @@ def run_case(kind: str, data: str, mib: int, value_kib: int, device: int) -> Non
 
 
 def measured(mode: str, arguments: list[str]) -> list[list[str]]:
-    """The second time of a case, compressing and decompressing: GB/s and ms a step."""
+    """The second run of a case in both directions: GB/s, ms, and each step's share."""
     done = subprocess.run(
         [sys.executable, __file__, *arguments],
         env=os.environ | {"S4_GPU_TIMINGS": mode},
@@ -73,23 +79,23 @@ def measured(mode: str, arguments: list[str]) -> list[list[str]]:
 
 
 def main() -> None:
-    assert __doc__
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mib", type=int, default=512, help="bytes of the column")
-    parser.add_argument("--value-kib", type=int, default=64)
-    parser.add_argument("--device", type=int, default=0)
+    parser = argument_parser(__doc__)
+    parser.add_argument("--mib", type=int, default=512, help="size of the column")
+    parser.add_argument("--value-kib", type=int, default=64, help="size of a value")
+    parser.add_argument("--device", type=int, default=0, help="number of the GPU")
     parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
         kind, data = args.case
-        run_case(kind, data, args.mib, args.value_kib, args.device)
+        run_case(args.data, kind, data, args.mib, args.value_kib, args.device)
         return
     if not s4_codec.gpu_available():
         print(s4_codec.gpu_status())
         sys.exit(2)
     print(s4_codec.gpu_status())
+    print(f"data: {data_source(args.data)}")
     options = ["--mib", str(args.mib), "--value-kib", str(args.value_kib)]
-    options += ["--device", str(args.device)]
+    options += ["--device", str(args.device), *data_options(args.data)]
     for kind, data in CASES:
         rows = [
             row

@@ -1,7 +1,8 @@
-"""What the benches share: data, timing in interleaved rounds, and tables."""
+"""What the benchmarks share: options, data, timing in interleaved rounds, and tables."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import gc
@@ -13,7 +14,6 @@ import random
 import statistics
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synthetic import SEED, catalogue, documents, log_lines
+
 from s4_codec import CpuGzip, CpuZstd, __version__
 
 if TYPE_CHECKING:
     from raw import Raw
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+#: What the folder of ``--data`` holds.
+DATA_FILES = ("apache.log.gz", "nginxplus.json.gz", "xml.gz")
 
 CpuCodec = CpuZstd | CpuGzip
 
@@ -39,7 +42,7 @@ Rates = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Real text: log lines, JSON documents, and all of it in one piece."""
+    """Log lines, JSON documents, and one long text."""
 
     source: str
     lines: list[bytes]
@@ -47,38 +50,53 @@ class Corpus:
     text: bytes
 
 
-def load() -> Corpus:
-    """The files in ``../shared/data``, or the standard library's source instead."""
-    if not DATA.is_dir():
-        return _standard_library()
-    logs, documents, xml = (
-        gzip.decompress((DATA / name).read_bytes())
-        for name in ("apache.log.gz", "nginxplus.json.gz", "xml.gz")
+def argument_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with the first line of ``doc`` and the option ``--data``."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument(
+        "--data",
+        type=_data_folder,
+        metavar="DIR",
+        help=(
+            "folder with apache.log.gz (a log), nginxplus.json.gz (one JSON document per line) "
+            "and xml.gz (any text), each compressed with gzip; default: data made from a fixed seed"
+        ),
     )
-    return Corpus(
-        "Apache log, nginx JSON, Silesia XML",
-        lines=logs.splitlines(),
-        documents=documents.splitlines(),
-        text=logs + documents + xml,
-    )
+    return parser
 
 
-def _standard_library() -> Corpus:
-    root = Path(sysconfig.get_path("stdlib"))
-    paths = [path for path in sorted(root.rglob("*.py")) if "site-packages" not in path.parts]
-    text = b"".join(path.read_bytes() for path in paths)[: 10 << 20]
-    page = 5600
-    return Corpus(
-        "../shared/data is absent, so source of Python's standard library",
-        lines=[line for line in text.splitlines() if line][:10_000],
-        documents=[text[start : start + page] for start in range(0, 500 * page, page)],
-        text=text,
-    )
+def _data_folder(path: str) -> Path:
+    folder = Path(path)
+    missing = [name for name in DATA_FILES if not (folder / name).is_file()]
+    if missing:
+        msg = f"expected {', '.join(DATA_FILES)} in {folder}; missing: {', '.join(missing)}"
+        raise argparse.ArgumentTypeError(msg)
+    return folder
+
+
+def data_options(folder: Path | None) -> list[str]:
+    """The options that pass ``folder`` on to another process."""
+    return [] if folder is None else ["--data", str(folder)]
+
+
+def data_source(folder: Path | None) -> str:
+    """Which data :func:`load` returns, in words."""
+    if folder is None:
+        return f"made from seed {SEED}: access log, JSON status documents, XML catalogue"
+    return f"{', '.join(DATA_FILES)} in {folder}"
+
+
+def load(folder: Path | None) -> Corpus:
+    """The files in ``folder``, or synthetic data where it is None."""
+    if folder is None:
+        return Corpus(data_source(None), log_lines(), documents(), catalogue())
+    log, status, xml = (gzip.decompress((folder / name).read_bytes()) for name in DATA_FILES)
+    return Corpus(data_source(folder), log.splitlines(), status.splitlines(), log + status + xml)
 
 
 @functools.cache
 def optional(module: str, distribution: str) -> Any | None:
-    """A module that need not be there; its absence is printed once."""
+    """An optional module; prints once that it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -88,18 +106,18 @@ def optional(module: str, distribution: str) -> Any | None:
 
 @functools.cache
 def raw_driver(threads: int) -> Raw | None:
-    """The raw libraries on ``threads`` threads, where they can be built."""
+    """The raw libraries on ``threads`` threads, or None where they cannot be built."""
     try:
         from raw import Raw
 
         return Raw(threads)
     except (ImportError, OSError, subprocess.SubprocessError) as error:
-        print(f"skipped: the raw libraries, which need cargo and pyarrow ({error})")
+        print(f"skipped: the raw libraries need cargo and pyarrow ({error})")
         return None
 
 
 def describe(corpus: Corpus, rounds: int, threads: int, distributions: Iterable[str]) -> None:
-    """Prints what runs, and on what."""
+    """Prints the versions, threads, rounds and data of a run."""
     versions = [f"s4-codec {__version__}"]
     for name in ("polars", *distributions):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -110,7 +128,7 @@ def describe(corpus: Corpus, rounds: int, threads: int, distributions: Iterable[
 
 
 def progress(text: str) -> None:
-    """Replaces the line on stderr that says what is being measured."""
+    """Replaces the line on stderr that names what is being measured."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
     elif text:
@@ -125,13 +143,13 @@ def nothing() -> None:
 class Contender:
     """One way to do the work.
 
-    ``prepare`` runs before every sample, untimed, and what it returns lives through the
-    sample. With ``keep``, so does every output, to the end of the measurement; otherwise
-    an output is dropped, untimed, before the next sample.
+    ``prepare`` runs before every sample, untimed, and its result is held during the sample.
+    With ``keep``, every output is held until the end of the measurement; otherwise an output
+    is dropped, untimed, before the next sample.
     """
 
     name: str
-    #: Original bytes that one run handles.
+    #: Original bytes per run.
     size: int
     run: Callable[[], object]
     prepare: Callable[[], object] = nothing
@@ -144,10 +162,10 @@ def measure(
     least_seconds: float = 0.0,
     most_seconds: float = math.inf,
 ) -> Rates:
-    """Times every contender once a round, in an order that changes from round to round.
+    """Times every contender once per round, in an order that changes from round to round.
 
-    A sample runs as often as it takes to last ``least_seconds``. The first run of each
-    contender is a warm-up. No round but the first begins after ``most_seconds``.
+    A sample repeats the run until it lasts ``least_seconds``. The first run of each contender
+    is a warm-up. After ``most_seconds`` no further round starts.
     """
     start = time.perf_counter()
     runs = {each.name: _runs(each, least_seconds) for each in contenders}
@@ -171,7 +189,7 @@ def measure(
 
 
 def _runs(contender: Contender, least_seconds: float) -> int:
-    """How many runs make a sample, from the second of two runs."""
+    """The number of runs per sample, estimated from the second of two runs."""
     _sample(contender, 1)
     if not least_seconds:
         return 1
@@ -192,7 +210,7 @@ def _sample(contender: Contender, runs: int) -> tuple[float, object]:
 
 
 def ratio(rates: Rates, ours: str, other: str) -> float:
-    """How many times faster ``ours`` is: the median of the rounds' ratios."""
+    """The speed of ``ours`` relative to ``other``: the median of the rounds' ratios."""
     pairs = zip(rates[ours], rates[other], strict=True)
     return statistics.median(mine / theirs for mine, theirs in pairs)
 
@@ -208,7 +226,7 @@ def fastest(rates: Rates, names: Iterable[str]) -> str | None:
 
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table: the first column flush left, all others flush right."""
+    """Prints a table: the first column left-aligned, all others right-aligned."""
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\n{title}\n")

@@ -1,4 +1,4 @@
-"""How far compressing and decompressing a column lifts the peak memory of a process."""
+"""How much compressing and decompressing a column raises the peak memory of a process."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from harness import CODECS, load, progress, table
+from harness import CODECS, data_source, load, progress, table
 
 import s4_codec.polars as s4
 
-#: The column: its bytes, its name, and in how many chunks it comes.
+#: The column: its bytes, its name, and its numbers of chunks.
 GIB, BODY, CHUNKS = 1 << 30, "body", (1, 48)
 
 
 @dataclass(frozen=True)
 class Lift:
-    """What one step held and how far it lifted the process's memory, in bytes."""
+    """Input, output and memory of the process in one step, in bytes."""
 
     step: str
     source: int
@@ -30,20 +30,21 @@ class Lift:
 
 
 def resident() -> int:
-    """Bytes of this process in memory now."""
+    """The resident memory of this process in bytes."""
     pages = Path("/proc/self/statm").read_text().split()[1]
     return int(pages) * resource.getpagesize()
 
 
 def peak() -> int:
-    """Bytes of this process in memory at most so far."""
+    """The peak resident memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def lift(name: str, chunks: int) -> list[Lift]:
-    """A round trip of about 1 GiB, all of which stays alive."""
-    codec, documents = CODECS[name], load().documents
-    chunk = documents * (GIB // sum(map(len, documents)) // chunks)
+def lift(name: str, chunks: int, data: Path | None) -> list[Lift]:
+    """A round trip of about 1 GiB, with every input and output kept alive."""
+    codec, documents = CODECS[name], load(data).documents
+    rows = GIB * len(documents) // sum(map(len, documents)) // chunks
+    chunk = (documents * -(-rows // len(documents)))[:rows]
     column = pl.concat([pl.Series(BODY, chunk) for _ in range(chunks)], rechunk=False)
     values = column.to_frame()
     before = resident()
@@ -60,17 +61,18 @@ def size(table: pl.DataFrame) -> int:
     return int(table.estimated_size())
 
 
-def print_memory(names: Iterable[str]) -> None:
+def print_memory(names: Iterable[str], data: Path | None) -> None:
     """Measures each codec and number of chunks in a process of its own."""
+    print(f"data: {data_source(data)}")
     for name, chunks in itertools.product(names, CHUNKS):
-        _print_lifts(name, chunks)
+        _print_lifts(name, chunks, data)
 
 
-def _print_lifts(name: str, chunks: int) -> None:
+def _print_lifts(name: str, chunks: int, data: Path | None) -> None:
     title = f"{CODECS[name]}, peak memory, column in {chunks} chunk{'s' * (chunks > 1)}"
     progress(title)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        lifts = pool.apply(lift, (name, chunks))
+        lifts = pool.apply(lift, (name, chunks, data))
     progress("")
     rows = []
     for each in lifts:

@@ -2,22 +2,32 @@
 
     python benches/objects.py --other PYTHON
     python benches/objects.py --mib 64
+    python benches/objects.py --data DIR
 
 PYTHON is the interpreter of a virtual environment with another ``s4-codec``, such as the
-published 1.5.1. It works on the same bytes in a process of its own, a call at a time, in
-rounds with ours; it decodes as its clients do, frame by frame.
+published 1.5.1. It handles the same bytes in a process of its own, call by call, in rounds that
+alternate with this package; it decodes frame by frame, as its clients do.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
 
-from harness import Contender, describe, load, measure, progress, ratio, speed, table
+from harness import (
+    Contender,
+    argument_parser,
+    describe,
+    load,
+    measure,
+    progress,
+    ratio,
+    speed,
+    table,
+)
 
 from s4_codec import decode, encode_s4_object, num_threads
 
@@ -62,12 +72,12 @@ class Other:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--other", help="interpreter with another s4-codec")
     parser.add_argument("--mib", type=int, default=256, help="size of the object")
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    corpus, size = load(), args.mib << 20
+    corpus, size = load(args.data), args.mib << 20
     data = (corpus.text * -(-size // len(corpus.text)))[:size]
     body = encode_s4_object(data)["body"]
     assert decode(body) == data

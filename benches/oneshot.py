@@ -1,21 +1,21 @@
-"""Values one by one: us, the peers from PyPI and the raw libraries, by size of value.
+"""Single values: this package, its peers from PyPI and the raw libraries, by value size.
 
     python benches/oneshot.py
     python benches/oneshot.py --codec cpu-zstd --sizes 1024 1048576
     python benches/oneshot.py --quick
+    python benches/oneshot.py --data DIR
 
-Prints MB/s of original bytes on one thread. Ours computes the crc32c of every value when it
-compresses and verifies it when it decompresses. "raw" is the library without Python and
-without crc32c, in one call for a column of the same values; it writes output after output,
-so where values fit the cache, calls that reuse one value's memory can pass it.
+Prints MB/s of original bytes on one thread. "ours" computes the crc32c of every value when it
+compresses and verifies it when it decompresses. "raw" is the library without Python and without
+crc32c, in one call for a column of the same values. It writes one output after another, so for
+values that fit the cache, calls that reuse the memory of one value can be faster.
 
-The last columns are our rate over that of the fastest peer, of the fastest peer that checks
-its output too, and of raw.
+The last columns are our rate relative to the fastest peer, to the fastest peer that also checks
+its output, and to raw.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +27,7 @@ from harness import (
     Contender,
     CpuCodec,
     Rates,
+    argument_parser,
     describe,
     fastest,
     load,
@@ -42,17 +43,17 @@ from peers import DISTRIBUTIONS, Peer, peers
 SIZES = [100, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 32 << 20]
 OURS, RAW = "ours", "raw"
 
-#: A sample lasts about this long at least.
+#: The approximate minimum duration of a sample.
 LEAST_SECONDS = 0.01
-#: Distinct values of one size, or fewer where that many exceed so many bytes.
+#: The most distinct values of one size, in number and in bytes.
 MOST_VALUES, MOST_BYTES = 256, 4 << 20
-#: Rows in one call of the raw libraries, enough that making contexts does not count.
+#: Rows per call of the raw libraries: enough to make the cost of new contexts negligible.
 MOST_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Case:
-    """Values of one size, and what we make of them."""
+    """Values of one size and their compressed form."""
 
     codec: CpuCodec
     values: list[bytes]
@@ -68,10 +69,10 @@ class Case:
 
 
 def cut(codec: CpuCodec, text: bytes, size: int) -> Case:
-    """Values from places spread over the text.
+    """Values from positions spread evenly over the text.
 
-    A value longer than the text repeats it, which makes it no easier to compress: the
-    repeats lie further apart than either codec looks back.
+    A value longer than the text repeats it. That makes it no easier to compress: the repeats
+    are further apart than the window of either codec.
     """
     count = max(1, min(MOST_VALUES, MOST_BYTES // size))
     text *= -(-(size + count) // len(text))
@@ -83,7 +84,7 @@ def cut(codec: CpuCodec, text: bytes, size: int) -> Case:
 def calls(
     function: Callable[..., object], arguments: Iterable[tuple[object, ...]]
 ) -> Callable[[], None]:
-    """One run: a call for each tuple, its result dropped, with hardly any Python between."""
+    """One run: a call per tuple with hardly any Python in between; results are dropped."""
     tuples = list(arguments)
     return lambda: deque(itertools.starmap(function, tuples), maxlen=0).clear()
 
@@ -93,7 +94,7 @@ def compress_once(peer: Peer, value: bytes) -> bytes:
 
 
 def decompress_tuples(peer: Peer, case: Case) -> list[tuple[object, ...]]:
-    """The arguments of a peer's decompression: our payloads, unless it needs its own."""
+    """The arguments to decompress with a peer: our payloads, or its own where it needs them."""
     payloads = case.payloads
     if peer.own_payloads:
         payloads = [compress_once(peer, value) for value in case.values]
@@ -104,7 +105,7 @@ def decompress_tuples(peer: Peer, case: Case) -> list[tuple[object, ...]]:
 
 
 def verify(case: Case, found: Sequence[Peer]) -> None:
-    """Every peer writes what we read, and reads what it is to decode."""
+    """Asserts that we decode every peer's output, and every peer decodes what it is given."""
     value, (_, size, crc32c) = case.values[0], case.packed[0]
     for peer in found:
         assert case.codec.decompress(compress_once(peer, value), size, crc32c) == value, peer.name
@@ -112,7 +113,7 @@ def verify(case: Case, found: Sequence[Peer]) -> None:
 
 
 def compressors(case: Case, found: Sequence[Peer]) -> list[Contender]:
-    """Us, every peer and the raw library, over the values."""
+    """This package, every peer and the raw library, over the values."""
     runs = {OURS: calls(case.codec.compress, ((value,) for value in case.values))}
     for peer in found:
         arguments = ((value, *peer.compress_arguments) for value in case.values)
@@ -121,7 +122,7 @@ def compressors(case: Case, found: Sequence[Peer]) -> list[Contender]:
 
 
 def decompressors(case: Case, found: Sequence[Peer]) -> list[Contender]:
-    """Us, every peer and the raw library, over the payloads."""
+    """This package, every peer and the raw library, over the payloads."""
     runs = {OURS: calls(case.codec.decompress, case.packed)}
     for peer in found:
         runs[peer.name] = calls(peer.decompress, decompress_tuples(peer, case))
@@ -147,10 +148,10 @@ def raw(case: Case, compress: bool) -> list[Contender]:
 
 
 def checks_output(codec: CpuCodec, peer: Peer) -> bool:
-    """Whether a peer refuses a payload with one bit changed that still decodes.
+    """Whether a peer refuses a payload that decodes, but has one flipped bit.
 
-    64 different bytes are stored as they are. So the bit is one of the content in a zstd
-    frame, and one of the CRC-32 in a gzip member.
+    64 distinct bytes are stored uncompressed. So the bit is in the content of a zstd frame, and
+    in the CRC-32 of a gzip member.
     """
     value = bytes(range(64))
     payload = compress_once(peer, value) if peer.own_payloads else codec.compress(value)[0]
@@ -170,7 +171,7 @@ def label(size: int) -> str:
 
 
 def over(rates: Rates, others: Iterable[str]) -> str:
-    """Our rate over that of the fastest of ``others``."""
+    """Our rate relative to the fastest of ``others``."""
     best = fastest(rates, others)
     return f"{ratio(rates, OURS, best):.2f}" if best else "-"
 
@@ -200,7 +201,7 @@ def print_other_levels(results: dict[int, Rates], found: Sequence[Peer]) -> None
 
 
 def print_lengths(cases: dict[int, Case], found: Sequence[Peer]) -> None:
-    """What the levels of the same number make of the values."""
+    """Prints the compressed lengths at levels of the same number."""
     rows = []
     for size, case in cases.items():
         ours = sum(map(len, case.payloads))
@@ -214,11 +215,11 @@ def print_lengths(cases: dict[int, Case], found: Sequence[Peer]) -> None:
 def print_checks(codec: CpuCodec, found: Sequence[Peer], checking: list[str]) -> None:
     rows = [[OURS, "yes: crc32c and length"]]
     rows += [[peer.name, "yes" if peer.name in checking else "no"] for peer in found]
-    table(f"{codec}: refuses a payload with one changed bit", ["", "checks output"], rows)
+    table(f"{codec}: refuses a payload with one flipped bit", ["", "checks output"], rows)
 
 
 def bench(codec: CpuCodec, text: bytes, sizes: Sequence[int], rounds: int) -> None:
-    """Measures and prints all of one codec."""
+    """Measures and prints one codec."""
     found = peers(codec)
     checking = [peer.name for peer in found if checks_output(codec, peer)]
     cases = {size: cut(codec, text, size) for size in sizes}
@@ -240,17 +241,17 @@ def bench(codec: CpuCodec, text: bytes, sizes: Sequence[int], rounds: int) -> No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--codec", choices=CODECS, help="default: all")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="BYTES")
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--quick", action="store_true", help="7 rounds, nothing above 1 MiB")
     args = parser.parse_args()
     if min(args.sizes) < 1:
-        parser.error("a size is at least 1")
+        parser.error("--sizes: expected at least 1 byte")
     rounds = 7 if args.quick else args.rounds
     sizes = [size for size in args.sizes if size <= 1 << 20] if args.quick else args.sizes
-    corpus = load()
+    corpus = load(args.data)
     describe(corpus, rounds, 1, DISTRIBUTIONS)
     for codec in CODECS.values() if args.codec is None else [CODECS[args.codec]]:
         bench(codec, corpus.text, sizes, rounds)

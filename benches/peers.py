@@ -1,7 +1,7 @@
-"""The peers from PyPI, each called in the way that is fastest from Python.
+"""The peers from PyPI, each called the way that is fastest from Python.
 
-Contexts are reused where a library has contexts, and the original size is passed where
-its API takes one. Every call returns a new object, as ours does.
+Contexts are reused where a library has contexts, and the original size is passed where its API
+takes one. Every call returns a new object, as this package does.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ def _no_arguments(size: int) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class Peer:
-    """A library at one level, as functions of a value or a payload and more arguments."""
+    """A library at one level: functions of a value or a payload, and their further arguments."""
 
     name: str
     compress: Callable[..., bytes]
     decompress: Callable[..., bytes]
     compress_arguments: tuple[object, ...] = ()
-    #: By the original size.
+    #: A function of the original size.
     decompress_arguments: Callable[[int], tuple[object, ...]] = _no_arguments
-    #: Decodes what it compressed itself, not what we did.
+    #: Whether it decodes only its own payloads, not ours.
     own_payloads: bool = False
-    #: The level it compresses at where that is not ours: then only decompression compares.
+    #: Its level where it has no equivalent of ours: then only decompression compares.
     own_level: int | None = None
 
 
@@ -50,7 +50,7 @@ def _backports_zstd(module: Any, level: int) -> list[Peer]:
     compressor = module.ZstdCompressor(level)
 
     def decompress(payload: bytes, size: int) -> bytes:
-        """A decompressor of this library serves one frame."""
+        """A decompressor of this library handles one frame only."""
         return bytes(module.ZstdDecompressor().decompress(payload, size))
 
     flush = (compressor.FLUSH_FRAME,)
@@ -104,7 +104,7 @@ def _zlib_like(name: str, module: Any, level: int, own_level: int | None) -> Pee
     )
 
 
-#: Distribution, module and maker of peers, by codec.
+#: Distribution, module and constructor of peers, by codec.
 _PEERS: dict[str, list[tuple[str, str, Callable[[Any, int], list[Peer]]]]] = {
     "cpu-zstd": [
         ("zstandard", "zstandard", _zstandard),
@@ -125,7 +125,7 @@ DISTRIBUTIONS = sorted({name for entries in _PEERS.values() for name, _, _ in en
 
 
 def peers(codec: CpuCodec) -> list[Peer]:
-    """The installed peers of a codec, at its level."""
+    """The installed peers of a codec, at the codec's level."""
     found = []
     for distribution, name, make in _PEERS[codec.name]:
         module = optional(name, distribution)

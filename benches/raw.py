@@ -1,4 +1,4 @@
-"""The raw libraries on all cores (the crate in benches/raw), through ctypes."""
+"""The raw libraries on all cores (the crate in benches/raw), called through ctypes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _build() -> ctypes.CDLL:
 
 
 class Output:
-    """What a call made, kept until this object goes."""
+    """The output of a call, which lives as long as this object."""
 
     def __init__(self, library: ctypes.CDLL, handle: int) -> None:
         self._library, self._handle = library, handle
@@ -70,18 +70,18 @@ class Output:
 
 
 class Raw:
-    """The libraries over whole columns, ``threads`` at a time."""
+    """The libraries over whole columns, on ``threads`` threads."""
 
     def __init__(self, threads: int) -> None:
         self._library, self._threads = _build(), threads
 
     def rows(self, column: pl.Series) -> pa.LargeBinaryArray:
-        """A Binary column back to back, as the driver reads it."""
+        """A Binary column as one contiguous array, which the driver reads."""
         array = column.cast(pl.Binary).rechunk().to_arrow()
         return array.cast(pa.large_binary())
 
     def prepare(self, dictionary: bytes, level: int) -> int:
-        """A dictionary for both directions, which is never freed."""
+        """A prepared dictionary for both directions; it is never freed."""
         return int(self._library.raw_prepare(dictionary, len(dictionary), level))
 
     def compress(

@@ -1,22 +1,22 @@
-"""Spark: one column through 1, 2 and 4 workers of one core, and where the time goes.
+"""Spark: one column on 1, 2 and 4 workers of one core each, and where the time goes.
 
     python benches/scale.py
     python benches/scale.py --quick
+    python benches/scale.py --data DIR
 
 Needs Linux, Java 17 and `pip install '.[spark]'`. Values of 5 KB, pages of a log and JSON
 documents, are read from uncompressed Parquet, coded by the functions of `s4_codec.spark`, and
-dropped. A worker is a process of its own with a Python process of its own, for one task at a time.
+dropped. A worker is a JVM process with a Python process, and runs one task at a time.
 
-On the workers a clock runs around each call of `s4_codec.arrow` (the codec), around what
-`s4_codec.spark` does besides (the conversion), and around Spark's own input and output. Shares
-are of workers x seconds of the job, so they say what a worker's time goes to; the CPU time of all
-processes of the workers says what it costs, also where workers outnumber cores. The last section
-is a projection: arithmetic on these measurements.
+On the workers, clocks measure each call of `s4_codec.arrow` (the codec), the rest of
+`s4_codec.spark` (the conversion), and Spark's own input and output. Shares are of workers x
+seconds of the job, so they show where a worker's time goes. The CPU time of all worker processes
+shows the cost, also where workers outnumber cores. The last section is a projection: arithmetic
+on these measurements.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import multiprocessing
 import os
@@ -37,7 +37,7 @@ from unittest import mock
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness import Corpus, describe, load, progress, table
+from harness import Corpus, argument_parser, describe, load, progress, table
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.functions import arrow_udf
 
@@ -57,7 +57,7 @@ DIRECTIONS = ("compress", "decompress")
 BIG_BATCHES = f" in batches of {DEFAULT_BATCH_ROWS:,}"
 THROUGH = THROUGH_VALUES, THROUGH_PAYLOADS = "values back", "payloads back"
 
-#: What is counted on the workers: seconds, the CPU seconds in them, and what is shipped.
+#: Counters on the workers: seconds, CPU seconds, and bytes and batches shipped.
 SECONDS = ("function", "in", "codec", "out")
 COUNTS = (*SECONDS, *[f"{name} cpu" for name in SECONDS], "bytes in", "bytes out", "batches")
 
@@ -66,7 +66,7 @@ SETTINGS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "FATAL",
     "spark.executorEnv.S4_NUM_THREADS": "1",
-    # A file is a task.
+    # One task per file.
     "spark.sql.files.maxPartitionBytes": str(256 << 20),
     "spark.sql.files.openCostInBytes": str(256 << 20),
 }
@@ -75,7 +75,7 @@ SETTINGS = {
 
 
 def pages(corpus: Corpus) -> list[bytes]:
-    """Values of about 5 KB: lines of the log joined, and documents cut, in turn."""
+    """Values of 5 KB: joined log lines and truncated documents, alternating."""
     logs, page = [], b""
     for line in corpus.lines:
         page += line + b"\n"
@@ -88,7 +88,7 @@ def pages(corpus: Corpus) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Data:
-    """The column in two Parquet datasets, and the bytes of its values and of their payloads."""
+    """The column in two Parquet datasets, and the sizes of its values and payloads."""
 
     values: str
     packed: str
@@ -97,10 +97,10 @@ class Data:
     payload_bytes: int
 
 
-def write(folder: Path, rows: int) -> Data:
-    """Writes the column, and what Spark makes of it, to Parquet of no compression."""
+def write(folder: Path, corpus: Corpus, rows: int) -> Data:
+    """Writes the column and its compressed form to uncompressed Parquet."""
     struct = pa.struct({"payload": pa.binary(), "original_size": pa.int64(), "crc32c": pa.int64()})
-    source = itertools.cycle(pages(load()))
+    source = itertools.cycle(pages(corpus))
     sizes = [0, 0]
     for number in range(FILES):
         column = pa.array(itertools.islice(source, rows // FILES), pa.binary())
@@ -140,7 +140,7 @@ class Clock:
         return run
 
     def read(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Batches, on the clock of Spark's input."""
+        """The batches, timed as Spark's input."""
         iterator = iter(batches)
         step = self.timed("in", lambda: next(iterator, None))
         while (batch := step()) is not None:
@@ -151,7 +151,7 @@ class Clock:
 
 
 def metered(function: Callable[..., Any], totals: dict[str, Any]) -> Callable[..., Any]:
-    """A function over batches that also adds to Spark's accumulators what it spends."""
+    """A function over batches that adds its time and bytes to Spark's accumulators."""
 
     def metered_function(batches):  # type: ignore[no-untyped-def]
         clock = Clock()
@@ -175,7 +175,7 @@ def metered(function: Callable[..., Any], totals: dict[str, Any]) -> Callable[..
 
 
 def pass_through(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
-    """The least that a function can do."""
+    """The identity: the minimum cost of a function."""
     yield from batches
 
 
@@ -207,8 +207,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of a job: its seconds, CPU seconds of the workers and of programs that have
-    nothing to do with it, and counts on the workers."""
+    """One run of a job: its seconds, CPU seconds of the workers and of unrelated programs, and
+    the counters of the workers."""
 
     seconds: float
     cpu: float
@@ -221,7 +221,7 @@ class Sample:
 
 
 def descendants() -> list[list[int]]:
-    """The processes that this one started, those that they started, and so on."""
+    """The child processes, their children, and so on, by generation."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         if fields := stat(path):
@@ -233,7 +233,7 @@ def descendants() -> list[list[int]]:
 
 
 def stat(path: Path) -> list[str]:
-    """What Linux says of a process, from its state on."""
+    """The fields of /proc/PID/stat from the state on; empty if the process has ended."""
     try:
         return path.read_text().rpartition(")")[2].split()
     except OSError:
@@ -246,12 +246,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def workers_cpu() -> float:
-    """CPU seconds of Spark's workers, with their Python, which the driver's Java has started."""
+    """CPU seconds of Spark's workers and their Python, all descendants of the driver's JVM."""
     return cpu_seconds(itertools.chain(*descendants()[1:]))
 
 
 def driver_cpu() -> float:
-    """CPU seconds of the driver's Java."""
+    """CPU seconds of the driver's JVM."""
     return cpu_seconds(descendants()[0])
 
 
@@ -264,7 +264,7 @@ def others_cpu() -> float:
 
 @contextmanager
 def spark(workers: int) -> Iterator[SparkSession]:
-    """A Spark of that many worker processes of one core."""
+    """A Spark session with ``workers`` worker processes of one core each."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(f"local-cluster[{workers},1,1024]").config(map=SETTINGS)
     with builder.getOrCreate() as session:
@@ -277,7 +277,7 @@ def job(
     make: Callable[[], Callable[[str], Column]],
     batch_rows: int = BATCH_ROWS,
 ) -> Job:
-    """A job with the function of columns that ``make`` makes, metered."""
+    """A job with the metered column function that ``make`` returns."""
     totals = {name: session.sparkContext.accumulator(0.0) for name in COUNTS}
 
     def metered_udf(function: Callable[..., Any], result: Any) -> Any:
@@ -290,7 +290,7 @@ def job(
 
 
 def passing(field: str = "") -> Callable[[str], Column]:
-    """A function of columns that hands back what it is given: what Spark itself costs."""
+    """A column function that returns its input: the cost of Spark itself."""
     pass_through.__annotations__ = {"batches": Iterator[pa.Array], "return": Iterator[pa.Array]}
     udf = vars(s4_codec.spark)["arrow_udf"](pass_through, "binary")
     return lambda column: udf(column + field)
@@ -303,14 +303,14 @@ def jobs(session: SparkSession, data: Data) -> dict[str, Job]:
         THROUGH_VALUES: (data.values, passing),
         THROUGH_PAYLOADS: (data.packed, lambda: passing(".payload")),
     }
-    found = {name: job(session, *how) for name, how in functions.items()}
+    found = {name: job(session, *source) for name, source in functions.items()}
     for name in DIRECTIONS:
         found[name + BIG_BATCHES] = job(session, *functions[name], DEFAULT_BATCH_ROWS)
     return found
 
 
 def driver_seconds_a_task(session: SparkSession, tasks: int = 400, runs: int = 4) -> float:
-    """CPU seconds of the driver for a task that does nothing; all runs but the last warm it up."""
+    """CPU seconds of the driver per empty task, from the last run; the others are warm-ups."""
     seconds = 0.0
     for _ in range(runs):
         start = driver_cpu()
@@ -339,7 +339,7 @@ def polars_seconds(data: Data) -> dict[str, float]:
 
 
 def polars_process(data: Data, threads: int) -> dict[str, float]:
-    """The same in a process of so many threads."""
+    """The same in a process of its own, on ``threads`` threads."""
     settings = {"POLARS_MAX_THREADS": str(threads), "S4_NUM_THREADS": str(threads)}
     context = multiprocessing.get_context("spawn")
     with mock.patch.dict(os.environ, settings), ProcessPoolExecutor(1, context) as pool:
@@ -351,7 +351,7 @@ def polars_process(data: Data, threads: int) -> dict[str, float]:
 
 @dataclass
 class Results:
-    """What was measured, by workers and job."""
+    """The samples, by workers and job."""
 
     samples: dict[tuple[int, str], list[Sample]]
     polars: dict[tuple[int, str], list[float]]
@@ -362,9 +362,9 @@ class Results:
 
 
 def measure(data: Data, counts: list[int], rounds: int, samples: int = 2) -> Results:
-    """Visits every number of workers once a round, in an order that changes, with a new Spark.
+    """Starts a new Spark for every number of workers once per round, in a changing order.
 
-    There each job runs twice as a warm-up, and then ``samples`` times, in turn.
+    In each, every job runs twice as a warm-up and then ``samples`` times, in random order.
     """
     results = Results({}, {}, {})
     for number in range(rounds):
@@ -393,7 +393,7 @@ def label(workers: int) -> str:
 
 def print_batches(results: Results, data: Data, name: str, workers: int) -> None:
     batches = results.median(workers, name, lambda sample: sample.counts["batches"])
-    print(f"{name}: {data.rows / batches:,.0f} rows in a batch, by the mean")
+    print(f"{name}: {data.rows / batches:,.0f} rows per batch on average")
 
 
 def print_rates(results: Results, data: Data, name: str, counts: list[int]) -> None:
@@ -408,14 +408,14 @@ def print_rates(results: Results, data: Data, name: str, counts: list[int]) -> N
         rates = [f"{each:,.0f}" for each in (ours, megabytes, big, values, payloads, polars)]
         rows.append([label(workers), *rates, f"{ours / polars:.2f}"])
     table(
-        f"measured: {name}, rows/s; functions that hand the column back; Polars on as many threads",
+        f"measured: {name}, rows/s; functions that return the column; Polars on as many threads",
         ["workers", name, "MB/s", BIG_BATCHES.strip(), *THROUGH, "Polars", "/Polars"],
         rows,
     )
 
 
 def shares(sample: Sample, workers: int) -> list[float]:
-    """Of the workers' time: codec, conversion, engine, and three parts of the engine's."""
+    """Shares of the workers' time: codec, conversion, engine, and three parts of the engine."""
     total = workers * sample.seconds
     codec, conversion = sample.counts["codec"], sample.conversion()
     parts = [sample.counts["in"], sample.counts["out"]]
@@ -438,7 +438,7 @@ def print_shares(results: Results, name: str, counts: list[int]) -> None:
 
 
 def cpu(results: Results, data: Data, workers: int, name: str) -> list[float]:
-    """CPU seconds for a GB of values: of the codec, the conversion, the engine, and all."""
+    """CPU seconds per GB of values: codec, conversion, engine, and total."""
     found = [
         (sample.counts["codec cpu"], sample.conversion(" cpu"), sample.cpu)
         for sample in results.samples[workers, name]
@@ -456,11 +456,11 @@ def print_cpu(results: Results, data: Data, counts: list[int]) -> None:
         seconds = [f"{each:.2f}" for each in (*parts, total)]
         rows.append([f"{name}, {label(workers)}", *seconds, *[f"{p / total:.1%}" for p in parts]])
     header = ["workers", "codec", "conversion", "engine", "all", "codec", "conversion", "engine"]
-    table("measured: CPU seconds of the workers' processes for a GB of values", header, rows)
+    table("measured: CPU seconds of the workers' processes per GB of values", header, rows)
 
 
 def shipped(results: Results, data: Data, workers: int, name: str) -> float:
-    """Bytes between Java and Python for a row, both ways."""
+    """Bytes per row between the JVM and Python, in both directions."""
     counts = [sample.counts for sample in results.samples[workers, name]]
     return statistics.median(each["bytes in"] + each["bytes out"] for each in counts) / data.rows
 
@@ -477,22 +477,24 @@ def print_assumptions(results: Results, data: Data, workers: int) -> None:
     print(f"""
 PROJECTION to {MACHINES} machines: arithmetic on the measurements above, not a measurement
 
-assumed   a machine has {MACHINE_CORES} cores like these, a disk of {DISK} GB/s, read and write
-          together, and a network of {networks} Gbit/s each way; a task has {TASK} GB of values;
-          one core of the driver hands them out; nothing is shuffled
-assumed   to compress, values come by the network or from the disk, and payloads go back;
-          to decompress, payloads come so, and the values stay on the machine
-measured  with {workers} workers on {CORES} cores: {payload:.3f} bytes of payloads a byte of values;
+assumed   a machine has {MACHINE_CORES} cores like these, a disk of {DISK} GB/s for reads and
+          writes together, and a network of {networks} Gbit/s in each direction; a task has
+          {TASK} GB of values; one core of the driver schedules the tasks; nothing is shuffled
+assumed   compression reads values from the network or the disk and writes payloads back;
+          decompression reads payloads the same way, and the values stay on the machine
+measured  with {workers} workers on {CORES} cores: {payload:.3f} payload bytes per byte of values;
           a task takes {driver:.2f} ms of the driver's CPU""")
     for name in DIRECTIONS:
         codec, _, _, total = cpu(results, data, workers, name)
         between = shipped(results, data, workers, name)
-        print(f"measured  {name}: {total:.2f} core seconds a GB, of which the codec {codec:.2f};")
-        print(f"          {between:,.0f} bytes a row between Java and Python")
+        print(
+            f"measured  {name}: {total:.2f} core seconds per GB, {codec:.2f} of them in the codec;"
+        )
+        print(f"          {between:,.0f} bytes per row between Java and Python")
 
 
 def limits(results: Results, data: Data, workers: int, name: str) -> dict[str, tuple[float, str]]:
-    """What each resource allows, in GB/s of values for all machines, and how it was computed."""
+    """The limit of each resource in GB/s of values on all machines, and its formula."""
     payload = data.payload_bytes / data.bytes
     read, wrote = (1.0, payload) if name == "compress" else (payload, 0.0)
     total = cpu(results, data, workers, name)[-1]
@@ -504,35 +506,36 @@ def limits(results: Results, data: Data, workers: int, name: str) -> dict[str, t
     }
     for gigabits in NETWORKS:
         limit = MACHINES * gigabits / 8 / max(read, wrote)
-        how = f"{MACHINES} x {gigabits} / 8 / {max(read, wrote):.2f}"
-        found[f"network, {gigabits} Gbit/s"] = limit, how
+        formula = f"{MACHINES} x {gigabits} / 8 / {max(read, wrote):.2f}"
+        found[f"network, {gigabits} Gbit/s"] = limit, formula
     return found
 
 
 def project(results: Results, data: Data, workers: int) -> None:
-    """What saturates first on many machines."""
+    """Prints which resource saturates first on many machines."""
     print_assumptions(results, data, workers)
     for name in DIRECTIONS:
         found = limits(results, data, workers, name)
         rows = [
-            [what, how, f"{limit:,.1f}", f"{limit * 1e3 / (data.bytes / data.rows):,.0f}"]
-            for what, (limit, how) in sorted(found.items(), key=itemgetter(1))
+            [what, formula, f"{limit:,.1f}", f"{limit * 1e3 / (data.bytes / data.rows):,.0f}"]
+            for what, (limit, formula) in sorted(found.items(), key=itemgetter(1))
         ]
         header = ["limit", "computed", "GB/s", "million rows/s"]
-        table(f"projected: {name} on all machines; what saturates first is on top", header, rows)
+        table(f"projected: {name} on all machines; the lowest limit comes first", header, rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--quick", action="store_true", help="one round")
     args = parser.parse_args()
     rounds = 1 if args.quick else args.rounds
-    describe(load(), rounds, 1, ["pyspark", "pyarrow"])
+    corpus = load(args.data)
+    describe(corpus, rounds, 1, ["pyspark", "pyarrow"])
     with tempfile.TemporaryDirectory() as scratch:
-        data = write(Path(scratch), args.rows)
+        data = write(Path(scratch), corpus, args.rows)
         print(
             f"{data.rows:,} rows of {data.bytes / data.rows:,.0f} bytes in {FILES} files; ", end=""
         )
@@ -547,7 +550,7 @@ def main() -> None:
     print_cpu(results, data, args.workers)
     samples = list(itertools.chain.from_iterable(results.samples.values()))
     others = statistics.median(each.others / each.seconds / CORES for each in samples)
-    print(f"\nOther programs took {others:.0%} of the cores meanwhile, by the median.")
+    print(f"\nMedian share of the cores used by other programs meanwhile: {others:.0%}")
     project(results, data, max([each for each in args.workers if each <= CORES] or args.workers))
 
 
