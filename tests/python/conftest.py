@@ -57,6 +57,17 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The folder of the wire format's test vectors, which are not part of the project."""
+    folder = os.environ.get("S4_VECTORS")
+    if not folder:
+        pytest.skip("S4_VECTORS is not set: it names the folder of the wire format's test vectors")
+    path = Path(folder).resolve()
+    assert (path / "manifest.json").is_file(), f"S4_VECTORS: expected manifest.json in {path}"
+    return path
+
+
+@pytest.fixture(scope="session")
 def standin(root: Path) -> Path:
     """The stand-in for NVIDIA's libraries, built."""
     cargo = shutil.which("cargo")

@@ -140,12 +140,8 @@ def test_chunks_of_zstd_state_their_size(record_property: Any) -> None:
     assert CpuZstd().decompress(frame, size, crc) == text(65_536)
 
 
-def test_the_vectors_decode_on_the_gpu(root: Path) -> None:
-    folders = [root / "shared/vectors", root.parent / "shared/vectors"]
-    folder = next((each for each in folders if each.is_dir()), None)
-    if folder is None:
-        pytest.skip("shared/vectors is not beside this checkout")
-    manifest = json.loads((folder / "manifest.json").read_text())
+def test_the_vectors_decode_on_the_gpu(vectors: Path) -> None:
+    manifest = json.loads((vectors / "manifest.json").read_text())
     classes = {"NvcompZstd": NvcompZstd, "NvcompGDeflate": NvcompGDeflate}
     decoded = 0
     for vector in manifest["vectors"]:
@@ -155,7 +151,7 @@ def test_the_vectors_decode_on_the_gpu(root: Path) -> None:
         if arguments["codec"]["class"] not in classes or "file" not in arguments["payload"]:
             continue
         codec = classes[arguments["codec"]["class"]](0)
-        payload = (folder / arguments["payload"]["file"]).read_bytes()
+        payload = (vectors / arguments["payload"]["file"]).read_bytes()
         size, crc = arguments["original_size"], arguments["crc32c"]
         value = codec.decompress(payload, size, crc)
         assert (len(value), crc32c(value)) == (size, crc), vector["id"]
