@@ -106,6 +106,7 @@ impl<'a> Body<'a> {
         self.original.end - self.original.start
     }
 
+    /// Whether the frames decode to nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -166,7 +167,7 @@ pub struct FrameSlot<'plan, 'body, 'dst> {
 impl FrameSlot<'_, '_, '_> {
     /// Decodes and verifies the frame, or takes it from `prefetch`; all of its destination is
     /// then initialised.
-    pub fn decode(self, prefetch: &Prefetch, scratch: &mut Scratch) -> Result<()> {
+    pub(crate) fn decode(self, prefetch: &Prefetch, scratch: &mut Scratch) -> Result<()> {
         let Self { frame, dst } = self;
         let payload = frame.frame.payload;
         let mut kernel = frame.codec.prefetched_kernel(payload, prefetch, scratch);

@@ -64,11 +64,20 @@ pub enum Codec {
     /// No compression: the payload is the value.
     Passthrough,
     /// zstd (RFC 8878): `cpu-zstd`, or `cpu-zstd-dict` with a dictionary.
-    Zstd { level: ZstdLevel, dictionary: Option<Arc<Dictionary>> },
+    Zstd {
+        /// The compression level.
+        level: ZstdLevel,
+        /// The dictionary that values are compressed with.
+        dictionary: Option<Arc<Dictionary>>,
+    },
     /// gzip (RFC 1952): `cpu-gzip`.
-    Gzip { level: GzipLevel },
+    Gzip {
+        /// The compression level.
+        level: GzipLevel,
+    },
     /// Containers of chunks as GPUs write them: the `nvcomp-*` codecs.
     Nvcomp {
+        /// How the chunks are coded.
         encoding: Encoding,
         /// Where it runs.
         device: Device,

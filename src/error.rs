@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// The exception classes of the public API. `S4Error` is the base of those that
 /// are about data; Python defines the tree with the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "named as the Python exceptions, which are documented")]
 pub enum ErrorClass {
     S4Error,
     CrcMismatch,
@@ -50,41 +51,53 @@ impl ErrorClass {
 
 /// What went wrong, what was expected, and what to do about it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what fields are")]
 pub enum Error {
+    /// A stated size is above the limit.
     #[error("{size} bytes exceed the limit of {limit}; raise max_size if the data is trusted")]
     SizeExceedsLimit { size: u64, limit: u64 },
 
+    /// A payload that states no size decodes to more than the limit.
     #[error(
         "the result is longer than the limit of {limit} bytes; raise max_size if the data is trusted"
     )]
     OutputExceedsLimit { limit: u64 },
 
+    /// A value is too long to compress, or for the layout of its column.
     #[error("the value has {size} bytes, the limit here is {limit}")]
     ValueTooLong { size: u64, limit: u64 },
 
+    /// The payload is damaged, or of another format.
     #[error("{codec} payload does not decode: {reason}")]
     Decode { codec: &'static str, reason: String },
 
+    /// The payload decodes to more than its manifest says.
     #[error("{codec} payload decodes to more than its original_size of {original_size} bytes")]
     DecodesTooLong { codec: &'static str, original_size: u64 },
 
+    /// The payload decodes to another length than its manifest says.
     #[error("original_size is {expected}, but the payload decodes to {actual} bytes")]
     SizeMismatch { expected: u64, actual: u64 },
 
+    /// The payload cannot hold what its manifest says.
     #[error("original_size is {expected}, but the payload can hold at most {most} bytes")]
     SizeImpossible { expected: u64, most: u64 },
 
+    /// The decoded bytes have another checksum than the manifest says.
     #[error("crc32c of the decoded bytes is {actual:#010x}, expected {expected:#010x}")]
     CrcMismatch { expected: u32, actual: u32 },
 
+    /// A value that has to be text is not UTF-8.
     #[error(
         "invalid UTF-8 at byte {position} of the value; bytes that are not text decompress to binary"
     )]
     InvalidUtf8 { position: usize },
 
+    /// A manifest is missing, unusable, or contradicts what came with it.
     #[error("{0}")]
     BadManifest(String),
 
+    /// The rows of a column decode to more than the limit for all of them.
     #[error(
         "the rows decode to more than max_total_size, {limit} bytes ({rows} rows so far came to \
          {bytes}); raise max_total_size if the data is trusted"
@@ -95,6 +108,7 @@ pub enum Error {
     #[error("{codec} payload does not decode: {reason}")]
     Dictionary { codec: &'static str, reason: String, is_missing: bool },
 
+    /// A frame needs a dictionary, and none was given.
     #[error("a frame of cpu-zstd-dict needs its dictionary; pass dictionary=")]
     DictionaryRequired,
 
@@ -104,27 +118,34 @@ pub enum Error {
     )]
     Mistake { rows: usize, mistake: Mistake, first: Box<RowError> },
 
+    /// The codec is unknown, or not available here.
     #[error("{0}")]
     UnregisteredCodec(String),
 
+    /// The bytes are not frames, or an object is not stored as it should be.
     #[error("{0}")]
     Frame(String),
 
+    /// The bytes are not a valid sidecar.
     #[error("{0}")]
     Index(String),
 
+    /// A container was written by another codec.
     #[error("expected a payload of {expected}, found one of {actual}")]
     CodecMismatch { expected: &'static str, actual: &'static str },
 
+    /// A body is not as long as its metadata says.
     #[error("the body has {actual} bytes, but the metadata says {expected}")]
     StoredSizeMismatch { expected: u64, actual: u64 },
 
+    /// A body is not as long as its sidecar says.
     #[error(
         "the body has {actual} bytes, but its sidecar describes one of {expected}: the body is \
          truncated, or the sidecar belongs to another"
     )]
     SidecarMismatch { expected: u64, actual: u64 },
 
+    /// A library failed, or a container is damaged.
     #[error("{0}")]
     Backend(String),
 
@@ -132,12 +153,15 @@ pub enum Error {
     #[error("{0}")]
     Unavailable(String),
 
+    /// An argument is out of range or malformed.
     #[error("{0}")]
     Argument(String),
 
+    /// Data is of the wrong type.
     #[error("{0}")]
     Type(String),
 
+    /// The caller was interrupted.
     #[error("interrupted")]
     Interrupted,
 
@@ -145,13 +169,15 @@ pub enum Error {
     #[error("{0}")]
     Warning(String),
 
-    /// 0 bytes where a library does not say how many.
+    /// Memory could not be had; 0 bytes where a library does not say how many.
     #[error("{}", shortage(*bytes))]
     OutOfMemory { bytes: u64 },
 
+    /// A frame of a body is bad.
     #[error("frame {number} ({codec}, at byte {at}): {source}")]
     InFrame { number: usize, codec: &'static str, at: usize, source: Box<Error> },
 
+    /// A row of a column is bad.
     #[error(transparent)]
     Row(Box<RowError>),
 }
@@ -170,11 +196,15 @@ pub enum Mistake {
     Frames,
     /// Payloads of the codec of this name, where frames are expected.
     Payloads(&'static str),
+    /// Bytes that no codec made.
     NeverCompressed,
+    /// No dictionary was given.
     MissingDictionary,
+    /// Another dictionary was given than the payloads were compressed with.
     OtherDictionary,
     /// Frames of a codec that this version does not have.
     UnknownCodec,
+    /// Bodies that the gateway encrypted.
     Encrypted,
 }
 
@@ -200,11 +230,13 @@ impl Mistake {
     }
 }
 
+/// A result whose error is [`Error`] unless said otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Memory that could not be had, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory {
+    /// Bytes asked for.
     pub bytes: u64,
 }
 
@@ -269,6 +301,7 @@ pub struct RowError {
     pub context: String,
     /// What would explain the error, if all rows are like this.
     pub mistake: Option<Mistake>,
+    /// What is wrong with it.
     pub source: Error,
 }
 

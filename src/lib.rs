@@ -1,8 +1,47 @@
 //! Compression codecs for values and columns, in the bytes of the S4 gateway.
 //!
-//! Data flows one way: bytes -> [`kernel`] and [`gpu`] -> [`codec`] -> [`manifest`] -> [`wire`] ->
-//! [`column`] -> [`object`] -> Arrow, Polars, Python. A layer knows those before it and none after it; without the feature
-//! `python` the last three are not there, and neither polars nor libpython is needed.
+//! A [`Codec`](codec::Codec) compresses one value to a payload and returns its
+//! [`Manifest`](manifest::Manifest), the original size and crc32c that every decoder verifies.
+//! [`column`] does the same for all values of a column on all cores, a frame carries its manifest
+//! and names its codec, and [`object`] reads and writes whole stored objects.
+//!
+//! ```
+//! use s4_codec::codec::Codec;
+//! use s4_codec::column::{self, DecompressOptions, Views};
+//! use s4_codec::manifest::MAX_ORIGINAL_SIZE;
+//! use s4_codec::object;
+//! use s4_codec::pool::NEVER;
+//!
+//! # fn main() -> s4_codec::error::Result<()> {
+//! let codec = Codec::from_name("cpu-zstd", Some(3))?;
+//!
+//! // A column of byte slices, compressed and restored on all cores.
+//! let values = [b"GET /".repeat(100), b"GET /index.html".repeat(50), Vec::new()];
+//! let compressed = column::compress::<Views, _>(&codec, &[&values[..]], NEVER)?;
+//! assert_eq!(compressed.original_size, [500, 750, 0]);
+//! let options = DecompressOptions::new(codec.clone());
+//! let restored = column::decompress::<Views, _>(&options, &[compressed], NEVER)?;
+//! assert_eq!(restored.values.get(1), values[1]);
+//!
+//! // One value, and its manifest.
+//! let mut payload = Vec::new();
+//! let manifest = codec.compress(&values[0], &mut payload)?;
+//! assert_eq!(codec.decompress(&payload, &manifest, MAX_ORIGINAL_SIZE)?, values[0]);
+//!
+//! // A frame, which needs nothing beside it to be decoded.
+//! let mut frame = Vec::new();
+//! codec.encode(&values[1], &mut frame)?;
+//! assert_eq!(object::decode(&frame, None, MAX_ORIGINAL_SIZE)?, values[1]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layers
+//!
+//! Data flows one way: [`kernel`] -> [`manifest`] -> [`gpu`] -> [`wire`] -> [`codec`] -> [`body`]
+//! -> [`column`] -> [`object`] -> Arrow, Polars, Python. A layer uses those before it and none
+//! after it, which a test enforces. The last three exist only with the feature `python`.
+//! `docs/format.md` describes the bytes.
 
 #![warn(missing_docs)]
 

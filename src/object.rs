@@ -13,7 +13,7 @@ use crate::gpu::{Device, Prefetch};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::{Scratch, copy_to};
 use crate::manifest::{Manifest, combine_crc32c};
-use crate::pool::{self, Interrupted};
+use crate::pool::{self, Interrupted, NEVER};
 use crate::wire::codec_id::CodecId;
 use crate::wire::frame::{FRAME_MAGIC, Frames, PADDING_MAGIC};
 use crate::wire::index::Index;
@@ -30,13 +30,13 @@ pub fn pick_chunk_size(content_length: u64) -> u64 {
     }
 }
 
-/// An original, cut into frames.
-struct Pieces<'a> {
+/// An original, cut into what each frame holds.
+struct OriginalFrames<'a> {
     original: &'a [u8],
     size: usize,
 }
 
-impl Rows for Pieces<'_> {
+impl Rows for OriginalFrames<'_> {
     fn count(&self) -> usize {
         self.original.len().div_ceil(self.size)
     }
@@ -51,7 +51,7 @@ impl Rows for Pieces<'_> {
 pub fn encode(codec: &Codec, original: &[u8], interrupted: Interrupted) -> Result<Scattered> {
     let size = pick_chunk_size(original.len() as u64);
     let size = to_len(size)?;
-    column::encode::<Unordered, _>(codec, &[Pieces { original, size }], interrupted)
+    column::encode::<Unordered, _>(codec, &[OriginalFrames { original, size }], interrupted)
 }
 
 /// The number of a body's frames, and the crc32c of what they state to hold.
@@ -65,20 +65,33 @@ pub fn summary(body: &[u8]) -> Result<(usize, u32)> {
     Ok((frames, crc))
 }
 
-/// Decodes all frames of `body` to `room`, as long as it says, in parallel; those of GPU codecs
-/// on `device`.
+/// Decodes a body of at most `limit` original bytes, on the CPU, with `dictionary` for the frames
+/// that need one.
+pub fn decode(body: &[u8], dictionary: Option<&Arc<Dictionary>>, limit: u64) -> Result<Vec<u8>> {
+    let body = Body::plan(body, dictionary, Device::Cpu, limit)?;
+    let len = to_len(body.len())?;
+    let mut out = Vec::new();
+    reserve(&mut out, len)?;
+    decode_body(&body, Device::Cpu, &mut out.spare_capacity_mut()[..len], NEVER)?;
+    // SAFETY: decoding initialises all of its destination.
+    unsafe { out.set_len(len) };
+    Ok(out)
+}
+
+/// Decodes all frames of `body` to `dst`, which is as long as they say, in parallel; those of GPU
+/// codecs on `device`.
 pub fn decode_body(
     body: &Body,
     device: Device,
-    room: &mut [MaybeUninit<u8>],
+    dst: &mut [MaybeUninit<u8>],
     interrupted: Interrupted,
 ) -> Result<()> {
     if body.len() < WORTH_SHARING && device == Device::Cpu {
         let mut scratch = Scratch::of_thread();
-        return body.slots(room).try_for_each(|slot| slot.decode(&Prefetch::None, &mut scratch));
+        return body.slots(dst).try_for_each(|slot| slot.decode(&Prefetch::None, &mut scratch));
     }
     let first_bad = AtomicUsize::new(usize::MAX);
-    let (mut slots, mut done, mut failures) = (body.slots(room), 0, Vec::new());
+    let (mut slots, mut done, mut failures) = (body.slots(dst), 0, Vec::new());
     column::decode_body(body, device, interrupted, &mut |until, prefetch| {
         let some = slots.by_ref().take(until - done);
         done = until;
@@ -215,7 +228,8 @@ fn unusable(what: String) -> Error {
 }
 
 /// How an object is read.
-pub struct Reading<'a> {
+pub struct ReadOptions<'a> {
+    /// For frames of cpu-zstd-dict.
     pub dictionary: Option<&'a Arc<Dictionary>>,
     /// Of the original, half-open; all of it if `None`.
     pub range: Option<Range<u64>>,
@@ -248,7 +262,7 @@ impl<'a> Object<'a> {
         body: &'a [u8],
         metadata: Option<&Metadata>,
         sidecar: Option<Index>,
-        reading: &Reading,
+        options: &ReadOptions,
     ) -> Result<Self> {
         let is_encrypted = metadata.is_some_and(|metadata| metadata.encrypted);
         if is_encrypted || sidecar.is_some_and(|index| index.sse.is_some()) {
@@ -276,11 +290,11 @@ impl<'a> Object<'a> {
             }
             _ => {}
         }
-        let (mut content, len) = content(body, metadata, reading)?;
+        let (mut content, len) = content(body, metadata, options)?;
         if let Some(expected) = metadata.original_size.filter(|&expected| expected != len) {
             return Err(Error::SizeMismatch { expected, actual: len });
         }
-        let range = reading.range.clone().unwrap_or(0..len);
+        let range = options.range.clone().unwrap_or(0..len);
         if range.start > range.end || range.end > len {
             let Range { start, end } = range;
             return Err(Error::Argument(format!(
@@ -294,7 +308,7 @@ impl<'a> Object<'a> {
             frames.keep_range(&range);
         }
         let crc32c = metadata.crc32c.filter(|_| is_whole);
-        Ok(Self { content, range, crc32c, device: reading.device })
+        Ok(Self { content, range, crc32c, device: options.device })
     }
 
     /// Bytes that decoding returns.
@@ -303,22 +317,22 @@ impl<'a> Object<'a> {
         Ok(to_len(len)?)
     }
 
-    /// Decodes to `room`, as long as `decoded_len` says, and initialises it.
-    pub fn decode(&self, room: &mut [MaybeUninit<u8>], interrupted: Interrupted) -> Result<()> {
+    /// Decodes to `dst`, as long as `decoded_len` says, and initialises it.
+    pub fn decode(&self, dst: &mut [MaybeUninit<u8>], interrupted: Interrupted) -> Result<()> {
         match &self.content {
             Content::Bytes(bytes) => {
                 let Range { start, end } = self.range;
-                copy_to(&bytes[start as usize..end as usize], room);
+                copy_to(&bytes[start as usize..end as usize], dst);
                 Ok(())
             }
             Content::Payload(codec, manifest, payload) => {
-                self.decode_part(room, 0, manifest.original_size, |room| {
-                    codec.decode(payload, manifest, room).map(drop)
+                self.decode_part(dst, 0, manifest.original_size, |dst| {
+                    codec.decode(payload, manifest, dst).map(drop)
                 })
             }
             Content::Frames(frames) => {
-                self.decode_part(room, frames.start(), frames.len(), |room| {
-                    decode_body(frames, self.device, room, interrupted)
+                self.decode_part(dst, frames.start(), frames.len(), |dst| {
+                    decode_body(frames, self.device, dst, interrupted)
                 })?;
                 match (self.crc32c, frames.crc32c()) {
                     (Some(expected), actual) if actual != expected => {
@@ -333,22 +347,22 @@ impl<'a> Object<'a> {
     /// Decodes `len` bytes from `start` on, of which the range may be a part.
     fn decode_part(
         &self,
-        room: &mut [MaybeUninit<u8>],
+        dst: &mut [MaybeUninit<u8>],
         start: u64,
         len: u64,
         decode: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<()>,
     ) -> Result<()> {
-        if room.len() as u64 == len {
-            return decode(room);
+        if dst.len() as u64 == len {
+            return decode(dst);
         }
         let len = to_len(len)?;
         let mut whole: Vec<u8> = Vec::new();
         reserve(&mut whole, len)?;
         decode(&mut whole.spare_capacity_mut()[..len])?;
-        // SAFETY: decoding initialises all of its room.
+        // SAFETY: decoding initialises all of its destination.
         unsafe { whole.set_len(len) };
         let skip = (self.range.start - start) as usize;
-        copy_to(&whole[skip..][..room.len()], room);
+        copy_to(&whole[skip..][..dst.len()], dst);
         Ok(())
     }
 }
@@ -357,16 +371,16 @@ impl<'a> Object<'a> {
 fn content<'a>(
     body: &'a [u8],
     metadata: &Metadata,
-    reading: &Reading,
+    options: &ReadOptions,
 ) -> Result<(Content<'a>, u64)> {
-    let limit = reading.limit;
+    let limit = options.limit;
     if metadata.framed {
-        metadata.check_dictionary(reading.dictionary).or_else(|error| {
+        metadata.check_dictionary(options.dictionary).or_else(|error| {
             let mut frames = Frames::new(body).map_while(Result::ok);
             let uses_it = frames.any(|(_, frame)| frame.header.codec.needs_dictionary());
             if uses_it { Err(error) } else { Ok(()) }
         })?;
-        let frames = Body::plan(body, reading.dictionary, reading.device, limit)?;
+        let frames = Body::plan(body, options.dictionary, options.device, limit)?;
         let len = frames.len();
         return Ok((Content::Frames(frames), len));
     }
@@ -374,13 +388,13 @@ fn content<'a>(
         let codec = match CodecId::from_name(name) {
             Some(id) => {
                 if id.needs_dictionary() {
-                    metadata.check_dictionary(reading.dictionary)?;
+                    metadata.check_dictionary(options.dictionary)?;
                 }
-                Codec::for_decoding(id, reading.dictionary)?
+                Codec::for_decoding(id, options.dictionary)?
             }
             None => Codec::from_name(name, None)?,
         };
-        let codec = codec.on(reading.device);
+        let codec = codec.on(options.device);
         codec.admit(body, &manifest, limit)?;
         return Ok((Content::Payload(codec, manifest, body), manifest.original_size));
     }

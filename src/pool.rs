@@ -74,7 +74,7 @@ pub fn abandon() {
 /// Asked by the calling thread every [`PATIENCE`] while the pool works; `true` ends the work.
 pub type Interrupted<'a> = &'a dyn Fn() -> bool;
 
-/// What a caller passes whom nobody can interrupt.
+/// For calls that cannot be interrupted.
 pub const NEVER: Interrupted = &|| false;
 
 /// How long an interrupt may wait to be seen.
@@ -113,6 +113,7 @@ impl<'a> Listener<'a> {
     /// Steps between two looks at the clock.
     const STRIDE: u32 = 4096;
 
+    /// Asks `interrupted` from time to time.
     pub fn new(interrupted: Interrupted<'a>) -> Self {
         Self { interrupted, steps: 0, looked: Instant::now() }
     }

@@ -35,11 +35,13 @@ pub struct Listening {
 }
 
 impl Listening {
+    /// Starts to listen.
     pub fn start() -> Self {
         let heard = Cell::new(count());
         Self { heard, answer: RefCell::default(), is_interrupted: Cell::new(false) }
     }
 
+    /// Whether an interrupt came.
     pub fn is_interrupted(&self) -> bool {
         if self.is_interrupted.get() {
             return true;

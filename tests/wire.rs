@@ -15,7 +15,6 @@ use s4_codec::kernel::dictionary::{Dictionary, dictionary_id};
 use s4_codec::kernel::fcg1::{Algorithm, CHUNK_BYTES, ContainerWriter, Encoding};
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use s4_codec::object::pick_chunk_size;
-use s4_codec::pool::NEVER;
 use s4_codec::wire::codec_id::CodecId;
 use s4_codec::wire::frame::{Frame, FrameInfo, Frames, Headers, padding};
 use s4_codec::wire::index::{Index, Source, build};
@@ -127,13 +126,7 @@ fn every_header_field_may_be_forged() {
 }
 
 fn decode(bytes: &[u8]) -> s4_codec::error::Result<Vec<u8>> {
-    let body = Body::plan(bytes, None, Device::Cpu, MAX_ORIGINAL_SIZE)?;
-    let mut out = Vec::with_capacity(body.len() as usize);
-    let len = body.len() as usize;
-    s4_codec::object::decode_body(&body, Device::Cpu, &mut out.spare_capacity_mut()[..len], NEVER)?;
-    // SAFETY: decoding initialises all of its room.
-    unsafe { out.set_len(len) };
-    Ok(out)
+    s4_codec::object::decode(bytes, None, MAX_ORIGINAL_SIZE)
 }
 
 /// Pages of every style in a container.

@@ -114,10 +114,12 @@ impl BadRows {
         &self.reasons
     }
 
+    /// Whether no row is bad.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
+    /// The number of bad rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -142,6 +144,7 @@ pub struct BecameNull {
     bad: usize,
     /// Rows that were not null before.
     rows: usize,
+    /// The error of the lowest row.
     pub first: Box<RowError>,
 }
 

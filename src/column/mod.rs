@@ -29,7 +29,7 @@ mod row;
 mod scheduler;
 mod split;
 
-pub use ahead::decode_body;
+pub(crate) use ahead::decode_body;
 pub use bad_rows::{BadRows, BecameNull, OnError};
 pub use compress::{Compressed, compress, encode};
 pub use decompress::{decompress, verify};

@@ -70,6 +70,7 @@ impl Dictionary {
         Ok(dictionary)
     }
 
+    /// The dictionary as it was given.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

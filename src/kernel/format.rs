@@ -8,6 +8,7 @@ use super::{gzip, zstd};
 pub enum Format {
     /// zstd frames, skippable ones among them.
     Zstd,
+    /// gzip members.
     Gzip,
     /// nvCOMP chunks of the algorithm, if it is one that is known.
     Container(Option<Algorithm>),

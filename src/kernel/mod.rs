@@ -37,18 +37,29 @@ pub enum Fault {
     /// The payload is not what the codec's format allows; the text says where it departs.
     Corrupt(String),
     /// The payload was made with a dictionary that is missing or another; the text says which.
-    Dictionary { reason: String, is_missing: bool },
+    Dictionary {
+        /// Which dictionary the payload needs, and which was given.
+        reason: String,
+        /// Whether none was given.
+        is_missing: bool,
+    },
     /// A container of chunks is damaged; the text says how.
     Container(String),
     /// The payload was made by the codec of this name.
     OtherCodec(&'static str),
-    /// The payload holds so many bytes, which is not what the destination takes.
-    Length { decoded: u64 },
+    /// The payload holds another number of bytes than the destination takes.
+    Length {
+        /// Bytes that it holds.
+        decoded: u64,
+    },
     /// Scratch memory could not be had.
-    OutOfMemory { bytes: u64 },
+    OutOfMemory {
+        /// Bytes asked for; 0 where the library does not say.
+        bytes: u64,
+    },
     /// The library refused for a reason that is not the data's.
     Library(String),
-    /// What does the work is not here, or failed: nothing that the data is to blame for.
+    /// What would do the work is missing or failed, whatever the data.
     Unavailable(String),
     /// Something else, which has its error already.
     Other(Box<Error>),

@@ -7,6 +7,7 @@ use super::{Fault, Kernel, copy_to};
 /// The codec's name in the S4 wire format.
 pub const NAME: &str = "passthrough";
 
+/// The kernel of `passthrough`.
 pub struct Passthrough;
 
 impl Kernel for Passthrough {

@@ -35,6 +35,7 @@ pub struct Contexts {
     decompress: Option<DCtx<'static>>,
 }
 
+/// The kernel of both zstd codecs.
 pub struct Zstd<'a> {
     level: i32,
     dictionary: Option<&'a Dictionary>,
@@ -42,6 +43,7 @@ pub struct Zstd<'a> {
 }
 
 impl<'a> Zstd<'a> {
+    /// A kernel of that level, with a dictionary or without.
     pub fn new(level: i32, dictionary: Option<&'a Dictionary>, scratch: &'a mut Scratch) -> Self {
         Self { level, dictionary, contexts: &mut scratch.zstd }
     }

@@ -16,7 +16,7 @@ use super::nvcomp::{DeviceArgument, device_or_cpu};
 use crate::apart;
 use crate::codec::{Codec, ZstdLevel};
 use crate::manifest::{MAX_ORIGINAL_SIZE, crc32c};
-use crate::object::{self, Metadata, Object, Reading};
+use crate::object::{self, Metadata, Object, ReadOptions};
 use crate::pool::Interrupted;
 use crate::wire::index::{self, Index};
 
@@ -225,17 +225,17 @@ fn decode_s4_object<'py>(
     let sidecar = sidecar.as_ref().map(|sidecar| Index::parse(sidecar.as_slice()));
     let sidecar = sidecar.transpose().map_err(raise)?;
     let dictionary = dictionary.map(|dictionary| dictionary.0);
-    let reading = Reading {
+    let options = ReadOptions {
         dictionary: dictionary.as_ref(),
         range: byte_range.map(|range| range.0),
         limit: max_size.unwrap_or(MAX_ORIGINAL_SIZE),
         device: device_or_cpu(py, device)?,
     };
-    let is_long = apart::is_long_back(reading.device, body.as_slice().len(), 1);
+    let is_long = apart::is_long_back(options.device, body.as_slice().len(), 1);
     let held = Held::new(body);
     // SAFETY: what is made of it is dropped together with `held`, before it.
     let body = unsafe { held.as_slice_unbound() };
-    let object = py.detach(|| Object::plan(body, metadata.as_ref(), sidecar, &reading));
+    let object = py.detach(|| Object::plan(body, metadata.as_ref(), sidecar, &options));
     let object = object.map_err(raise)?;
     let len = object.decoded_len().map_err(raise)?;
     filled_bytes(py, len, is_long, (object, held), |(object, _), room, interrupted| {

@@ -22,9 +22,13 @@ const NAMES: [&str; 9] = [
 pub struct CodecId(u32);
 
 impl CodecId {
+    /// `passthrough`
     pub const PASSTHROUGH: Self = Self(0);
+    /// `cpu-zstd`
     pub const ZSTD: Self = Self(1);
+    /// `cpu-gzip`
     pub const GZIP: Self = Self(7);
+    /// `cpu-zstd-dict`
     pub const ZSTD_DICT: Self = Self(8);
 
     /// The codec of containers whose chunks are coded by `algorithm`.

@@ -17,20 +17,28 @@ use crate::error::{Error, Result};
 use crate::kernel::format::resembles;
 use crate::manifest::Manifest;
 
+/// What frames start with.
 pub const FRAME_MAGIC: [u8; 4] = *b"S4F2";
+/// What paddings start with.
 pub const PADDING_MAGIC: [u8; 4] = *b"S4P1";
+/// Bytes of a frame before its payload.
 pub const FRAME_HEADER_BYTES: usize = 28;
+/// Bytes of a padding before its filler.
 pub const PADDING_HEADER_BYTES: usize = 12;
 
 /// What a frame says of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// The codec of the payload.
     pub codec: CodecId,
+    /// What the payload decodes to.
     pub manifest: Manifest,
+    /// Bytes of the payload.
     pub compressed_size: u64,
 }
 
 impl Header {
+    /// The header as it is stored.
     pub fn to_bytes(self) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = [0; FRAME_HEADER_BYTES];
         bytes[..4].copy_from_slice(&FRAME_MAGIC);
@@ -67,7 +75,9 @@ pub fn codec_number(body: &[u8]) -> Option<u32> {
 /// One frame of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
+    /// What the frame says of its payload.
     pub header: Header,
+    /// The payload.
     pub payload: &'a [u8],
 }
 
@@ -188,6 +198,7 @@ pub struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
+    /// All frames of `body`.
     pub fn new(body: &'a [u8]) -> Self {
         Self::resume(body, 0, 0)
     }
@@ -227,9 +238,11 @@ pub struct FrameInfo {
     pub codec: Option<CodecId>,
     /// Sums over all frames, below 2^63.
     pub original_size: u64,
+    /// Bytes of all payloads.
     pub compressed_size: u64,
     /// Of the only frame, where it is one.
     pub crc32c: Option<u32>,
+    /// The number of frames.
     pub frames: u32,
 }
 

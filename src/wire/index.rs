@@ -17,6 +17,7 @@ use super::frame::Frames;
 use super::{u16_at, u32_at, u64_at};
 use crate::error::{Error, Result, extend, reserve};
 
+/// What sidecars start with.
 pub const INDEX_MAGIC: [u8; 4] = *b"S4IX";
 
 /// What names of sidecars end with.
@@ -32,10 +33,13 @@ const BOUND_BYTES: usize = 44;
 /// Where one frame's bytes are, in the original and in the stored body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Where the frame's bytes start in the original.
     pub original_offset: u64,
+    /// Their length there.
     pub original_size: u64,
+    /// Where the frame starts in the stored body.
     pub compressed_offset: u64,
-    /// Header included.
+    /// Its length there, header included.
     pub compressed_size: u64,
 }
 
@@ -68,11 +72,17 @@ impl Entry {
 /// How a body is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sse {
+    /// Plaintext bytes of an encrypted chunk.
     pub chunk_size: u32,
+    /// The number of encrypted chunks.
     pub chunk_count: u32,
+    /// Which key encrypts them.
     pub key_id: u16,
+    /// The encryption's salt.
     pub salt: [u8; 8],
+    /// Bytes before encryption.
     pub plaintext_len: u64,
+    /// Bytes of the encryption header.
     pub header_bytes: u32,
 }
 
@@ -103,15 +113,20 @@ impl Sse {
 /// The stored body that a sidecar was bound to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Source<'a> {
+    /// The body's length.
     pub compressed_size: Option<u64>,
+    /// The ETag that the store gave it.
     pub etag: Option<&'a str>,
 }
 
 /// A parsed sidecar. Entries ascend without overlaps; gaps are legal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index<'a> {
+    /// Bytes of the stored body, paddings included.
     pub total_padded_size: u64,
+    /// What the sidecar is bound to.
     pub source: Source<'a>,
+    /// How the body is encrypted, if it is.
     pub sse: Option<Sse>,
     entries: &'a [u8],
 }
@@ -174,10 +189,12 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len() / ENTRY_BYTES
     }
 
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -187,6 +204,7 @@ impl<'a> Index<'a> {
         self.entries.get(i.checked_mul(ENTRY_BYTES)?..)?.get(..ENTRY_BYTES).map(Entry::parse)
     }
 
+    /// All entries, in order.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry> + Clone + 'a {
         self.entries.chunks_exact(ENTRY_BYTES).map(Entry::parse)
     }
@@ -256,8 +274,9 @@ impl<'a> Index<'a> {
 /// What to fetch for a range of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup {
-    /// The first entry that holds some of the range, and the last.
+    /// The first entry that holds some of the range.
     pub first: usize,
+    /// The last one.
     pub last: usize,
     /// Their bytes in the stored body, itself a body.
     pub stored: Range<u64>,

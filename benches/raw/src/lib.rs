@@ -7,7 +7,7 @@ use std::slice;
 use std::thread;
 
 use libdeflate_sys as deflate;
-use zstd_safe::{CCtx, CDict, DCtx, DDict};
+use zstd::zstd_safe::{self, CCtx, CDict, DCtx, DDict};
 
 const ZSTD: u32 = 1;
 

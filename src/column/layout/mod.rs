@@ -75,6 +75,8 @@ pub trait RowWriter: Send {
 
 /// All rows of a column as workers wrote them: what is kept of each, and the writers.
 pub struct Written<W: RowWriter> {
+    /// What is kept of each row.
     pub rows: Vec<W::Row>,
+    /// The workers' parts of the output.
     pub writers: Vec<W>,
 }

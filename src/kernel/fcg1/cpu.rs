@@ -24,6 +24,7 @@ pub enum CpuContainer<'a> {
 }
 
 impl<'a> CpuContainer<'a> {
+    /// The coder for `encoding`.
     pub fn new(encoding: Encoding, scratch: &'a mut Scratch) -> Self {
         match encoding.algorithm {
             Algorithm::Zstd => Self::Zstd(Zstd::new(3, None, scratch)),

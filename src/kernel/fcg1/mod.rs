@@ -21,7 +21,9 @@ use crate::error::{Error, Result as CrateResult};
 pub use cpu::CpuContainer;
 pub use writer::ContainerWriter;
 
+/// What containers start with.
 pub const MAGIC: [u8; 4] = *b"FCG1";
+/// Bytes before the table of chunk sizes.
 pub const HEADER_BYTES: usize = 24;
 
 /// Bytes of the original per chunk, as all writers have it.
@@ -33,8 +35,11 @@ const MAX_CHUNK_BYTES: u32 = 16 << 20;
 /// What chunks are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
+    /// zstd frames.
     Zstd = 3,
+    /// Bitcomp, a format of NVIDIA's.
     Bitcomp = 4,
+    /// GDeflate pages.
     GDeflate = 5,
 }
 
@@ -62,12 +67,14 @@ impl Algorithm {
 /// How the chunks of a container are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Encoding {
+    /// What codes the chunks.
     pub algorithm: Algorithm,
     /// What Bitcomp takes its input for; `char` for others.
     pub data_type: DataType,
 }
 
 impl Encoding {
+    /// Coded by `algorithm` with its default settings.
     pub const fn new(algorithm: Algorithm) -> Self {
         Self { algorithm, data_type: DataType(0) }
     }
@@ -109,6 +116,7 @@ impl DataType {
         ("f64", 8, 10, 7),
     ];
 
+    /// The data type of that name, such as `"u32"`.
     pub fn try_new(name: &str) -> CrateResult<Self> {
         match Self::TABLE.iter().position(|row| row.0 == name) {
             Some(row) => Ok(Self(row as u8)),
@@ -125,6 +133,7 @@ impl DataType {
         Self::TABLE[self.0 as usize]
     }
 
+    /// Its name.
     pub const fn name(self) -> &'static str {
         self.row().0
     }
@@ -159,6 +168,7 @@ impl DataType {
 /// A container whose arithmetic holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Container<'a> {
+    /// How its chunks are coded.
     pub encoding: Encoding,
     /// Bytes of the original.
     pub total: u64,

@@ -46,12 +46,14 @@ pub struct Contexts {
     copy: Vec<u8>,
 }
 
+/// The kernel of `cpu-gzip`.
 pub struct Gzip<'a> {
     level: i32,
     contexts: &'a mut Contexts,
 }
 
 impl<'a> Gzip<'a> {
+    /// A kernel of that level.
     pub fn new(level: i32, scratch: &'a mut Scratch) -> Self {
         Self { level, contexts: &mut scratch.gzip }
     }
