@@ -1,4 +1,4 @@
-//! Stored bodies as a whole: where each frame lies, and its place in the original.
+//! Stored bodies: their frames, admitted and decoded.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -9,21 +9,19 @@ use crate::error::{Error, Result, push};
 use crate::gpu::{Device, Prefetch};
 use crate::kernel::Scratch;
 use crate::kernel::dictionary::Dictionary;
+use crate::kernel::format::Format;
 use crate::manifest::{Manifest, UNCHECKED_BYTES, combine_crc32c};
 use crate::wire::frame::{Frame, Frames};
 
-/// What bodies that the gateway encrypted begin with.
-const ENCRYPTED: [&[u8]; 6] = [b"S4E1", b"S4E2", b"S4E3", b"S4E4", b"S4E5", b"S4E6"];
-
 /// Refuses an encrypted body.
 pub fn refuse_encrypted(body: &[u8]) -> Result<()> {
-    match ENCRYPTED.iter().find(|magic| body.starts_with(magic)) {
-        Some(magic) => Err(Error::Frame(format!(
-            "the body is SSE-encrypted ({}); read it through the S4 gateway",
-            magic.escape_ascii()
-        ))),
-        None => Ok(()),
+    if Format::of(body) != Some(Format::Encrypted) {
+        return Ok(());
     }
+    Err(Error::Frame(format!(
+        "the body is SSE-encrypted ({}); read it through the S4 gateway",
+        body[..4].escape_ascii()
+    )))
 }
 
 /// One frame to decode, and its place in the original.
@@ -49,13 +47,13 @@ impl Planned<'_> {
 /// The frames of a body, or those of a range of it, admitted but not decoded.
 pub struct Body<'a> {
     frames: Vec<Planned<'a>>,
-    /// What they hold of the original.
+    /// The range of the original that they hold.
     original: Range<u64>,
 }
 
 impl<'a> Body<'a> {
     /// Walks `body` and admits every frame, all together within `limit` bytes, those of GPU
-    /// codecs for `device`. Zero bytes are the empty object; paddings alone are none.
+    /// codecs for `device`. An empty body is the empty object; a body of only padding is an error.
     pub fn plan(
         body: &'a [u8],
         dictionary: Option<&Arc<Dictionary>>,

@@ -334,7 +334,7 @@ impl Kernel for AnyKernel<'_> {
 /// How a compressed value is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// The payload alone, its manifest elsewhere.
+    /// Only the payload; its manifest is kept elsewhere.
     Payload,
     /// A frame: a header with the manifest, then the payload.
     Frame,
@@ -420,7 +420,7 @@ impl Codec {
         self.admit_within(payload, manifest, limit, UNCHECKED_BYTES)
     }
 
-    /// As [`admit`](Self::admit), where claims up to `unchecked` are granted unseen.
+    /// As [`admit`](Self::admit), where claims up to `unchecked` bytes are admitted unread.
     pub(crate) fn admit_within(
         &self,
         payload: &[u8],

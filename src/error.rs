@@ -312,7 +312,7 @@ impl RowError {
         self.mistake.map_or(String::new(), advice)
     }
 
-    /// The row and the reason, where nobody asks how long the batch is.
+    /// The row and the reason, without the length of the batch.
     pub fn summary(&self) -> String {
         let Self { row, name, context, source, .. } = self;
         let name = name.as_ref().map_or(String::new(), |name| format!("{name}, "));

@@ -45,7 +45,7 @@
 
 #![warn(missing_docs)]
 
-pub mod apart;
+pub mod background;
 pub mod body;
 pub mod codec;
 pub mod column;

@@ -16,8 +16,8 @@ pub const MAX_ORIGINAL_SIZE: u64 = 5 << 30;
 /// The limit of one decoded value that carries no manifest, unless the caller raises it.
 pub const MAX_BARE_SIZE: u64 = 1 << 30;
 
-/// Claims up to this are granted without a look at the payload: decoding tells the truth soon
-/// enough, and so much memory is no loss.
+/// Claims up to this size are admitted without reading the payload: decoding verifies them soon
+/// enough, and this much memory is cheap.
 pub(crate) const UNCHECKED_BYTES: u64 = 64 << 10;
 
 /// What a payload decodes to.
@@ -41,7 +41,7 @@ impl Manifest {
         self.admit_within(kernel, payload, limit, UNCHECKED_BYTES)
     }
 
-    /// As [`admit`](Self::admit), where claims up to `unchecked` are granted unseen.
+    /// As [`admit`](Self::admit), where claims up to `unchecked` bytes are admitted unread.
     pub fn admit_within(
         &self,
         kernel: &mut impl Kernel,
@@ -105,7 +105,7 @@ pub fn crc32c(data: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(data)
 }
 
-/// The CRC-32C of two stretches of data in a row, from that of each and the second's length.
+/// The CRC-32C of two concatenated pieces of data, from those of each and the second's length.
 pub fn combine_crc32c(first: u32, second: u32, second_len: u64) -> u32 {
     let algorithm = crc_fast::CrcAlgorithm::Crc32Iscsi;
     crc_fast::checksum_combine(algorithm, first.into(), second.into(), second_len) as u32

@@ -163,7 +163,7 @@ pub struct Block {
 }
 
 enum Memory {
-    /// From the allocator, for what is smaller than a huge page.
+    /// From the allocator, if smaller than a huge page.
     Heap(Box<[MaybeUninit<u8>]>),
     Region(Region),
     /// Nothing: the region has gone back.

@@ -15,12 +15,12 @@ use crate::process::{PerProcess, lock};
 
 static POOL: PerProcess<Mutex<Option<Arc<ThreadPool>>>> = PerProcess::new();
 
-/// What `set_num_threads` asked for; 0 while nobody asked. Outlives a fork.
+/// What `set_num_threads` asked for; 0 for the default. Outlives a fork.
 static REQUESTED: AtomicUsize = AtomicUsize::new(0);
 
 const MAX_THREADS: usize = 1024;
 
-/// This process's pool of so many threads, made at first use and when their number changes.
+/// This process's pool of `threads` threads, made at first use and when the number changes.
 fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
     let mut slot = lock(POOL.get());
     if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() == threads) {
@@ -65,7 +65,7 @@ pub fn set_num_threads(threads: i64) -> Result<()> {
     Ok(())
 }
 
-/// Leaves the pool to the work in flight; what comes next makes another.
+/// Leaves the pool to the work in flight; the next call makes another.
 pub fn abandon() {
     let old = lock(POOL.get()).take();
     drop(old);
@@ -77,20 +77,20 @@ pub type Interrupted<'a> = &'a dyn Fn() -> bool;
 /// For calls that cannot be interrupted.
 pub const NEVER: Interrupted = &|| false;
 
-/// How long an interrupt may wait to be seen.
+/// The longest time between two checks for an interrupt.
 pub const PATIENCE: Duration = Duration::from_millis(50);
 
 thread_local! {
-    /// Set once what the thread works on is given up.
+    /// Set when the work of this thread is cancelled.
     static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// Whether what this thread works on is given up. Asked between rows: one may take seconds.
+/// Whether the work of this thread is cancelled. Checked between rows, as one may take seconds.
 pub fn stopped() -> bool {
     STOP.with_borrow(|stop| stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)))
 }
 
-/// Runs `work`, in which [`stopped`] looks at `stop`.
+/// Runs `work`, in which [`stopped`] reads `stop`.
 pub fn stopped_by<R>(stop: &Arc<AtomicBool>, work: impl FnOnce() -> R) -> R {
     struct Restored(Option<Arc<AtomicBool>>);
     impl Drop for Restored {
@@ -102,7 +102,7 @@ pub fn stopped_by<R>(stop: &Arc<AtomicBool>, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Looks for interrupts in a walk over rows that the calling thread does itself.
+/// Checks for interrupts in a loop over rows on the calling thread.
 pub struct Listener<'a> {
     interrupted: Interrupted<'a>,
     steps: u32,
@@ -110,7 +110,7 @@ pub struct Listener<'a> {
 }
 
 impl<'a> Listener<'a> {
-    /// Steps between two looks at the clock.
+    /// Steps between two reads of the clock.
     const STRIDE: u32 = 4096;
 
     /// Asks `interrupted` from time to time.
@@ -118,14 +118,14 @@ impl<'a> Listener<'a> {
         Self { interrupted, steps: 0, looked: Instant::now() }
     }
 
-    /// One more row; fails once there was an interrupt.
+    /// Counts one row; fails after an interrupt.
     #[inline]
     pub fn step(&mut self) -> Result<()> {
         self.steps += 1;
         if self.steps < Self::STRIDE { Ok(()) } else { self.look() }
     }
 
-    /// Many rows, or a chunk of them.
+    /// Checks now, for instance after a chunk of rows.
     pub fn look(&mut self) -> Result<()> {
         self.steps = 0;
         if stopped() {
@@ -141,9 +141,9 @@ impl<'a> Listener<'a> {
     }
 }
 
-/// Works off `items` on as many threads as help, each with its own state from `start`, and
-/// returns the states. Items are drawn as threads come for them; a single one stays on the
-/// calling thread. After an interrupt the rows in hand are finished and no others begun.
+/// Runs `work` on all `items`, on all threads of the pool, each with its own state from `start`,
+/// and returns the states. Threads take items from one queue; a single item runs on the calling
+/// thread. After an interrupt the rows in progress are finished and no others started.
 pub fn work_off<T: Send, S: Send>(
     mut items: impl Iterator<Item = T> + Send,
     start: impl Fn() -> S + Sync,
@@ -216,7 +216,7 @@ impl Busy {
         Done(self)
     }
 
-    /// Waits so long at most; whether all are done.
+    /// Waits for at most `time`; returns whether all are done.
     fn wait(&self, time: Duration) -> bool {
         let (threads, _) = self
             .idle

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Packed, PackedRows, Values, codec, codecs, compress, decompress, noise, pack, text};
-use s4_codec::apart;
+use s4_codec::background;
 use s4_codec::codec::Codec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -254,16 +254,16 @@ fn work_apart_is_left_behind() {
         theirs.store(true, Ordering::Relaxed);
         Ok(())
     };
-    let error = apart::run(true, 3, work, &|| true).expect_err("interrupted");
+    let error = background::run(true, 3, work, &|| true).expect_err("interrupted");
     assert_eq!((error, ended.load(Ordering::Relaxed)), (Error::Interrupted, false));
     assert!(since.elapsed() < Duration::from_secs(2));
     while !ended.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(50));
     }
     let length = |text: &String, _: pool::Interrupted| Ok(text.len());
-    assert_eq!(apart::run(true, "text".to_owned(), length, NEVER), Ok(4));
+    assert_eq!(background::run(true, "text".to_owned(), length, NEVER), Ok(4));
     let panics = |_: &(), _: pool::Interrupted| -> Result<(), Error> { panic!("a defect") };
-    let error = apart::run(true, (), panics, NEVER).expect_err("panicked");
+    let error = background::run(true, (), panics, NEVER).expect_err("panicked");
     assert!(error.to_string().contains("a defect"), "{error}");
 }
 
@@ -293,7 +293,7 @@ fn work_apart_stops_between_rows() {
         column::compress::<Views, _>(&codec("cpu-zstd", Some(3)), rows, interrupted).map(drop)
     };
     let interrupted = || asked.fetch_add(1, Ordering::Relaxed) > 0;
-    assert_eq!(apart::run(true, rows, work, &interrupted), Err(Error::Interrupted));
+    assert_eq!(background::run(true, rows, work, &interrupted), Err(Error::Interrupted));
     // Every row for its length, and none to be compressed.
     while Arc::strong_count(&looks) > 1 {
         std::thread::sleep(Duration::from_millis(1));

@@ -13,7 +13,7 @@ use super::window::{
     Checked, Exported, Form, Windows, each_window_of_bytes, each_window_of_payloads,
 };
 use super::{PayloadRows, info_array, large_binary, manifest_array, validity};
-use crate::apart::{is_long, is_long_back};
+use crate::background::{is_long_compression, is_long_decompression};
 use crate::codec::Codec;
 use crate::column::{self, DecompressOptions, Offsets, OnError, Payloads, Rows, Splitter};
 use crate::error::Result;
@@ -27,7 +27,7 @@ pub fn compress(codec: &Codec, input: Exported, interrupted: Interrupted) -> Res
     each_window_of_bytes(
         "compress",
         input,
-        move |bytes, rows| is_long(&sized, bytes, rows),
+        move |bytes, rows| is_long_compression(&sized, bytes, rows),
         move |chunks, interrupted| {
             let column = column::compress::<Offsets, _>(&codec, chunks, interrupted)?;
             let sizes = ScalarBuffer::from(column.original_size);
@@ -53,7 +53,7 @@ pub fn encode(codec: &Codec, input: Exported, interrupted: Interrupted) -> Resul
     each_window_of_bytes(
         "encode",
         input,
-        move |bytes, rows| is_long(&sized, bytes, rows),
+        move |bytes, rows| is_long_compression(&sized, bytes, rows),
         move |chunks, interrupted| {
             let columns = column::encode::<Offsets, _>(&codec, chunks, interrupted)?;
             let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
@@ -74,7 +74,7 @@ pub fn frame_info(on_error: OnError, input: Exported, interrupted: Interrupted) 
         "frame_info",
         input,
         // Headers are read, whatever the length of what they are of.
-        |_, rows| is_long_back(Device::Cpu, 0, rows),
+        |_, rows| is_long_decompression(Device::Cpu, 0, rows),
         move |chunks, interrupted| {
             let column = column::frame_info(chunks, on_error, interrupted)?;
             let mut first = 0;
@@ -159,7 +159,7 @@ pub fn decompress(
         found.add(column.bad_rows, first);
         Ok(arrays)
     };
-    let is_long = |bytes, rows| is_long_back(device, bytes, rows);
+    let is_long = |bytes, rows| is_long_decompression(device, bytes, rows);
     let arrays = each_window_of_payloads("decode", form, input, is_long, work, interrupted)?;
     windows.judge(arrays)
 }
@@ -185,7 +185,7 @@ pub fn verify(
         });
         Ok(arrays.collect())
     };
-    let is_long = |bytes, rows| is_long_back(device, bytes, rows);
+    let is_long = |bytes, rows| is_long_decompression(device, bytes, rows);
     each_window_of_payloads("verify_frames", form, input, is_long, work, interrupted)
 }
 

@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Fields};
 use super::c_data::{CArray, CSchema, CStream};
 use super::import::{Source, data_type, import};
 use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, check_payloads, type_text};
-use crate::apart;
+use crate::background;
 use crate::column::{BadRows, BecameNull};
 use crate::error::{Error, Result};
 use crate::pool::{Interrupted, Listener};
@@ -229,7 +229,8 @@ fn each_window<R: Send + Sync + 'static>(
                 let chunk = read(&if is_table { only_column(&array)? } else { array })?;
                 Ok((rows, bytes(&chunk), chunk))
             };
-            let (more, bytes, chunk) = apart::run(is_long, Arc::new(chunk), import, interrupted)?;
+            let (more, bytes, chunk) =
+                background::run(is_long, Arc::new(chunk), import, interrupted)?;
             rows = rows.checked_add(more).ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
             held = held.saturating_add(bytes);
             window.push(chunk);
@@ -237,7 +238,7 @@ fn each_window<R: Send + Sync + 'static>(
         if end || held >= WINDOW_BYTES || window.len() >= WINDOW_CHUNKS {
             let (is_long, work) = (is_long(held, rows - rows_done), Arc::clone(&work));
             let work = move |chunks: &Vec<R>, interrupted: Interrupted| work(chunks, interrupted);
-            let arrays = apart::run(is_long, std::mem::take(&mut window), work, interrupted);
+            let arrays = background::run(is_long, std::mem::take(&mut window), work, interrupted);
             done.extend(arrays.map_err(|error| moved(error, rows_done))?);
             (held, rows_done) = (0, rows);
         }

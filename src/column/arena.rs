@@ -43,7 +43,7 @@ impl<'column> Arena<'column> {
     ) -> Result<ArenaRef> {
         let fits = self.open.as_mut().is_some_and(|(_, block)| block.spare().len() >= bytes);
         if !fits && bytes > BLOCK_BYTES / 4 {
-            return self.write_alone(bytes, fill);
+            return self.write_to_own_block(bytes, fill);
         }
         if !fits {
             let block = self.next_block(bytes)?;
@@ -66,7 +66,7 @@ impl<'column> Arena<'column> {
     /// their memory stays.
     pub fn take(&mut self, row: &mut Vec<u8>) -> Result<ArenaRef> {
         if row.len() <= BLOCK_BYTES / 4 {
-            return self.write(row.len(), |room| Ok(copy_to(row, room)));
+            return self.write(row.len(), |dst| Ok(copy_to(row, dst)));
         }
         let block = Block::from(std::mem::take(row));
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +75,7 @@ impl<'column> Arena<'column> {
     }
 
     /// A row too large to share a block gets its own; the open block waits for small ones.
-    fn write_alone(
+    fn write_to_own_block(
         &mut self,
         bytes: usize,
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize>,

@@ -1,4 +1,4 @@
-//! How a column is decompressed, and what comes of it.
+//! The options of decompression, and its result.
 
 use super::bad_rows::{BadRows, OnError};
 use crate::codec::Codec;

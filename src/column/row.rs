@@ -138,8 +138,7 @@ impl RowDecoder<'_> {
         Ok((row, size))
     }
 
-    /// Decodes a payload whose original size nobody states and whose content nothing vouches
-    /// for but the format's own checks.
+    /// Decodes a payload that came without a manifest: only the format's own checks verify it.
     fn bare<W: RowWriter>(
         &mut self,
         worker: &mut Worker<W>,

@@ -12,7 +12,7 @@ use zstd::zstd_safe::{CDict, DDict};
 use crate::error::{Error, Result};
 use crate::process::{PerProcess, lock};
 
-/// Prepared dictionaries that are kept though nobody holds them, the least used ones not.
+/// The most recently used dictionaries are kept even if no codec holds them.
 const KEPT: usize = 16;
 
 /// What trained dictionaries begin with.

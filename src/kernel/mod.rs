@@ -6,10 +6,10 @@
 //! the codec; what is reused between calls is scratch state, kept per thread and
 //! never holding a setting.
 //!
-//! What a kernel reads may change meanwhile: a buffer of Python's, or an Arrow array over
-//! one. Then the result is wrong, or an error; but no read or write goes beyond the slices,
-//! and nothing panics. So nothing that was read once is relied upon to be read again, and a
-//! library that does rely on it gets a copy.
+//! What a kernel reads may change during the call: it may be a Python buffer, or an Arrow array
+//! over one. Then the result is wrong, or an error; but no read or write goes beyond the slices,
+//! and nothing panics. So no kernel relies on reading the same bytes twice, and a library that
+//! does gets a copy.
 //!
 //! A new codec is a module here, a variant of [`Codec`](crate::codec::Codec) and of its
 //! [`AnyKernel`](crate::codec::AnyKernel), and a row in the table of codec ids.
@@ -140,9 +140,9 @@ pub trait Kernel {
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
         let bound = self.decoded_bound(payload)?;
-        let room = usize::try_from(bound).unwrap_or(usize::MAX).min(limit);
-        reserve(out, room)?;
-        let written = self.decompress(payload, &mut out.spare_capacity_mut()[..room])?;
+        let len = usize::try_from(bound).unwrap_or(usize::MAX).min(limit);
+        reserve(out, len)?;
+        let written = self.decompress(payload, &mut out.spare_capacity_mut()[..len])?;
         // SAFETY: `decompress` initialised the first `written` bytes of the spare capacity.
         unsafe { out.set_len(out.len() + written) };
         Ok(())
@@ -154,7 +154,7 @@ pub trait Kernel {
 pub struct Scratch {
     pub(crate) zstd: zstd::Contexts,
     pub(crate) gzip: gzip::Contexts,
-    /// Made at first use, for it is large.
+    /// Made at first use, because it is large.
     pub(crate) gdeflate: Option<Box<gdeflate::Decoder>>,
 }
 

@@ -10,7 +10,7 @@ const MEMORY: ZSTD_ErrorCode = ZSTD_ErrorCode::ZSTD_error_memory_allocation;
 /// The shortest dictionary that libzstd trains.
 const MIN_SIZE: usize = 256;
 
-/// It reads samples by so many bytes.
+/// It reads samples in steps of this many bytes.
 const FEWEST_BYTES: usize = 8;
 
 /// And trains on five, which three quarters of the samples have to be.

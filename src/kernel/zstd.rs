@@ -141,7 +141,7 @@ fn error_code(code: usize) -> ZSTD_ErrorCode {
     unsafe { zstd_sys::ZSTD_getErrorCode(code) }
 }
 
-/// Lets libzstd write into memory that nobody has initialised.
+/// Lets libzstd write into uninitialised memory.
 struct Destination<'a>(&'a mut [MaybeUninit<u8>]);
 
 // SAFETY: the pointer and capacity are those of one exclusively borrowed slice, and

@@ -10,11 +10,11 @@ use arrow_array::{ArrayRef, new_empty_array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
-use crate::apart::{self, is_long, is_long_back};
 use crate::arrow::{
     ByteRows, ColumnType, PayloadRows, check_payloads, compressed_array, decompressed_array,
     frames_array, info_array, info_type, manifest_type, reasons_array, validity,
 };
+use crate::background::{self, is_long_compression, is_long_decompression};
 use crate::codec::Codec;
 use crate::column::{
     self, BadRows, DecompressOptions, OnError, Payloads, Rows, VIEW_MAX_BYTES, Views,
@@ -96,7 +96,7 @@ impl Expression for CompressExpr {
     fn evaluate(inputs: &[Series], codec: &Codec) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let ((bytes, rows), codec) = (load(&chunks), codec.clone());
-        heard(is_long(&codec, bytes, rows), chunks, move |chunks, interrupted| {
+        heard(is_long_compression(&codec, bytes, rows), chunks, move |chunks, interrupted| {
             let column = column::compress::<Views, _>(&codec, chunks, interrupted)?;
             let nulls = validity(bytes_validity(chunks)?.into_iter(), &[]);
             compressed_array(column, nulls)
@@ -186,7 +186,7 @@ impl Expression for EncodeExpr {
     fn evaluate(inputs: &[Series], codec: &Codec) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let ((bytes, rows), codec) = (load(&chunks), codec.clone());
-        heard(is_long(&codec, bytes, rows), chunks, move |chunks, interrupted| {
+        heard(is_long_compression(&codec, bytes, rows), chunks, move |chunks, interrupted| {
             let column = column::encode::<Views, _>(&codec, chunks, interrupted)?;
             let nulls = validity(bytes_validity(chunks)?.into_iter(), &[]);
             Ok(frames_array(column, nulls))
@@ -350,7 +350,7 @@ impl Expression for FrameInfoExpr {
             let nulls = validity(bytes_validity(chunks)?.into_iter(), column.bad_rows.rows());
             Ok((info_array(&column.rows, nulls, DataType::Utf8View)?, column.bad_rows))
         };
-        let (info, bad_rows) = heard(is_long_back(Device::Cpu, 0, rows), chunks, work)?;
+        let (info, bad_rows) = heard(is_long_decompression(Device::Cpu, 0, rows), chunks, work)?;
         warn_of(bad_rows, None)?;
         Ok(info)
     }
@@ -367,7 +367,7 @@ fn heard<C: Send + Sync + 'static, T: Send + 'static>(
     }
     let listening = Listening::start();
     let work = move |chunks: &Vec<C>, interrupted: Interrupted| work(chunks, interrupted);
-    apart::run(true, chunks, work, &|| listening.is_interrupted())
+    background::run(true, chunks, work, &|| listening.is_interrupted())
 }
 
 /// The bytes and the number of all rows.
@@ -377,7 +377,7 @@ fn load(chunks: &[ByteRows]) -> (usize, usize) {
 
 fn is_long_payloads(chunks: &[PayloadRows], device: Device) -> bool {
     let bytes = chunks.iter().map(PayloadRows::bytes).sum();
-    is_long_back(device, bytes, chunks.iter().map(Payloads::count).sum())
+    is_long_decompression(device, bytes, chunks.iter().map(Payloads::count).sum())
 }
 
 /// Where payloads are decoded that are no frames.

@@ -14,7 +14,7 @@ use super::dictionary::CpuZstdDict;
 use super::errors::raise;
 use super::held::{decompressed_apart, made_apart};
 use super::nvcomp::{NvcompBitcomp, NvcompGDeflate, NvcompZstd};
-use crate::apart;
+use crate::background;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::gpu::Device;
@@ -53,7 +53,7 @@ impl PyCodec {
         make: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
     ) -> PyResult<(Bound<'py, PyBytes>, T)> {
         let value = data.as_slice();
-        if !apart::is_long(&self.0, value.len(), 1) {
+        if !background::is_long_compression(&self.0, value.len(), 1) {
             let mut made = PAYLOAD.take();
             let told = py.detach(|| make(&self.0, value, &mut made)).map_err(raise)?;
             return Ok((taken(py, made)?, told));
@@ -210,8 +210,12 @@ impl PyCodec {
         let manifest = Manifest { original_size, crc32c };
         let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
         let len = py.detach(|| self.0.admit(payload, &manifest, limit)).map_err(raise)?;
-        if payload.len() > apart::SHORT_PAYLOADS
-            && apart::is_long_back(self.0.device().unwrap_or(Device::Cpu), payload.len(), 1)
+        if payload.len() > background::SHORT_PAYLOAD_BYTES
+            && background::is_long_decompression(
+                self.0.device().unwrap_or(Device::Cpu),
+                payload.len(),
+                1,
+            )
         {
             return decompressed_apart(py, &self.0, data, len, manifest);
         }

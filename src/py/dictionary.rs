@@ -11,8 +11,8 @@ use super::buffer::{Bytes, to_bytes};
 use super::codec::{OwnLayout, PyCodec};
 use super::errors::raise;
 use super::interruptible;
-use crate::apart;
 use crate::arrow::verbs;
+use crate::background;
 use crate::codec::{Codec, ZstdLevel};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::training::Training;
@@ -146,7 +146,7 @@ fn train_dictionary<'py>(
     let is_long = training.kept().1 > SHORT_BYTES;
     let train = move |training: &Training, _: Interrupted| training.train(size);
     let dictionary =
-        interruptible(py, |interrupted| apart::run(is_long, training, train, interrupted))?;
+        interruptible(py, |interrupted| background::run(is_long, training, train, interrupted))?;
     to_bytes(py, &dictionary)
 }
 

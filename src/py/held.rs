@@ -10,7 +10,7 @@ use pyo3::types::PyBytes;
 
 use super::buffer::{Bytes, new_bytes, to_bytes, uninit_bytes};
 use super::interruptible;
-use crate::apart;
+use crate::background;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::manifest::Manifest;
@@ -92,7 +92,7 @@ pub fn filled_bytes<'py, I: Send + Sync + 'static>(
         let room = unsafe { std::slice::from_raw_parts_mut(room.start.as_ptr(), room.len) };
         fill(inputs, room, interrupted)
     };
-    interruptible(py, |interrupted| apart::run(true, (inputs, room), work, interrupted))?;
+    interruptible(py, |interrupted| background::run(true, (inputs, room), work, interrupted))?;
     Ok(bytes)
 }
 
@@ -111,7 +111,8 @@ pub fn made_apart<'py, T: Send + 'static>(
         Ok((made, told))
     };
     let value = Held::new(value);
-    let (made, told) = interruptible(py, |interrupted| apart::run(true, value, work, interrupted))?;
+    let (made, told) =
+        interruptible(py, |interrupted| background::run(true, value, work, interrupted))?;
     Ok((to_bytes(py, &made)?, told))
 }
 

@@ -13,7 +13,7 @@ use super::errors::raise;
 use super::held::{Held, filled_bytes};
 use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
-use crate::apart;
+use crate::background;
 use crate::codec::{Codec, ZstdLevel};
 use crate::manifest::{MAX_ORIGINAL_SIZE, crc32c};
 use crate::object::{self, Metadata, Object, ReadOptions};
@@ -77,12 +77,13 @@ fn encode_s4_object<'py>(
     let original = data.as_slice();
     let body = if is_framed {
         let codec = Codec::Zstd { level: ZstdLevel::clamped(level), dictionary: None };
-        let (is_long, held) = (apart::is_long(&codec, original.len(), 1), Arc::clone(&data));
+        let (is_long, held) =
+            (background::is_long_compression(&codec, original.len(), 1), Arc::clone(&data));
         let encode = move |data: &Arc<Held>, interrupted: Interrupted| {
             object::encode(&codec, data.as_slice(), interrupted)
         };
         let frames =
-            interruptible(py, |interrupted| apart::run(is_long, held, encode, interrupted))?;
+            interruptible(py, |interrupted| background::run(is_long, held, encode, interrupted))?;
         new_bytes(py, frames.bytes(), |py, room| {
             interruptible(py, |interrupted| frames.move_to(room, interrupted))
         })?
@@ -231,7 +232,7 @@ fn decode_s4_object<'py>(
         limit: max_size.unwrap_or(MAX_ORIGINAL_SIZE),
         device: device_or_cpu(py, device)?,
     };
-    let is_long = apart::is_long_back(options.device, body.as_slice().len(), 1);
+    let is_long = background::is_long_decompression(options.device, body.as_slice().len(), 1);
     let held = Held::new(body);
     // SAFETY: what is made of it is dropped together with `held`, before it.
     let body = unsafe { held.as_slice_unbound() };

@@ -5,11 +5,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::apart;
+use crate::background;
 use crate::signal;
 
 pub fn register() {
-    apart::set_release(release);
+    background::set_release(release);
     signal::set_hook(stops);
 }
 

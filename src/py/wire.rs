@@ -9,7 +9,7 @@ use super::dictionary::DictionaryArgument;
 use super::errors::raise;
 use super::held::{Held, filled_bytes};
 use super::nvcomp::{DeviceArgument, device_or_cpu};
-use crate::apart;
+use crate::background;
 use crate::body::{Body, refuse_encrypted};
 use crate::kernel::dictionary::dictionary_id;
 use crate::manifest::MAX_ORIGINAL_SIZE;
@@ -140,7 +140,7 @@ fn decode<'py>(
     device: Option<DeviceArgument>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let device = device_or_cpu(py, device)?;
-    let is_long = apart::is_long_back(device, data.as_slice().len(), 1);
+    let is_long = background::is_long_decompression(device, data.as_slice().len(), 1);
     let held = Held::new(data);
     // SAFETY: what is made of it is dropped together with `held`, before it.
     let data = unsafe { held.as_slice_unbound() };

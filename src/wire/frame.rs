@@ -97,7 +97,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The first `len` bytes and the others, if there are so many.
+/// The first `len` bytes and the rest, if there are that many.
 fn split(bytes: &[u8], len: u64) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(usize::try_from(len).ok()?)
 }

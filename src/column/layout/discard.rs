@@ -1,4 +1,4 @@
-//! Output that nobody wants: rows are decoded to memory that the next rows overwrite.
+//! Discarded output: rows are decoded to memory that the next rows overwrite.
 
 use std::mem::MaybeUninit;
 

@@ -183,7 +183,7 @@ fn flatten(
         let (chunk, later) = rest.split_at(count);
         rest = later;
         let offsets = offsets_of(chunk.iter().map(|row| row.len))?;
-        // One chunk whose rows all came to one block lies there as it must.
+        // A single chunk whose rows are back to back in one block needs no move.
         let bytes = match (counts, &mut blocks[..]) {
             ([_], [_]) if are_back_to_back(chunk) => blocks.pop(),
             _ => None,
@@ -247,7 +247,7 @@ fn follows(first: &RowRef, len: usize, next: &RowRef) -> bool {
     next.block == first.block && next.offset as usize == first.offset as usize + len
 }
 
-/// Whether rows of one block lie there in order and without gaps.
+/// Whether the rows of one block are in order and without gaps.
 fn are_back_to_back(rows: &[RowRef]) -> bool {
     let mut len = 0;
     rows.iter().filter(|row| row.len > 0).all(|row| {

@@ -115,7 +115,7 @@ fn view_of(row: &[u8]) -> Result<View> {
     Ok(View::from_le_bytes(bytes))
 }
 
-/// A view whose row lies there, unless it holds the row itself.
+/// Adds the place of the row, unless the view holds the row itself.
 fn with_place(view: View, ArenaRef { block, offset }: ArenaRef) -> View {
     if view as u32 as usize <= INLINE {
         return view;

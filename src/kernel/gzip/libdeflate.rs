@@ -14,15 +14,15 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     unsafe { ffi::libdeflate_crc32(0, bytes.as_ptr().cast::<c_void>(), bytes.len()) }
 }
 
-/// How far beyond the room that it is told of libdeflate may write if its input changes
-/// meanwhile. It counts the symbols of a block, checks that they fit, and then reads the
-/// literals again to write them, now maybe longer ones. A block is of at most 305 000 bytes
-/// (`MAX_BLOCK_LENGTH`), each of which takes at most 16 bits: a literal 14, a match, of three
-/// bytes or more, 47. The codes take 570 bytes. Then the check fails for the next block,
-/// which is not written.
+/// How far beyond the stated length of its destination libdeflate may write if its input changes
+/// during the call. It counts the symbols of a block, checks that they fit, and then reads the
+/// literals again to write them, which may be longer by then. A block covers at most 305,000 bytes
+/// (`MAX_BLOCK_LENGTH`), and a byte takes at most 16 bits: a literal 14, a match of three or more
+/// bytes 47. The codes take 570 bytes. The check then fails for the next block, which is not
+/// written.
 pub const OVERRUN: usize = 1 << 20;
 
-/// Whether that holds: the check compares signed numbers where pointers have 64 bits.
+/// Whether [`OVERRUN`] holds: the check compares signed numbers where pointers have 64 bits.
 pub const KNOWS_OVERRUN: bool = cfg!(target_pointer_width = "64");
 
 pub struct Compressor {
@@ -52,33 +52,33 @@ impl Compressor {
         unsafe { ffi::libdeflate_gzip_compress_bound(self.raw.as_ptr(), len) }
     }
 
-    /// Whether compressing copies each byte of its input just once: level 0 alone.
+    /// Whether compressing reads each byte of its input once, as only level 0 does.
     pub fn reads_once(&self) -> bool {
         self.level == 0
     }
 
-    /// The member's length, or `None` where `dst` is too short. Nobody changes `src`
-    /// meanwhile, unless it is [read once](Self::reads_once).
+    /// Returns the member's length, or `None` where `dst` is too short. `src` must not change
+    /// during the call, unless it is [read once](Self::reads_once).
     pub fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Option<usize> {
         // SAFETY: all of `dst` may be written, and no more is, as `src` is the same whenever
         // it is read.
         unsafe { self.compress_to(src, dst, dst.len()) }
     }
 
-    /// The same where `src` may change meanwhile, with [`OVERRUN`] to spare in `dst`.
+    /// The same where `src` may change during the call; `dst` ends with [`OVERRUN`] spare bytes.
     pub fn compress_changing(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Option<usize> {
-        let told = dst.len().checked_sub(OVERRUN)?;
-        // SAFETY: what is written beyond the room that libdeflate is told of is in `dst`.
-        unsafe { self.compress_to(src, dst, told) }
+        let stated_len = dst.len().checked_sub(OVERRUN)?;
+        // SAFETY: what libdeflate writes beyond the stated length is within `dst`.
+        unsafe { self.compress_to(src, dst, stated_len) }
     }
 
     /// # Safety
-    /// What libdeflate may write where it is told of `room` bytes is in `dst`.
+    /// `dst` holds all that libdeflate may write when it is given `stated_len`.
     unsafe fn compress_to(
         &mut self,
         src: &[u8],
         dst: &mut [MaybeUninit<u8>],
-        room: usize,
+        stated_len: usize,
     ) -> Option<usize> {
         // SAFETY: `raw` is live and exclusively borrowed; `src` comes with the length of its
         // slice; libdeflate only writes `dst`, and stays within it by the caller's word.
@@ -88,7 +88,7 @@ impl Compressor {
                 src.as_ptr().cast::<c_void>(),
                 src.len(),
                 dst.as_mut_ptr().cast::<c_void>(),
-                room,
+                stated_len,
             )
         };
         (written > 0).then_some(written)
@@ -102,7 +102,7 @@ impl Drop for Compressor {
     }
 }
 
-/// What became of a deflate stream.
+/// The result of decoding a deflate stream.
 pub enum Inflated {
     Done {
         read: usize,

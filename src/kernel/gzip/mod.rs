@@ -1,32 +1,33 @@
 //! Codec `cpu-gzip`: gzip members (RFC 1952), by libdeflate.
 //!
-//! What is read, by one decoder whether a member stands alone or in company and whether its
-//! length is known or not:
-//! - one or more members back to back, empty ones included, that decode to the concatenation;
-//! - of a member's header: the extra field, the name and the comment at any length, passed
-//!   over; the header's CRC-16, verified where present; the reserved flags, which must be 0;
-//!   time, system and the text flag, ignored;
+//! One decoder reads single and concatenated members, whether or not their lengths are known:
+//! - one or more members back to back, empty ones included, which decode to the concatenation;
+//! - in a member's header: the extra field, the name and the comment, of any length, skipped;
+//!   the header's CRC-16, verified where present; the reserved flags, which must be 0; time,
+//!   system and the text flag, ignored;
 //! - Huffman codes of up to 288 lengths and 32 distances, which is all that a block's header
 //!   can state;
 //! - a trailer whose CRC-32 and ISIZE fit the decoded bytes;
-//! - zero bytes after the last member, as tar and tape writers pad, passed over. Anything
+//! - zero bytes after the last member, with which tar and tape writers pad, skipped. Anything
 //!   else there is an error.
 //!
 //! libdeflate decodes a member into memory that holds all of it. Where its length is not
-//! known, the one that the last member states is tried first; a member that proves longer is
-//! decoded again in twice the room ([`Growing`]), so that all tries together take about three
-//! times the work of one at most.
+//! known, the one that the last member states is tried first; a member that is longer is
+//! decoded again with twice the memory (`output::Growing`), so that all attempts together take
+//! at most about three times the work of one.
 
 mod libdeflate;
 mod member;
+mod output;
 
 use std::mem::MaybeUninit;
 
 use self::libdeflate::{Compressor, Decompressor, Inflated, KNOWS_OVERRUN, OVERRUN};
 use self::member::{TRAILER, check_trailer, header_len};
+use self::output::{Fixed, Growing, Output};
 use super::format::resembles;
 use super::{Fault, Kernel, Scratch};
-use crate::error::{extend, reserve};
+use crate::error::extend;
 
 /// The codec's name in the S4 wire format.
 pub const NAME: &str = "cpu-gzip";
@@ -34,11 +35,11 @@ pub const NAME: &str = "cpu-gzip";
 /// Deflate's densest code: 258 bytes for 2 bits (a 1-bit length, a 1-bit distance).
 const MAX_EXPANSION: u64 = 1032;
 
-/// Input up to this length is copied before it is compressed, to memory that stays with the
-/// thread; see [`Input`].
+/// Input up to this length is copied before it is compressed, to memory that the thread keeps;
+/// see [`Input`].
 const COPIED_BYTES: usize = 1 << 20;
 
-/// What one thread reuses, made at first use.
+/// The state that one thread reuses, made at first use.
 #[derive(Default)]
 pub struct Contexts {
     compressor: Option<Compressor>,
@@ -67,8 +68,8 @@ impl Contexts {
         Ok(self.compressor.insert(compressor))
     }
 
-    /// Decodes all of `payload` into `room`.
-    fn decode(&mut self, payload: &[u8], room: &mut impl Room) -> Result<(), Fault> {
+    /// Decodes all of `payload` into `output`.
+    fn decode(&mut self, payload: &[u8], output: &mut impl Output) -> Result<(), Fault> {
         if payload.is_empty() {
             return Err(Fault::corrupt("the payload is empty"));
         }
@@ -84,18 +85,18 @@ impl Contexts {
             let deflated = &rest[header_len(rest).map_err(corrupt)?..];
             let stream = &deflated[..deflated.len() - TRAILER];
             let (read, written) = loop {
-                match decompressor.inflate(stream, room.spare()) {
+                match decompressor.inflate(stream, output.spare()) {
                     Inflated::Done { read, written } => break (read, written),
                     Inflated::Damaged => return Err(corrupt("a truncated or damaged member")),
-                    // What deflate cannot hold at all is damage.
-                    Inflated::TooLong if room.spare().len() as u64 >= most(deflated) => {
+                    // More than deflate can hold is damage.
+                    Inflated::TooLong if output.spare().len() as u64 >= decoded_most(deflated) => {
                         return Err(corrupt("a truncated or damaged member"));
                     }
-                    Inflated::TooLong => room.grow(most(deflated))?,
+                    Inflated::TooLong => output.grow(decoded_most(deflated))?,
                 }
             };
             let (trailer, after) = deflated[read..].split_at(TRAILER);
-            check_trailer(trailer, room.keep(written)).map_err(corrupt)?;
+            check_trailer(trailer, output.commit(written)).map_err(corrupt)?;
             rest = after;
             if rest.is_empty() {
                 return Ok(());
@@ -112,28 +113,28 @@ impl Contexts {
 }
 
 /// How input is compressed, so that libdeflate does not write beyond its destination if
-/// another thread changes it meanwhile; which should not be, and makes a wrong payload.
+/// another thread changes the input meanwhile, which makes a wrong payload in any case.
 enum Input {
-    /// It is read once.
-    AsIs,
-    /// As a copy, which costs a small part of the time while it stays in the cache.
+    /// In place: libdeflate reads each byte once.
+    InPlace,
+    /// As a copy, which costs little while it fits the cache.
     Copied,
-    /// With room for whatever comes of it.
+    /// In place, with a destination that is long enough whatever the input changes to.
     Changing,
 }
 
 impl Input {
     fn of(compressor: &Compressor, len: usize) -> Self {
         match len {
-            _ if compressor.reads_once() => Self::AsIs,
+            _ if compressor.reads_once() => Self::InPlace,
             COPIED_BYTES.. if KNOWS_OVERRUN => Self::Changing,
             _ => Self::Copied,
         }
     }
 }
 
-/// The most bytes that so much of a payload can decode to.
-fn most(bytes: &[u8]) -> u64 {
+/// The most bytes that `bytes` can decode to.
+fn decoded_most(bytes: &[u8]) -> u64 {
     (bytes.len() as u64).saturating_mul(MAX_EXPANSION)
 }
 
@@ -147,7 +148,7 @@ impl Kernel for Gzip<'_> {
         let bound = compressor.bound(len);
         Ok(match Input::of(compressor, len) {
             Input::Changing => bound.saturating_add(OVERRUN),
-            Input::AsIs | Input::Copied => bound,
+            Input::InPlace | Input::Copied => bound,
         })
     }
 
@@ -155,7 +156,7 @@ impl Kernel for Gzip<'_> {
         let mut copy = std::mem::take(&mut self.contexts.copy);
         let compressor = self.contexts.compressor(self.level)?;
         let written = match Input::of(compressor, src.len()) {
-            Input::AsIs => compressor.compress(src, dst),
+            Input::InPlace => compressor.compress(src, dst),
             Input::Changing => compressor.compress_changing(src, dst),
             Input::Copied => {
                 copy.clear();
@@ -169,7 +170,7 @@ impl Kernel for Gzip<'_> {
     }
 
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
-        Ok(most(payload))
+        Ok(decoded_most(payload))
     }
 
     fn decoded_guess(&mut self, payload: &[u8], bound: u64) -> u64 {
@@ -179,9 +180,9 @@ impl Kernel for Gzip<'_> {
     }
 
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        let mut room = Fixed { dst, written: 0 };
-        self.contexts.decode(payload, &mut room)?;
-        Ok(room.written)
+        let mut output = Fixed { dst, written: 0 };
+        self.contexts.decode(payload, &mut output)?;
+        Ok(output.written)
     }
 
     fn decompress_growing(
@@ -190,100 +191,10 @@ impl Kernel for Gzip<'_> {
         limit: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let mut room = Growing::new(out, limit);
-        // What text mostly comes to.
-        room.reserve(payload.len().saturating_mul(4))?;
-        self.contexts.decode(payload, &mut room)
-    }
-}
-
-/// Where members go, one after the other.
-trait Room {
-    /// Room for the next member.
-    fn spare(&mut self) -> &mut [MaybeUninit<u8>];
-
-    /// Keeps the first `len` bytes of the spare room, which are initialised, and returns them.
-    fn keep(&mut self, len: usize) -> &[u8];
-
-    /// More spare room, for a member that decodes to at most so many bytes.
-    fn grow(&mut self, most: u64) -> Result<(), Fault>;
-}
-
-/// Room that the caller sized.
-struct Fixed<'a> {
-    dst: &'a mut [MaybeUninit<u8>],
-    written: usize,
-}
-
-impl Room for Fixed<'_> {
-    fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
-        &mut self.dst[self.written..]
-    }
-
-    fn keep(&mut self, len: usize) -> &[u8] {
-        let start = self.written;
-        self.written += len;
-        // SAFETY: libdeflate has just initialised the first `len` bytes of the spare room.
-        unsafe { self.dst[start..self.written].assume_init_ref() }
-    }
-
-    fn grow(&mut self, _most: u64) -> Result<(), Fault> {
-        Err(Fault::TooLong)
-    }
-}
-
-/// The least that room grows to.
-const SMALLEST_ROOM: usize = 64 << 10;
-
-/// Room at the end of a vector, doubled whenever a member does not fit. Whatever the members'
-/// lengths are, the tries that failed then wrote less than twice the last room together.
-struct Growing<'a> {
-    out: &'a mut Vec<u8>,
-    /// What `out` may be long at most.
-    end: usize,
-    /// Bytes of `out` in use, filled or spare.
-    room: usize,
-}
-
-impl<'a> Growing<'a> {
-    fn new(out: &'a mut Vec<u8>, limit: usize) -> Self {
-        let end = out.len().saturating_add(limit);
-        let room = out.capacity().min(end);
-        Self { out, end, room }
-    }
-
-    /// Makes the spare room at least so long, or what the limit leaves.
-    fn reserve(&mut self, spare: usize) -> Result<(), Fault> {
-        let room = self.out.len().saturating_add(spare).min(self.end);
-        if room > self.room {
-            let more = room - self.out.len();
-            reserve(self.out, more)?;
-            self.room = room;
-        }
-        Ok(())
-    }
-}
-
-impl Room for Growing<'_> {
-    fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
-        let len = self.room - self.out.len();
-        &mut self.out.spare_capacity_mut()[..len]
-    }
-
-    fn keep(&mut self, len: usize) -> &[u8] {
-        let start = self.out.len();
-        // SAFETY: libdeflate has just initialised the first `len` bytes of the spare room,
-        // which is within the capacity.
-        unsafe { self.out.set_len(start + len) };
-        &self.out[start..]
-    }
-
-    fn grow(&mut self, most: u64) -> Result<(), Fault> {
-        if self.room == self.end {
-            return Err(Fault::TooLong);
-        }
-        let doubled = self.room.saturating_mul(2).max(SMALLEST_ROOM) - self.out.len();
-        self.reserve(usize::try_from(most).unwrap_or(usize::MAX).min(doubled))
+        let mut output = Growing::new(out, limit);
+        // The usual ratio of text.
+        output.reserve(payload.len().saturating_mul(4))?;
+        self.contexts.decode(payload, &mut output)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Long calls on a thread of their own, while the calling thread listens for interrupts.
+//! Long calls on a background thread, while the calling thread listens for interrupts.
 //!
-//! One call of libzstd cannot be stopped, and at high levels it takes up to minutes. So what
-//! may take long runs apart. After an interrupt the caller leaves; the thread finishes the
-//! calls that are in hand, with its inputs kept alive, and drops what came of them.
+//! A call of libzstd cannot be stopped, and at high levels it takes up to minutes. So long calls
+//! run in the background. After an interrupt the caller returns; the thread finishes the library
+//! calls in progress, with its inputs kept alive, and drops the results.
 
 use std::mem::forget;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,18 +17,18 @@ use crate::gpu::{self, Device};
 use crate::pool::{self, Interrupted, PATIENCE};
 use crate::process::{PerProcess, lock};
 
-/// After an interrupt the thread may take so long to end in order.
+/// How long the caller waits for the thread after an interrupt.
 const GRACE: Duration = Duration::from_millis(150);
 
-/// What a row costs beside its bytes, in bytes.
+/// The overhead of a row, in bytes.
 const ROW_COST: usize = 256;
 
-/// Decompressing so many bytes of payloads takes some milliseconds.
-pub const SHORT_PAYLOADS: usize = 1 << 20;
+/// Decompressing this many bytes of payloads takes a few milliseconds.
+pub const SHORT_PAYLOAD_BYTES: usize = 1 << 20;
 
-/// Whether compressing so many bytes, in so many rows, is worth another thread, which
-/// takes some hundredths of a millisecond: not under about ten milliseconds.
-pub fn is_long(codec: &Codec, bytes: usize, rows: usize) -> bool {
+/// Whether compressing `bytes` bytes in `rows` rows takes ten milliseconds or more, and so is
+/// worth a background thread, which costs some hundredths of a millisecond.
+pub fn is_long_compression(codec: &Codec, bytes: usize, rows: usize) -> bool {
     let short = match codec.level() {
         None | Some(..=3) => 4 << 20,
         Some(4..=9) => 1 << 20,
@@ -39,13 +39,13 @@ pub fn is_long(codec: &Codec, bytes: usize, rows: usize) -> bool {
     bytes.saturating_add(rows.saturating_mul(ROW_COST)) > short && !is_for_gpu(device)
 }
 
-/// The same of decompressing payloads of so many bytes together.
-pub fn is_long_back(device: Device, bytes: usize, rows: usize) -> bool {
-    bytes.saturating_add(rows.saturating_mul(ROW_COST)) > SHORT_PAYLOADS && !is_for_gpu(device)
+/// The same for decompressing payloads of `bytes` bytes in `rows` rows.
+pub fn is_long_decompression(device: Device, bytes: usize, rows: usize) -> bool {
+    bytes.saturating_add(rows.saturating_mul(ROW_COST)) > SHORT_PAYLOAD_BYTES && !is_for_gpu(device)
 }
 
-/// Work on a GPU stays where it is: its waits are short, and a GPU must not be left behind
-/// with work under way.
+/// GPU work stays on the calling thread: its waits are short, and it must not be abandoned while
+/// work is in flight.
 fn is_for_gpu(device: Device) -> bool {
     match device {
         Device::Cpu => false,
@@ -54,7 +54,7 @@ fn is_for_gpu(device: Device) -> bool {
     }
 }
 
-/// Runs `work`: here, or apart if it is long.
+/// Runs `work`: in the background if it is long, else on the calling thread.
 pub fn run<I: Send + Sync + 'static, T: Send + 'static>(
     is_long: bool,
     inputs: I,
@@ -84,7 +84,7 @@ pub fn run<I: Send + Sync + 'static, T: Send + 'static>(
         if interrupted() {
             stop.store(true, Ordering::Relaxed);
             if !call.wait(GRACE) && call.abandon() {
-                // Its threads are busy for a while, and not to be waited for.
+                // Its threads are busy for a while, so the next call gets another pool.
                 pool::abandon();
             }
             return Err(Error::Interrupted);
@@ -92,20 +92,20 @@ pub fn run<I: Send + Sync + 'static, T: Send + 'static>(
     }
     thread.keep();
     let done = call.take();
-    // The last to go, as the thread let them go before it said that it was done.
+    // The last reference: the thread dropped its own before it reported the result.
     drop(Arc::into_inner(inputs).and_then(|mut kept| kept.0.take()));
     done
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A thread for calls, one after another; it ends after its call once this has been dropped.
+/// A thread that runs calls one after another; it ends after its call once this is dropped.
 struct Thread(Sender<Work>);
 
-/// Threads without a call. To wake one is quicker than to start one, by far on a busy machine.
+/// Idle threads. Waking one is faster than starting one, by far on a busy machine.
 static IDLE: PerProcess<Mutex<Vec<Thread>>> = PerProcess::new();
 
-const MOST_IDLE: usize = 4;
+const MAX_IDLE: usize = 4;
 
 impl Thread {
     fn take() -> Result<Self> {
@@ -124,10 +124,10 @@ impl Thread {
         self.0.send(work).map_err(|_| Error::Backend("internal error: a thread ended early".into()))
     }
 
-    /// Keeps the thread, whose call is over, for the next.
+    /// Keeps the thread for the next call.
     fn keep(self) {
         if let Ok(mut idle) = IDLE.get().lock()
-            && idle.len() < MOST_IDLE
+            && idle.len() < MAX_IDLE
         {
             idle.push(self);
         }
@@ -137,7 +137,7 @@ impl Thread {
 enum State<T> {
     Working,
     Done(Result<T>),
-    /// Nobody waits any more.
+    /// The caller has returned.
     Abandoned,
 }
 
@@ -147,7 +147,7 @@ struct Call<T> {
 }
 
 impl<T> Call<T> {
-    /// Hands over what came of the inputs; drops both, the inputs last, if nobody waits.
+    /// Hands over the result. If the caller has returned, drops it and then the inputs.
     fn finish<I>(&self, done: Result<T>, inputs: Arc<Kept<I>>) {
         let mut state = lock(&self.state);
         if matches!(*state, State::Abandoned) {
@@ -156,13 +156,13 @@ impl<T> Call<T> {
             drop(inputs);
             return;
         }
-        // The caller has them too.
+        // The caller holds them too.
         drop(inputs);
         *state = State::Done(done);
         self.changed.notify_one();
     }
 
-    /// Waits so long at most; whether it is done.
+    /// Waits for at most `time`; returns whether the call is done.
     fn wait(&self, time: Duration) -> bool {
         let state = lock(&self.state);
         let is_working = |state: &mut State<T>| matches!(state, State::Working);
@@ -173,7 +173,7 @@ impl<T> Call<T> {
         !matches!(*state, State::Working)
     }
 
-    /// Says that nobody waits any more; whether there was something to wait for.
+    /// Records that the caller returns; whether the call was still running.
     fn abandon(&self) -> bool {
         let mut state = lock(&self.state);
         let was_working = matches!(*state, State::Working);
@@ -192,18 +192,18 @@ impl<T> Call<T> {
     }
 }
 
-/// What releases memory of others, such as Python, on a thread that they do not know; it may
-/// decline, once they are gone.
+/// Releases memory that belongs to another runtime, such as Python, on a thread which that
+/// runtime does not know; it does nothing once the runtime has ended.
 type Release = fn(&mut dyn FnMut());
 
 static RELEASE: OnceLock<Release> = OnceLock::new();
 
-/// Says who releases the inputs of a call that was left behind; the first call counts.
+/// Sets what releases the inputs of an abandoned call; only the first call counts.
 pub fn set_release(release: Release) {
     RELEASE.get_or_init(|| release);
 }
 
-/// Inputs that may have to be released by [`RELEASE`].
+/// Inputs that [`RELEASE`] may have to release.
 struct Kept<I>(Option<I>);
 
 impl<I> Drop for Kept<I> {
@@ -211,7 +211,7 @@ impl<I> Drop for Kept<I> {
         let Some(release) = RELEASE.get().filter(|_| self.0.is_some()) else { return };
         let mut inputs = self.0.take();
         release(&mut || drop(inputs.take()));
-        // Their owners are gone, and so is the process in a moment.
+        // The runtime has ended, and the process is about to.
         forget(inputs);
     }
 }

@@ -1,5 +1,7 @@
 //! S4 objects: a stored body and the metadata that says how to read it.
 
+mod metadata;
+
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,13 +17,14 @@ use crate::kernel::{Scratch, copy_to};
 use crate::manifest::{Manifest, combine_crc32c};
 use crate::pool::{self, Interrupted, NEVER};
 use crate::wire::codec_id::CodecId;
-use crate::wire::frame::{FRAME_MAGIC, Frames, PADDING_MAGIC};
+use crate::wire::frame::Frames;
 use crate::wire::index::Index;
+pub use metadata::Metadata;
 
-/// Bodies of less are decoded where the caller is.
-const WORTH_SHARING: u64 = 256 << 10;
+/// Shorter bodies are decoded on the calling thread.
+const MIN_PARALLEL_BYTES: u64 = 256 << 10;
 
-/// Bytes of the original per frame: by the length of the whole, if it is known.
+/// Bytes of the original per frame, by the length of the whole original.
 pub fn pick_chunk_size(content_length: u64) -> u64 {
     match content_length {
         0..=0x10_0000 => 1 << 20,
@@ -30,7 +33,7 @@ pub fn pick_chunk_size(content_length: u64) -> u64 {
     }
 }
 
-/// An original, cut into what each frame holds.
+/// An original, split into the bytes of each frame.
 struct OriginalFrames<'a> {
     original: &'a [u8],
     size: usize,
@@ -54,7 +57,7 @@ pub fn encode(codec: &Codec, original: &[u8], interrupted: Interrupted) -> Resul
     column::encode::<Unordered, _>(codec, &[OriginalFrames { original, size }], interrupted)
 }
 
-/// The number of a body's frames, and the crc32c of what they state to hold.
+/// The number of frames in a body, and the crc32c of their original bytes, by their headers.
 pub fn summary(body: &[u8]) -> Result<(usize, u32)> {
     let (mut frames, mut crc) = (0, 0);
     for step in Frames::new(body) {
@@ -86,7 +89,7 @@ pub fn decode_body(
     dst: &mut [MaybeUninit<u8>],
     interrupted: Interrupted,
 ) -> Result<()> {
-    if body.len() < WORTH_SHARING && device == Device::Cpu {
+    if body.len() < MIN_PARALLEL_BYTES && device == Device::Cpu {
         let mut scratch = Scratch::of_thread();
         return body.slots(dst).try_for_each(|slot| slot.decode(&Prefetch::None, &mut scratch));
     }
@@ -118,120 +121,11 @@ pub fn decode_body(
     }
 }
 
-/// The metadata of an object that readers go by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata {
-    codec: Option<String>,
-    original_size: Option<u64>,
-    compressed_size: Option<u64>,
-    crc32c: Option<u32>,
-    dictionary_id: Option<String>,
-    framed: bool,
-    encrypted: bool,
-    /// Whether any key is one of S4's.
-    is_s4: bool,
-}
-
-impl Metadata {
-    /// Reads `s4-*` keys, in any case, with the prefix of HTTP headers or without.
-    pub fn parse<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self> {
-        let mut metadata = Self::default();
-        for (key, value) in pairs {
-            let key = key.to_ascii_lowercase();
-            let key = key.strip_prefix("x-amz-meta-").unwrap_or(&key);
-            if !key.starts_with("s4-") {
-                continue;
-            }
-            metadata.is_s4 = true;
-            match key {
-                "s4-codec" => metadata.codec = Some(value.to_owned()),
-                "s4-original-size" => metadata.original_size = Some(number(key, value)?),
-                "s4-compressed-size" => metadata.compressed_size = Some(number(key, value)?),
-                "s4-crc32c" => metadata.crc32c = Some(number(key, value)?),
-                "s4-dict-id" => metadata.dictionary_id = Some(value.to_owned()),
-                "s4-framed" | "s4-multipart" => metadata.framed |= value == "true",
-                "s4-encrypted" => metadata.encrypted = true,
-                _ => {}
-            }
-        }
-        Ok(metadata)
-    }
-
-    /// What a body says of itself: frames by their magic, anything else as it is.
-    fn of_body(body: &[u8], has_sidecar: bool) -> Result<Self> {
-        let framed = starts_as_frames(body) || has_sidecar && body.is_empty();
-        if has_sidecar && !framed {
-            return Err(Error::Frame(format!(
-                "a sidecar was given, but the body is not frames: expected magic S4F2 or S4P1, \
-                 found {}; pass the object's metadata",
-                body[..body.len().min(4)].escape_ascii()
-            )));
-        }
-        Ok(Self { framed, ..Self::default() })
-    }
-
-    /// All four values of one unframed payload.
-    fn manifest(&self) -> Option<(&str, Manifest, u64)> {
-        let manifest = Manifest { original_size: self.original_size?, crc32c: self.crc32c? };
-        Some((self.codec.as_deref()?, manifest, self.compressed_size?))
-    }
-
-    /// Refuses metadata that does not say how the object is stored, where anything else tells
-    /// that it is one of S4's.
-    fn check_silence(&self, body: &[u8], has_sidecar: bool) -> Result<()> {
-        if self.framed || self.manifest().is_some() {
-            return Ok(());
-        }
-        let sign = match (starts_as_frames(body), has_sidecar, self.is_s4) {
-            (true, ..) => format!("the body starts with {}", body[..4].escape_ascii()),
-            (_, true, _) => "a sidecar was given".into(),
-            (.., true) => "a key starts with s4-".into(),
-            _ => return Ok(()),
-        };
-        Err(unusable(format!(
-            "it does not say how the object is stored (s4-framed, s4-multipart, or all of \
-             s4-codec, s4-original-size, s4-compressed-size and s4-crc32c), but {sign}; pass the \
-             metadata that the object is stored with, or metadata=None to let the body say what \
-             it is"
-        )))
-    }
-
-    /// For a body that needs a dictionary.
-    fn check_dictionary(&self, dictionary: Option<&Arc<Dictionary>>) -> Result<()> {
-        match (&self.dictionary_id, dictionary) {
-            (Some(wanted), None) => Err(Error::UnregisteredCodec(format!(
-                "the object needs the dictionary {wanted} (.s4dict/{wanted}); pass dictionary="
-            ))),
-            (Some(wanted), Some(given)) if given.id() != *wanted => {
-                Err(Error::BadManifest(format!(
-                    "expected the dictionary {wanted}, got {}; pass the dictionary that the object names",
-                    given.id()
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
-    let kind = std::any::type_name::<T>();
-    value.parse().map_err(|_| unusable(format!("{key} is not a valid {kind}: {value:?}")))
-}
-
-/// Whether a body begins as those of frames do.
-fn starts_as_frames(body: &[u8]) -> bool {
-    body.starts_with(&FRAME_MAGIC) || body.starts_with(&PADDING_MAGIC)
-}
-
-fn unusable(what: String) -> Error {
-    Error::Frame(format!("unusable metadata: {what}"))
-}
-
 /// How an object is read.
 pub struct ReadOptions<'a> {
     /// For frames of cpu-zstd-dict.
     pub dictionary: Option<&'a Arc<Dictionary>>,
-    /// Of the original, half-open; all of it if `None`.
+    /// Half-open range of the original; `None` is all of it.
     pub range: Option<Range<u64>>,
     /// The longest original to decode.
     pub limit: u64,
@@ -242,9 +136,9 @@ pub struct ReadOptions<'a> {
 /// An object that can be decoded.
 pub struct Object<'a> {
     content: Content<'a>,
-    /// What to return of the original.
+    /// The part of the original to return.
     range: Range<u64>,
-    /// The checksum of the original, where all of it is decoded.
+    /// The checksum of the original, if all of it is decoded.
     crc32c: Option<u32>,
     device: Device,
 }
@@ -256,8 +150,8 @@ enum Content<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Checks all that can be checked before decoding. Without metadata the body says itself
-    /// what it is.
+    /// Checks all that can be checked before decoding. Without metadata, the body's magic says
+    /// how it is stored.
     pub fn plan(
         body: &'a [u8],
         metadata: Option<&Metadata>,
