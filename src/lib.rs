@@ -2,7 +2,7 @@
 //!
 //! A [`Codec`](codec::Codec) compresses one value to a payload and returns its
 //! [`Manifest`](manifest::Manifest), the original size and crc32c that every decoder verifies.
-//! [`column`] does the same for all values of a column on all cores, a frame carries its manifest
+//! [`mod@column`] does the same for all values of a column on all cores, a frame carries its manifest
 //! and names its codec, and [`object`] reads and writes whole stored objects.
 //!
 //! ```
@@ -39,7 +39,7 @@
 //! # Layers
 //!
 //! Data flows one way: [`kernel`] -> [`manifest`] -> [`gpu`] -> [`wire`] -> [`codec`] -> [`body`]
-//! -> [`column`] -> [`object`] -> Arrow, Polars, Python. A layer uses those before it and none
+//! -> [`mod@column`] -> [`object`] -> Arrow, Polars, Python. A layer uses those before it and none
 //! after it, which a test enforces. The last three exist only with the feature `python`.
 //! `docs/format.md` describes the bytes.
 
@@ -58,7 +58,6 @@ pub mod object;
 pub mod pool;
 mod process;
 pub mod signal;
-
 pub mod warning;
 pub mod wire;
 

@@ -3,7 +3,7 @@
 //! Fresh pages cost up to half of a fast decompression: the system faults in and clears
 //! each one. So output goes into large blocks on huge pages (one fault per 2 MiB instead
 //! of per 4 KiB), and blocks that their consumer has dropped are kept, up to
-//! [`KEPT_BYTES`], and written again while their pages are warm.
+//! 64 MiB, and written again while their pages are warm.
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::collections::VecDeque;
@@ -14,7 +14,6 @@ use std::sync::Mutex;
 use memmap2::MmapMut;
 
 use crate::error::{OutOfMemory, Result, reserve};
-use crate::kernel::copy_to;
 use crate::process::PerProcess;
 
 /// Bytes of a standard block: a few huge pages, yet a small part of a column, because a
@@ -240,7 +239,8 @@ impl Block {
         let unused = self.spare().len();
         if unused > self.len {
             let mut exact = Self::new(self.len)?;
-            exact.len = copy_to(self.as_slice(), exact.spare());
+            exact.spare()[..self.len].write_copy_of_slice(self.as_slice());
+            exact.len = self.len;
             return Ok(exact);
         }
         if unused >= WORTH_RELEASING && matches!(self.memory, Memory::Region(_)) {

@@ -84,7 +84,7 @@ impl<T: AsRef<[u8]> + Sync> Rows for &[T] {
     }
 }
 
-/// What [`compress`] makes. A row that is zero in all three columns counts as null.
+/// What [`compress()`] makes. A row that is zero in all three columns counts as null.
 impl Payloads for Compressed<ViewColumn> {
     fn count(&self) -> usize {
         self.original_size.len()
@@ -104,7 +104,7 @@ impl Payloads for Compressed<ViewColumn> {
     }
 }
 
-/// A column of frames, as [`encode`] makes it.
+/// A column of frames, as [`encode()`] makes it.
 impl Payloads for ViewColumn {
     fn count(&self) -> usize {
         self.views.len()

@@ -12,7 +12,7 @@
 //! does gets a copy.
 //!
 //! A new codec is a module here, a variant of [`Codec`](crate::codec::Codec) and of its
-//! [`AnyKernel`](crate::codec::AnyKernel), and a row in the table of codec ids.
+//! `AnyKernel`, and a row in the table of codec ids.
 
 pub mod dictionary;
 pub mod fcg1;
