@@ -72,7 +72,7 @@ def test_what_is_no_buffer() -> None:
 @pytest.mark.parametrize(
     ("rest", "words"),
     [
-        (b"S4", "frame 2, at byte .*has 28 bytes, but only 2 are left"),
+        (b"S4", "frame 2, at byte .*of 28 bytes, but only 2 are left"),
         (b"S4F1" + bytes(40), "frame 2, at byte .*S4F2"),
         (SECOND[:-1], "frame 2, at byte .*but only"),
         (FIRST[:4] + b"\x63" + FIRST[5:], "frame 2, at byte .*unknown codec id 99"),
