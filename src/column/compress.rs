@@ -3,7 +3,7 @@
 use super::bad_rows::BadRow;
 use super::layout::{Layout, RowWriter, Written};
 use super::scheduler::{Job, Spans};
-use super::{Rows, ahead};
+use super::{Rows, offload};
 use crate::codec::{AnyKernel, Codec, Form};
 use crate::error::{Error, Result};
 use crate::kernel::Scratch;
@@ -65,7 +65,7 @@ fn compress_to<L: Layout, C: Rows>(
             (rows, sizes, rest.2.split_off_mut(..n).unwrap_or_default())
         },
         || L::writer(job.block_ids()),
-        |run| ahead::compress(codec, chunks, max_row_bytes, interrupted, run),
+        |run| offload::compress(codec, chunks, max_row_bytes, interrupted, run),
         |worker, span, (rows, sizes, crcs), prefetch| {
             worker.out.expect(job.expected_bytes(span));
             let chunk = &chunks[span.chunk];

@@ -5,7 +5,7 @@ use super::layout::discard::Discard;
 use super::layout::{Layout, RowWriter, Written};
 use super::row::RowDecoder;
 use super::scheduler::{Job, Spans};
-use super::{BadRows, DecompressOptions, Decompressed, OnError, Payloads, ahead};
+use super::{BadRows, DecompressOptions, Decompressed, OnError, Payloads, offload};
 use crate::error::Result;
 use crate::kernel::Scratch;
 use crate::memory::zeroed;
@@ -54,7 +54,7 @@ fn decompress_rows<C: Payloads, W: RowWriter>(
         Spans::new(chunks.iter().map(C::count), |chunk, row| likely_len(chunks[chunk].get(row))),
         |span| rest.split_off_mut(..span.rows.len()).unwrap_or_default(),
         writer,
-        |run| ahead::decompress(options, chunks, interrupted, run),
+        |run| offload::decompress(options, chunks, interrupted, run),
         |worker, span, values, prefetch| {
             worker.out.expect(job.expected_bytes(span));
             let chunk = &chunks[span.chunk];

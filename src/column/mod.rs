@@ -15,7 +15,6 @@
 //! one has been tried. The engine knows no Arrow, Polars or Python; it sees rows through
 //! [`Rows`] and [`Payloads`].
 
-mod ahead;
 mod arena;
 mod bad_rows;
 mod compress;
@@ -24,12 +23,12 @@ mod estimate;
 mod frame_info;
 mod layout;
 mod mistake;
+mod offload;
 mod options;
 mod row;
 mod scheduler;
 mod split;
 
-pub(crate) use ahead::decode_body;
 pub use bad_rows::{BadRows, BecameNull, OnError};
 pub use compress::{Compressed, compress, encode};
 pub use decompress::{decompress, verify};
@@ -37,6 +36,7 @@ pub use frame_info::{FrameInfos, frame_info};
 pub use layout::offsets::{Offsets, OffsetsColumn, Scattered, Unordered};
 pub use layout::view::{VIEW_MAX_BYTES, View, ViewColumn, Views};
 pub use layout::{Layout, RowWriter, Written};
+pub(crate) use offload::decode_body;
 pub use options::{DecompressOptions, Decompressed};
 pub use split::Splitter;
 

@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use super::engine::Engine;
-use super::failure::Failure;
+use super::context::GpuContext;
+use super::error::GpuError;
 use super::libraries::Libraries;
 use super::queue::Queue;
 use super::session::Session;
@@ -70,31 +70,31 @@ pub fn worthwhile(bytes: u64, values: u64) -> bool {
 #[derive(Default)]
 struct Gpus {
     /// Loaded once, or why they never will be.
-    libraries: Mutex<Option<Result<&'static Libraries, Failure>>>,
+    libraries: Mutex<Option<Result<&'static Libraries, GpuError>>>,
     queues: Mutex<BTreeMap<u32, &'static Queue>>,
 }
 
 static GPUS: PerProcess<Gpus> = PerProcess::new();
 
-fn libraries() -> Result<&'static Libraries, Failure> {
+fn libraries() -> Result<&'static Libraries, GpuError> {
     let mut known = GPUS.get().libraries.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = &*known {
         return known.clone();
     }
     let found = Libraries::load().map(|libraries| &*Box::leak(Box::new(libraries)));
     // What a call failed for may pass; what is not there stays away.
-    if matches!(found, Ok(_) | Err(Failure::Absent(_) | Failure::Unavailable(_))) {
+    if matches!(found, Ok(_) | Err(GpuError::Absent(_) | GpuError::Unavailable(_))) {
         *known = Some(found.clone());
     }
     found
 }
 
 /// The libraries, and the number of GPUs, of which there is one at least.
-fn probe() -> Result<(&'static Libraries, u32), Failure> {
+fn probe() -> Result<(&'static Libraries, u32), GpuError> {
     let libraries = libraries()?;
-    let none = || Failure::Absent("the NVIDIA driver finds no GPU".into());
+    let none = || GpuError::Absent("the NVIDIA driver finds no GPU".into());
     match libraries.driver.start() {
-        Ok(0) | Err(Failure::Cuda { status: NO_DEVICE, .. }) => Err(none()),
+        Ok(0) | Err(GpuError::Cuda { status: NO_DEVICE, .. }) => Err(none()),
         Ok(count) => Ok((libraries, count)),
         Err(other) => Err(other),
     }
@@ -109,7 +109,7 @@ pub fn available() -> bool {
 pub fn available_or_warn() -> bool {
     match probe() {
         Ok(_) => true,
-        Err(Failure::Absent(_)) => false,
+        Err(GpuError::Absent(_)) => false,
         Err(failure) => {
             falls_back(&failure.to_string());
             false
@@ -131,7 +131,7 @@ pub fn status() -> String {
         let driver = &libraries.driver;
         let names =
             (0..count).map(|ordinal| Ok(format!("GPU {ordinal}: {}", driver.name(ordinal)?)));
-        let names = names.collect::<Result<Vec<_>, Failure>>()?.join(", ");
+        let names = names.collect::<Result<Vec<_>, GpuError>>()?.join(", ");
         let version = driver.version()?;
         let (major, minor) = (version / 1000, version / 10 % 100);
         let nvcomp = libraries.nvcomp.describe();
@@ -141,26 +141,26 @@ pub fn status() -> String {
 }
 
 /// Checks that the GPU of that number is there.
-pub fn check(ordinal: u32) -> Result<(), Failure> {
+pub fn check(ordinal: u32) -> Result<(), GpuError> {
     found(ordinal).map(drop)
 }
 
-fn found(ordinal: u32) -> Result<&'static Libraries, Failure> {
+fn found(ordinal: u32) -> Result<&'static Libraries, GpuError> {
     let (libraries, count) = probe()?;
     if ordinal < count {
         return Ok(libraries);
     }
     let there =
         if count == 1 { "GPU 0 alone is".into() } else { format!("0 to {} are", count - 1) };
-    Err(Failure::Unavailable(format!("there is no GPU {ordinal}; {there} there")))
+    Err(GpuError::Unavailable(format!("there is no GPU {ordinal}; {there} there")))
 }
 
 /// Takes the GPU of that number, once the calls before this one are done with it.
-pub fn open(ordinal: u32, interrupted: Interrupted) -> Result<Session, Failure> {
+pub fn open(ordinal: u32, interrupted: Interrupted) -> Result<Session, GpuError> {
     let libraries = found(ordinal)?;
     let mut turn = queue(ordinal).take(interrupted)?;
-    if turn.engine.is_none() {
-        turn.engine = Some(Engine::start(libraries, ordinal)?);
+    if turn.context.is_none() {
+        turn.context = Some(GpuContext::start(libraries, ordinal)?);
     }
     Session::new(turn)
 }
@@ -171,16 +171,16 @@ fn queue(ordinal: u32) -> &'static Queue {
 }
 
 /// The most bytes that a container of a value of `len` bytes has, coded on any GPU.
-pub(super) fn max_output(work: super::Work, longest: usize) -> Result<usize, Failure> {
+pub(super) fn max_output(work: super::Work, longest: usize) -> Result<usize, GpuError> {
     libraries()?.nvcomp.max_output(work, longest)
 }
 
 /// Gives all memory of all GPUs back, once the calls that use them are done. Says what failed
 /// of that, or of giving back anything before.
-pub fn release_memory() -> Result<(), Failure> {
+pub fn release_memory() -> Result<(), GpuError> {
     let queues = GPUS.get().queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for queue in queues.values() {
-        queue.take(NEVER)?.engine = None;
+        queue.take(NEVER)?.context = None;
     }
     let known = GPUS.get().libraries.lock().unwrap_or_else(PoisonError::into_inner);
     match &*known {

@@ -1,16 +1,16 @@
-//! One value on a GPU, in as many slabs as it takes, and the choice whether to go there.
+//! One value on a GPU, in as many batches as it takes, and the choice whether to go there.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use super::batch::{Batch, Chunk, Cost, Shape, class_of};
 use super::device::{Device, available_or_warn, max_output, open, worthwhile};
-use super::failure::Failure;
-use super::home::Home;
+use super::error::GpuError;
 use super::nvcomp::{Direction, Work};
+use super::results::BatchResults;
 use super::session::Session;
-use super::slab::{Chunk, Cost, Shape, Slab, class_of};
 use crate::kernel::fcg1::{
     Algorithm, CHUNK_BYTES, Container, ContainerWriter, CpuContainer, Encoding,
 };
@@ -30,13 +30,13 @@ struct OnGpu<'s, 'k> {
 }
 
 impl OnGpu<'_, '_> {
-    /// Sends all `chunks` and hands those that came home to `take`, slab by slab and in order:
+    /// Sends all `chunks` and hands those that came home to `take`, batch by batch and in order:
     /// which they are, and what came of each. Leaves nothing under way.
     fn each_slab(
         &mut self,
         shape: &Shape,
         chunks: &[Chunk],
-        take: impl FnMut(&Home, Range<usize>) -> Result<(), Fault>,
+        take: impl FnMut(&BatchResults, Range<usize>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let done = self.send_and_take(shape, chunks, take);
         if done.is_err() {
@@ -49,16 +49,16 @@ impl OnGpu<'_, '_> {
         &mut self,
         shape: &Shape,
         chunks: &[Chunk],
-        mut take: impl FnMut(&Home, Range<usize>) -> Result<(), Fault>,
+        mut take: impl FnMut(&BatchResults, Range<usize>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let mut done = 0;
         let mut under_way = VecDeque::new();
         while done < chunks.len() {
             let sent = under_way.back().map_or(done, |range: &Range<usize>| range.end);
             let step = if sent < chunks.len() && !self.session.is_full() {
-                let (slab, end) = next_slab(shape, chunks, sent, &self.session.limits());
+                let (batch, end) = next_slab(shape, chunks, sent, &self.session.limits());
                 under_way.push_back(sent..end);
-                self.session.submit(slab)
+                self.session.submit(batch)
             } else {
                 match (self.session.collect(), under_way.pop_front()) {
                     (Ok(Some(home)), Some(range)) if home.count(0) == range.len() => {
@@ -67,7 +67,7 @@ impl OnGpu<'_, '_> {
                         Ok(())
                     }
                     (Err(failure), _) => Err(failure),
-                    _ => Err(Failure::Unavailable("a slab went astray".into())),
+                    _ => Err(GpuError::Unavailable("a batch went astray".into())),
                 }
             };
             match step {
@@ -81,13 +81,13 @@ impl OnGpu<'_, '_> {
     }
 }
 
-/// The chunks from `start` on that fit a slab, one at least, and where they end.
+/// The chunks from `start` on that fit a batch, one at least, and where they end.
 fn next_slab<'a>(
     shape: &Shape,
     chunks: &[Chunk<'a>],
     start: usize,
     limits: &Cost,
-) -> (Slab<'a>, usize) {
+) -> (Batch<'a>, usize) {
     let (mut cost, mut end) = (Cost::default(), start);
     while let Some(chunk) = chunks.get(end) {
         let mut more = cost;
@@ -97,13 +97,13 @@ fn next_slab<'a>(
         }
         (cost, end) = (more, end + 1);
     }
-    let mut slab = Slab::default();
+    let mut batch = Batch::default();
     let these = &chunks[start..end];
-    slab.push(chunks[start].bytes, shape, cost, |take| these.iter().copied().for_each(take));
-    (slab, end)
+    batch.push(chunks[start].bytes, shape, cost, |take| these.iter().copied().for_each(take));
+    (batch, end)
 }
 
-/// Copies the chunks of a slab that came home, of these lengths, to `room` back to back.
+/// Copies the chunks of a batch that came home, of these lengths, to `room` back to back.
 fn take_home<'h>(
     chunks: impl Iterator<Item = &'h [u8]> + Send,
     room: &mut [MaybeUninit<u8>],
@@ -270,12 +270,12 @@ impl<'k> GpuKernel<'k> {
 
     /// The GPU to ask for for a value of `len` bytes, and whether the CPU can do it as well.
     fn ordinal(&self, device: Device, direction: Direction, len: u64) -> Option<(u32, bool)> {
-        let has_twin = Work { direction, encoding: self.encoding }.has_twin();
+        let has_cpu_fallback = Work { direction, encoding: self.encoding }.has_cpu_fallback();
         match device {
             Device::Cpu => None,
             Device::Gpu(ordinal) => Some((ordinal, false)),
             Device::Auto if len == 0 => None,
-            Device::Auto if has_twin => {
+            Device::Auto if has_cpu_fallback => {
                 (worthwhile(len, 1) && available_or_warn()).then_some((0, true))
             }
             Device::Auto => Some((0, false)),

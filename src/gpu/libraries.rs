@@ -9,10 +9,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::loader::Library;
+use super::library::Library;
 
 use super::driver::Driver;
-use super::failure::Failure;
+use super::error::GpuError;
 use super::nvcomp::Nvcomp;
 
 const CUDA: &str = "libcuda.so.1";
@@ -35,7 +35,7 @@ pub struct Libraries {
 }
 
 impl Libraries {
-    pub fn load() -> Result<Self, Failure> {
+    pub fn load() -> Result<Self, GpuError> {
         Ok(Self { driver: driver()?, nvcomp: nvcomp()? })
     }
 }
@@ -45,18 +45,18 @@ fn set(variable: &str) -> Option<OsString> {
     var_os(variable).filter(|value| !value.is_empty())
 }
 
-fn driver() -> Result<Driver, Failure> {
+fn driver() -> Result<Driver, GpuError> {
     let (name, hint) = match set("S4_CUDA_LIBRARY") {
         Some(path) => (path, " (S4_CUDA_LIBRARY)"),
         None => (CUDA.into(), ""),
     };
     let library = open(&name).map_err(|reason| {
-        Failure::Absent(format!("there is no NVIDIA driver here{hint}: {reason}"))
+        GpuError::Absent(format!("there is no NVIDIA driver here{hint}: {reason}"))
     })?;
     Driver::bind(library, &name.to_string_lossy())
 }
 
-fn nvcomp() -> Result<Nvcomp, Failure> {
+fn nvcomp() -> Result<Nvcomp, GpuError> {
     if let Some(path) = set("S4_NVCOMP_LIBRARY") {
         return bind(Path::new(&path), " (S4_NVCOMP_LIBRARY)");
     }
@@ -64,7 +64,7 @@ fn nvcomp() -> Result<Nvcomp, Failure> {
         let folders = ["lib64", "lib"].map(|folder| Path::new(&home).join(folder));
         return match first_in(folders.iter().cloned()) {
             Some(path) => bind(&path, " (NVCOMP_HOME)"),
-            None => Err(Failure::Unavailable(format!(
+            None => Err(GpuError::Unavailable(format!(
                 "NVCOMP_HOME is {}, but {} is in neither lib64 nor lib of it",
                 home.display(),
                 NVCOMP.join(" or ")
@@ -80,7 +80,7 @@ fn nvcomp() -> Result<Nvcomp, Failure> {
             return Nvcomp::bind(library, Path::new(name));
         }
     }
-    Err(Failure::Unavailable(
+    Err(GpuError::Unavailable(
         "nvCOMP is not installed: pip install 's4-codec[gpu]' brings it, or '[gpu-cu13]', or set \
          NVCOMP_HOME"
             .into(),
@@ -92,9 +92,9 @@ fn first_in(folders: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
     files.find(|path| path.exists())
 }
 
-fn bind(path: &Path, hint: &str) -> Result<Nvcomp, Failure> {
+fn bind(path: &Path, hint: &str) -> Result<Nvcomp, GpuError> {
     let library = open(path.as_os_str()).map_err(|reason| {
-        Failure::Unavailable(format!("nvCOMP cannot be loaded{hint}: {reason}"))
+        GpuError::Unavailable(format!("nvCOMP cannot be loaded{hint}: {reason}"))
     })?;
     Nvcomp::bind(library, path)
 }

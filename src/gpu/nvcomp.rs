@@ -6,10 +6,10 @@
 use std::ffi::{c_int, c_void};
 use std::path::{Path, PathBuf};
 
-use super::loader::Library;
+use super::library::Library;
 
 use super::driver::{Current, DeviceMemory, DevicePtr, Stream};
-use super::failure::Failure;
+use super::error::GpuError;
 use crate::kernel::fcg1::{Algorithm, Encoding};
 
 /// Versions that are known to take these arguments, as in 5100 for 5.1.
@@ -35,7 +35,7 @@ pub struct Work {
 
 impl Work {
     /// Whether a CPU can do the same.
-    pub fn has_twin(self) -> bool {
+    pub fn has_cpu_fallback(self) -> bool {
         match self.encoding.algorithm {
             Algorithm::Zstd => true,
             Algorithm::GDeflate => self.direction == Direction::Decompress,
@@ -142,7 +142,7 @@ pub struct Nvcomp {
 
 /// Arrays on the device that describe the chunks of a launch; each begins with its first.
 #[derive(Clone, Copy)]
-pub struct Batch {
+pub struct DeviceArrays {
     /// Addresses and sizes of the chunks to read.
     pub inputs: DevicePtr,
     pub input_sizes: DevicePtr,
@@ -157,7 +157,7 @@ pub struct Batch {
 
 impl Nvcomp {
     /// Finds all functions in `library`, which came from `path`.
-    pub fn bind(library: &'static Library, path: &Path) -> Result<Self, Failure> {
+    pub fn bind(library: &'static Library, path: &Path) -> Result<Self, GpuError> {
         let find = Finder { library, path };
         let mut properties = [0u32; 2];
         // SAFETY: the type of the function, and room for the two numbers that it writes.
@@ -168,7 +168,7 @@ impl Nvcomp {
         check("nvcompGetProperties", status)?;
         let [version, _] = properties;
         if !SUPPORTED.contains(&version) {
-            return Err(Failure::Unavailable(format!(
+            return Err(GpuError::Unavailable(format!(
                 "{} is nvCOMP {}, versions 5 and 6 are supported",
                 path.display(),
                 dotted(version)
@@ -199,7 +199,7 @@ impl Nvcomp {
     }
 
     /// The most bytes that a chunk of `longest` bytes can compress to.
-    pub fn max_output(&self, work: Work, longest: usize) -> Result<usize, Failure> {
+    pub fn max_output(&self, work: Work, longest: usize) -> Result<usize, GpuError> {
         let (codec, mut bytes) = (self.codec(work), 0);
         // SAFETY: a function of numbers, with room for one.
         let status = unsafe { (codec.max_output)(longest, work.options(), &raw mut bytes) };
@@ -207,7 +207,7 @@ impl Nvcomp {
         Ok(bytes)
     }
 
-    pub fn alignments(&self, work: Work) -> Result<Alignments, Failure> {
+    pub fn alignments(&self, work: Work) -> Result<Alignments, GpuError> {
         let (codec, mut found) = (self.codec(work), Alignments::default());
         // SAFETY: a function of numbers, with room for three.
         let status =
@@ -223,7 +223,7 @@ impl Nvcomp {
         work: Work,
         size: Size,
         stream: &Stream,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, GpuError> {
         let (codec, options, mut bytes) = (self.codec(work), work.options(), 0);
         let Size { chunks, longest, total } = size;
         // SAFETY: functions of numbers, with room for one; the stream is alive.
@@ -252,13 +252,14 @@ impl Nvcomp {
         _current: &Current,
         work: Work,
         size: Size,
-        batch: Batch,
+        batch: DeviceArrays,
         temp: &DeviceMemory,
         stream: &Stream,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), GpuError> {
         let (codec, options) = (self.codec(work), work.options());
         let (temp, temp_bytes, stream) = (temp.start(), temp.len(), stream.handle());
-        let Batch { inputs, input_sizes, outputs, capacities, output_sizes, statuses } = batch;
+        let DeviceArrays { inputs, input_sizes, outputs, capacities, output_sizes, statuses } =
+            batch;
         // SAFETY: the caller's promise.
         let status = unsafe {
             match work.direction {
@@ -291,10 +292,10 @@ impl Nvcomp {
             }
         };
         match codec.check(work, "Async", status) {
-            Err(Failure::Nvcomp { call, status })
+            Err(GpuError::Nvcomp { call, status })
                 if work.is_examined_first() && REFUSALS.contains(&status) =>
             {
-                Err(Failure::Refused { call, status })
+                Err(GpuError::Refused { call, status })
             }
             other => other,
         }
@@ -304,7 +305,7 @@ impl Nvcomp {
 impl Codec {
     /// # Safety
     /// The library is of that version.
-    unsafe fn bind(find: &Finder, name: &'static str, version: u32) -> Result<Self, Failure> {
+    unsafe fn bind(find: &Finder, name: &'static str, version: u32) -> Result<Self, GpuError> {
         let symbol = |direction: Direction, call| format!("nvcompBatched{name}{direction:?}{call}");
         let (to, from) = (Direction::Compress, Direction::Decompress);
         let temp_size = |direction| {
@@ -333,7 +334,7 @@ impl Codec {
         }
     }
 
-    fn check(&self, work: Work, call: &str, status: c_int) -> Result<(), Failure> {
+    fn check(&self, work: Work, call: &str, status: c_int) -> Result<(), GpuError> {
         let (name, direction) = (self.name, work.direction);
         check(&format!("nvcompBatched{name}{direction:?}{call}"), status)
     }
@@ -347,20 +348,20 @@ struct Finder<'a> {
 impl Finder<'_> {
     /// # Safety
     /// `T` is the type of the function.
-    unsafe fn get<T: Copy>(&self, name: &str) -> Result<T, Failure> {
+    unsafe fn get<T: Copy>(&self, name: &str) -> Result<T, GpuError> {
         // SAFETY: the caller's promise.
         match unsafe { self.library.get::<T>(name) } {
             Ok(found) => Ok(*found),
             Err(_) => {
                 let path = self.path.display();
-                Err(Failure::Unavailable(format!("{path} lacks {name}; is it libnvcomp?")))
+                Err(GpuError::Unavailable(format!("{path} lacks {name}; is it libnvcomp?")))
             }
         }
     }
 }
 
-fn check(call: &str, status: c_int) -> Result<(), Failure> {
-    if status == 0 { Ok(()) } else { Err(Failure::Nvcomp { call: call.into(), status }) }
+fn check(call: &str, status: c_int) -> Result<(), GpuError> {
+    if status == 0 { Ok(()) } else { Err(GpuError::Nvcomp { call: call.into(), status }) }
 }
 
 /// 5100 as "5.1.0".

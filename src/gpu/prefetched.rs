@@ -3,10 +3,10 @@
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
 
-use super::home::Home;
+use super::batch::{Group, Place};
 use super::kernel::GpuKernel;
+use super::results::BatchResults;
 use super::session::Session;
-use super::slab::{Group, Place};
 
 use crate::kernel::fcg1::{ContainerWriter, CpuContainer, Encoding, HEADER_BYTES};
 use crate::kernel::{Fault, Kernel, copy_to};
@@ -17,7 +17,7 @@ pub enum Prefetch<'p> {
     None,
     /// All that could go there.
     Done {
-        results: &'p Home<'p>,
+        results: &'p BatchResults<'p>,
         /// What failed there is done again on the CPU, if it can.
         retries: bool,
     },
@@ -40,7 +40,7 @@ impl<'p> Prefetch<'p> {
     pub fn find(&self, input: &[u8], encoding: Encoding) -> Option<PrefetchedKernel<'p>> {
         let Self::Done { results, retries } = *self else { return None };
         let place = results.chunks.find(input)?;
-        let is_final = !retries || !results.has_twin(place) || results.is_good(place);
+        let is_final = !retries || !results.has_cpu_fallback(place) || results.is_good(place);
         is_final.then_some(PrefetchedKernel { home: results, place, encoding })
     }
 
@@ -62,10 +62,10 @@ impl<'p> Prefetch<'p> {
     }
 }
 
-impl Home<'_> {
+impl BatchResults<'_> {
     /// Whether a CPU can do the same work.
-    fn has_twin(&self, place: Place) -> bool {
-        self.chunks.groups[place.group].shape.work.has_twin()
+    fn has_cpu_fallback(&self, place: Place) -> bool {
+        self.chunks.groups[place.group].shape.work.has_cpu_fallback()
     }
 
     /// Whether all chunks there are good.
@@ -76,7 +76,7 @@ impl Home<'_> {
 
 /// One value or payload whose chunks came home.
 pub struct PrefetchedKernel<'h> {
-    home: &'h Home<'h>,
+    home: &'h BatchResults<'h>,
     place: Place,
     encoding: Encoding,
 }

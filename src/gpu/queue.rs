@@ -3,8 +3,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
-use super::engine::Engine;
-use super::failure::Failure;
+use super::context::GpuContext;
+use super::error::GpuError;
 use crate::error::Error;
 use crate::pool::{Interrupted, PATIENCE};
 
@@ -19,7 +19,7 @@ struct Place {
     /// The thread whose call has the GPU.
     owner: Option<ThreadId>,
     /// What the last call left.
-    engine: Option<Engine>,
+    context: Option<GpuContext>,
 }
 
 impl Queue {
@@ -31,19 +31,19 @@ impl Queue {
     ///
     /// A thread that has it cannot wait for itself: a signal handler, or a hook for warnings,
     /// that asks for the GPU in the middle of a call gets an error.
-    pub fn take(&'static self, interrupted: Interrupted) -> Result<Turn, Failure> {
+    pub fn take(&'static self, interrupted: Interrupted) -> Result<Turn, GpuError> {
         let this = thread::current().id();
         loop {
             let place = self.lock();
             if place.owner == Some(this) {
                 let busy = "this thread is in the middle of another call that uses it";
-                return Err(Failure::Unavailable(busy.into()));
+                return Err(GpuError::Unavailable(busy.into()));
             }
             let wait = self.freed.wait_timeout_while(place, PATIENCE, |p| p.owner.is_some());
             let mut place = wait.unwrap_or_else(PoisonError::into_inner).0;
             if place.owner.is_none() {
                 place.owner = Some(this);
-                return Ok(Turn { queue: self, engine: place.engine.take() });
+                return Ok(Turn { queue: self, context: place.context.take() });
             }
             // Which may run anything, so that nothing is locked meanwhile.
             drop(place);
@@ -54,17 +54,17 @@ impl Queue {
     }
 }
 
-/// Exclusive use of a GPU. Its end lets the next call have the GPU, and the engine if there
+/// Exclusive use of a GPU. Its end lets the next call have the GPU, and the context if there
 /// still is one, which then is fit for use.
 pub struct Turn {
     queue: &'static Queue,
-    pub engine: Option<Engine>,
+    pub context: Option<GpuContext>,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut place = self.queue.lock();
-        (place.owner, place.engine) = (None, self.engine.take());
+        (place.owner, place.context) = (None, self.context.take());
         drop(place);
         self.queue.freed.notify_one();
     }
@@ -89,7 +89,7 @@ mod tests {
     fn a_thread_does_not_wait_for_itself() {
         let queue: &Queue = Box::leak(Box::default());
         let turn = queue.take(&|| true);
-        assert!(matches!(queue.take(&|| false), Err(Failure::Unavailable(_))));
+        assert!(matches!(queue.take(&|| false), Err(GpuError::Unavailable(_))));
         drop(turn);
         assert!(queue.take(&|| true).is_ok());
     }

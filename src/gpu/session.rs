@@ -1,4 +1,4 @@
-//! One call's work on one GPU: slabs go out and come home in order, a few under way at once.
+//! One call's work on one GPU: batches go out and come home in order, a few under way at once.
 //!
 //! ```text
 //! submit:  stage -> upload -> code -> sizes home (compressed) or all home (decompressed)
@@ -6,24 +6,24 @@
 //! collect: wait -> the caller takes the chunks from pinned memory
 //! ```
 //!
-//! While the newest slab is staged and coded, the one before it is gathered and brought home,
-//! and the caller has the one before that. Each has a stream and buffers of its own; they
+//! While the newest batch is staged and coded, the one before it is gathered and brought home,
+//! and the caller has the one before that. RunRows has a stream and buffers of its own; they
 //! share temporary memory, which passes from launch to launch by an event.
 
 use std::collections::VecDeque;
 
+use super::batch::{Batch, Chunks, Cost, Layout, Shape};
+use super::context::{GpuContext, SLOTS};
 use super::device::falls_back;
 use super::driver::{Current, PinnedMemory};
-use super::engine::{Engine, LANES};
-use super::failure::Failure;
-use super::home::Home;
+use super::error::GpuError;
 use super::nvcomp::{Direction, Size, Work};
 use super::queue::Turn;
-use super::slab::{Chunks, Cost, Layout, Shape, Slab};
-use super::timings::{Step, Timings};
-use super::way::Way;
+use super::results::BatchResults;
+use super::trace::{Step, Trace};
+use super::transfer::Transfer;
 
-/// The most that one slab takes, where memory is plenty.
+/// The most that one batch takes, where memory is plenty.
 const MOST: Cost = Cost { chunks: 32 << 10, bytes: 64 << 20, device: usize::MAX, temp: usize::MAX };
 
 /// Limits are not halved below one chunk of the usual length.
@@ -39,74 +39,74 @@ pub struct Session {
     under_way: VecDeque<UnderWay>,
     has_failed: bool,
     is_given_up: bool,
-    timings: Timings,
+    trace: Trace,
 }
 
 struct UnderWay {
     chunks: Chunks,
     layout: Layout,
-    lane: usize,
+    slot: usize,
     /// Compressed: where each chunk begins behind the results. Empty until they are known.
     offsets: Vec<usize>,
     is_advanced: bool,
 }
 
 impl Session {
-    pub(super) fn new(turn: Turn) -> Result<Self, Failure> {
+    pub(super) fn new(turn: Turn) -> Result<Self, GpuError> {
         let mut session = Self {
             turn,
             limits: MOST,
             under_way: VecDeque::new(),
             has_failed: false,
             is_given_up: false,
-            timings: Timings::new(),
+            trace: Trace::new(),
         };
         session.guarded(|session| {
-            let engine = session.engine()?;
-            let free = engine.context.enter()?.free_memory()?;
-            let share = (free + engine.held()) / SHARE;
-            // Half of it for what coding needs beside, half for the slabs.
-            session.limits = Cost { temp: share / 2, device: share / 2 / LANES, ..session.limits };
+            let context = session.context()?;
+            let free = context.primary.enter()?.free_memory()?;
+            let share = (free + context.held()) / SHARE;
+            // Half of it for what coding needs beside, half for the batches.
+            session.limits = Cost { temp: share / 2, device: share / 2 / SLOTS, ..session.limits };
             Ok(())
         })?;
         Ok(session)
     }
 
-    fn engine(&mut self) -> Result<&mut Engine, Failure> {
-        self.turn.engine.as_mut().ok_or_else(given_up)
+    fn context(&mut self) -> Result<&mut GpuContext, GpuError> {
+        self.turn.context.as_mut().ok_or_else(given_up)
     }
 
     /// Runs `work`. After a panic, or a failure that more or other work may meet again, the
-    /// engine is not used again.
+    /// context is not used again.
     fn guarded<T>(
         &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce(&mut Self) -> Result<T, GpuError>,
+    ) -> Result<T, GpuError> {
         if self.has_failed {
             return Err(given_up());
         }
         self.has_failed = true;
         let done = work(self);
-        let is_fatal = |failure: &Failure| !failure.is_out_of_memory() && !failure.is_refusal();
+        let is_fatal = |failure: &GpuError| !failure.is_out_of_memory() && !failure.is_refusal();
         self.has_failed = done.as_ref().is_err_and(is_fatal);
         done
     }
 
-    /// The most that a slab may take.
+    /// The most that a batch may take.
     pub fn limits(&self) -> Cost {
         self.limits
     }
 
     /// What is known of chunks of a size class, asked once.
-    pub fn shape(&mut self, work: Work, longest: usize) -> Result<Shape, Failure> {
+    pub fn shape(&mut self, work: Work, longest: usize) -> Result<Shape, GpuError> {
         self.guarded(|session| {
-            let engine = session.engine()?;
+            let context = session.context()?;
             let known = |shape: &&Shape| shape.work == work && shape.longest == longest;
-            if let Some(shape) = engine.shapes.iter().find(known) {
+            if let Some(shape) = context.shapes.iter().find(known) {
                 return Ok(*shape);
             }
-            let shape = shape_of(engine, &engine.context.enter()?, work, longest)?;
-            engine.shapes.push(shape);
+            let shape = shape_of(context, &context.primary.enter()?, work, longest)?;
+            context.shapes.push(shape);
             Ok(shape)
         })
     }
@@ -123,39 +123,39 @@ impl Session {
         self.is_given_up
     }
 
-    /// Whether a slab has to come home before another can go.
+    /// Whether a batch has to come home before another can go.
     pub fn is_full(&self) -> bool {
-        self.under_way.len() == LANES
+        self.under_way.len() == SLOTS
     }
 
-    /// Whether no slab is under way.
+    /// Whether no batch is under way.
     pub fn is_empty(&self) -> bool {
         self.under_way.is_empty()
     }
 
-    /// Sends `slab`, which is not empty, on its way. The session is not full.
-    pub fn submit(&mut self, slab: Slab) -> Result<(), Failure> {
+    /// Sends `batch`, which is not empty, on its way. The session is not full.
+    pub fn submit(&mut self, batch: Batch) -> Result<(), GpuError> {
         self.guarded(|session| {
-            let lane = (0..LANES).find(|lane| session.under_way.iter().all(|s| s.lane != *lane));
-            let lane = lane.unwrap_or_default();
-            let layout = Layout::of(&slab);
-            session.timings.take_back();
-            session.timings.count(slab.cost.bytes);
-            let Some(engine) = &mut session.turn.engine else { return Err(given_up()) };
-            let current = engine.context.enter()?;
-            let to = Way {
+            let slot = (0..SLOTS).find(|slot| session.under_way.iter().all(|s| s.slot != *slot));
+            let slot = slot.unwrap_or_default();
+            let layout = Layout::of(&batch);
+            session.trace.take_back();
+            session.trace.count(batch.cost.bytes);
+            let Some(context) = &mut session.turn.context else { return Err(given_up()) };
+            let current = context.primary.enter()?;
+            let to = Transfer {
                 current: &current,
-                nvcomp: engine.nvcomp,
-                resources: &mut engine.resources,
-                timings: &mut session.timings,
+                nvcomp: context.nvcomp,
+                resources: &mut context.resources,
+                trace: &mut session.trace,
             };
-            to.send(lane, &slab, &layout)?;
+            to.send(slot, &batch, &layout)?;
             drop(current);
-            let is_advanced = slab.chunks.are_compressed();
+            let is_advanced = batch.chunks.are_compressed();
             session.under_way.push_back(UnderWay {
-                chunks: slab.chunks,
+                chunks: batch.chunks,
                 layout,
-                lane,
+                slot,
                 offsets: Vec::new(),
                 is_advanced,
             });
@@ -165,58 +165,58 @@ impl Session {
         })
     }
 
-    /// Gathers the first so many slabs and starts them on their way home.
-    fn advance(&mut self, slabs: usize) -> Result<(), Failure> {
-        let Some(engine) = &mut self.turn.engine else { return Ok(()) };
-        for slab in self.under_way.iter_mut().take(slabs).filter(|slab| !slab.is_advanced) {
-            let current = engine.context.enter()?;
-            let back = Way {
+    /// Gathers the first so many batches and starts them on their way home.
+    fn advance(&mut self, batches: usize) -> Result<(), GpuError> {
+        let Some(context) = &mut self.turn.context else { return Ok(()) };
+        for batch in self.under_way.iter_mut().take(batches).filter(|batch| !batch.is_advanced) {
+            let current = context.primary.enter()?;
+            let back = Transfer {
                 current: &current,
-                nvcomp: engine.nvcomp,
-                resources: &mut engine.resources,
-                timings: &mut self.timings,
+                nvcomp: context.nvcomp,
+                resources: &mut context.resources,
+                trace: &mut self.trace,
             };
-            slab.offsets = back.gather(slab.lane, &slab.chunks, &slab.layout)?;
-            slab.is_advanced = true;
+            batch.offsets = back.gather(batch.slot, &batch.chunks, &batch.layout)?;
+            batch.is_advanced = true;
         }
         Ok(())
     }
 
-    /// Waits for the slab that was sent first, and lends what came of it.
-    pub fn collect(&mut self) -> Result<Option<Home<'_>>, Failure> {
-        self.timings.take_back();
+    /// Waits for the batch that was sent first, and lends what came of it.
+    pub fn collect(&mut self) -> Result<Option<BatchResults<'_>>, GpuError> {
+        self.trace.take_back();
         self.guarded(|session| session.advance(1))?;
-        let Some(slab) = self.under_way.pop_front() else { return Ok(None) };
+        let Some(batch) = self.under_way.pop_front() else { return Ok(None) };
         self.guarded(|session| {
-            let Some(engine) = &session.turn.engine else { return Err(given_up()) };
-            let current = engine.context.enter()?;
-            let stream = &engine.resources.lanes[slab.lane].stream;
-            session.timings.time(Step::Wait, || stream.synchronize(&current))
+            let Some(context) = &session.turn.context else { return Err(given_up()) };
+            let current = context.primary.enter()?;
+            let stream = &context.resources.slots[batch.slot].stream;
+            session.trace.time(Step::Wait, || stream.synchronize(&current))
         })?;
-        self.timings.lend();
-        let engine = self.engine()?;
-        let inbound = engine.resources.lanes[slab.lane].inbound.as_ref();
+        self.trace.lend();
+        let context = self.context()?;
+        let inbound = context.resources.slots[batch.slot].inbound.as_ref();
         let inbound = inbound.map_or(&[][..], PinnedMemory::as_slice);
-        let UnderWay { chunks, layout, offsets, .. } = slab;
-        Ok(Some(Home { chunks, layout, offsets, inbound }))
+        let UnderWay { chunks, layout, offsets, .. } = batch;
+        Ok(Some(BatchResults { chunks, layout, offsets, inbound }))
     }
 
-    /// Forgets the slabs under way, once their work is done: the next caller's are others.
+    /// Forgets the batches under way, once their work is done: the next caller's are others.
     pub fn abandon(&mut self) {
         self.under_way.clear();
         let waited = self.guarded(|session| {
-            let engine = session.engine()?;
-            engine.resources.wait(&engine.context.enter()?)
+            let context = session.context()?;
+            context.resources.wait(&context.primary.enter()?)
         });
         self.has_failed |= waited.is_err();
     }
 
-    /// After a failure for lack of memory: gives up the slabs under way and all buffers, and
+    /// After a failure for lack of memory: gives up the batches under way and all buffers, and
     /// takes half as much at a time from now on. `false` where that is not possible.
-    pub fn shrink(&mut self) -> Result<bool, Failure> {
+    pub fn shrink(&mut self) -> Result<bool, GpuError> {
         self.guarded(|session| {
             session.under_way.clear();
-            session.engine()?.free_buffers()?;
+            session.context()?.free_buffers()?;
             let limits = &mut session.limits;
             if limits.bytes <= FEWEST_BYTES {
                 return Ok(false);
@@ -232,28 +232,28 @@ impl Session {
     }
 }
 
-fn given_up() -> Failure {
-    Failure::Unavailable("the GPU failed before in this call".into())
+fn given_up() -> GpuError {
+    GpuError::Unavailable("the GPU failed before in this call".into())
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // An engine with work under way, or with a past, is not for the next call.
+        // An context with work under way, or with a past, is not for the next call.
         if self.has_failed || !self.under_way.is_empty() {
-            self.turn.engine = None;
+            self.turn.context = None;
         }
     }
 }
 
 fn shape_of(
-    engine: &Engine,
+    context: &GpuContext,
     current: &Current,
     work: Work,
     longest: usize,
-) -> Result<Shape, Failure> {
+) -> Result<Shape, GpuError> {
     const MANY: usize = 256;
-    let nvcomp = engine.nvcomp;
-    let stream = &engine.resources.lanes[0].stream;
+    let nvcomp = context.nvcomp;
+    let stream = &context.resources.slots[0].stream;
     let temp = |chunks| {
         let size = Size { chunks, longest, total: chunks * longest };
         nvcomp.temp_size(current, work, size, stream)

@@ -9,7 +9,7 @@ use super::offsets::{OffsetsColumn, end_of, offsets_of, row_len};
 use crate::column::estimate::stated_len;
 use crate::column::row::RowDecoder;
 use crate::column::scheduler::{Job, Spans};
-use crate::column::{DecompressOptions, Decompressed, Payload, Payloads, ahead};
+use crate::column::{DecompressOptions, Decompressed, Payload, Payloads, offload};
 use crate::error::{Error, Result};
 use crate::kernel::Scratch;
 use crate::memory::{Block, zeroed};
@@ -127,7 +127,7 @@ pub fn decompress<C: Payloads>(
             (offsets, dsts[span.chunk].split_off_mut(..len).unwrap_or_default())
         },
         || InPlace { dst: &mut [], misplaced: &misplaced },
-        |run| ahead::decompress(options, chunks, interrupted, run),
+        |run| offload::decompress(options, chunks, interrupted, run),
         |worker, span, (offsets, mut dst), prefetch| {
             if misplaced.load(Ordering::Relaxed) {
                 return;

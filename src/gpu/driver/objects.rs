@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::ptr::{NonNull, null_mut};
 
 use super::{Current, DevicePtr, Driver, Handle};
-use crate::gpu::failure::Failure;
+use crate::gpu::error::GpuError;
 
 /// Events that measure no time are cheaper.
 const EVENT_DISABLE_TIMING: c_uint = 2;
@@ -22,7 +22,7 @@ pub struct Stream {
 unsafe impl Send for Stream {}
 
 impl Stream {
-    pub fn new(current: &Current) -> Result<Self, Failure> {
+    pub fn new(current: &Current) -> Result<Self, GpuError> {
         let (driver, mut handle) = (current.driver, null_mut());
         // SAFETY: `handle` is where to put the stream, and the context is current.
         unsafe { driver.stream_create(&raw mut handle, STREAM_NON_BLOCKING)? };
@@ -34,13 +34,13 @@ impl Stream {
     }
 
     /// Waits until all work of the stream is done.
-    pub fn synchronize(&self, _current: &Current) -> Result<(), Failure> {
+    pub fn synchronize(&self, _current: &Current) -> Result<(), GpuError> {
         // SAFETY: the stream is alive.
         unsafe { self.driver.stream_synchronize(self.handle) }
     }
 
     /// Lets later work of the stream wait for `event`.
-    pub fn wait(&self, _current: &Current, event: &Event) -> Result<(), Failure> {
+    pub fn wait(&self, _current: &Current, event: &Event) -> Result<(), GpuError> {
         // SAFETY: both are alive.
         unsafe { self.driver.stream_wait(self.handle, event.handle, 0) }
     }
@@ -56,7 +56,7 @@ impl Stream {
         to: &DeviceMemory,
         from: &PinnedMemory,
         bytes: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), GpuError> {
         debug_assert!(bytes <= to.len && bytes <= from.len);
         // SAFETY: both are so long; the rest is the caller's promise.
         unsafe { self.driver.upload(to.start, from.start.as_ptr().cast(), bytes, self.handle) }
@@ -72,7 +72,7 @@ impl Stream {
         to: &DeviceMemory,
         value: u8,
         bytes: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), GpuError> {
         debug_assert!(bytes <= to.len);
         // SAFETY: it is so long; the rest is the caller's promise.
         unsafe { self.driver.fill(to.start, value, bytes, self.handle) }
@@ -89,7 +89,7 @@ impl Stream {
         offset: usize,
         from: &DeviceMemory,
         bytes: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), GpuError> {
         debug_assert!(bytes <= from.len && offset + bytes <= to.len);
         // SAFETY: both are so long; the rest is the caller's promise.
         unsafe {
@@ -116,7 +116,7 @@ pub struct Event {
 unsafe impl Send for Event {}
 
 impl Event {
-    pub fn new(current: &Current) -> Result<Self, Failure> {
+    pub fn new(current: &Current) -> Result<Self, GpuError> {
         let (driver, mut handle) = (current.driver, null_mut());
         // SAFETY: `handle` is where to put the event, and the context is current.
         unsafe { driver.event_create(&raw mut handle, EVENT_DISABLE_TIMING)? };
@@ -124,7 +124,7 @@ impl Event {
     }
 
     /// Marks the present end of `stream`.
-    pub fn record(&self, _current: &Current, stream: &Stream) -> Result<(), Failure> {
+    pub fn record(&self, _current: &Current, stream: &Stream) -> Result<(), GpuError> {
         // SAFETY: both are alive.
         unsafe { self.driver.event_record(self.handle, stream.handle) }
     }
@@ -145,7 +145,7 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    pub fn new(current: &Current, len: usize) -> Result<Self, Failure> {
+    pub fn new(current: &Current, len: usize) -> Result<Self, GpuError> {
         let (driver, mut start) = (current.driver, 0);
         // SAFETY: `start` is where to put the address, and the context is current.
         let done = unsafe { driver.allocate(&raw mut start, len) };
@@ -182,13 +182,13 @@ unsafe impl Send for PinnedMemory {}
 unsafe impl Sync for PinnedMemory {}
 
 impl PinnedMemory {
-    pub fn new(current: &Current, len: usize) -> Result<Self, Failure> {
+    pub fn new(current: &Current, len: usize) -> Result<Self, GpuError> {
         let (driver, mut start) = (current.driver, null_mut());
         // SAFETY: `start` is where to put the address, and the context is current.
         let done = unsafe { driver.allocate_pinned(&raw mut start, len, 0) };
         done.map_err(|failure| short_of(failure, len, "pinned"))?;
         let start = NonNull::new(start.cast());
-        let start = start.ok_or(Failure::OutOfMemory { bytes: len, kind: "pinned" })?;
+        let start = start.ok_or(GpuError::OutOfMemory { bytes: len, kind: "pinned" })?;
         Ok(Self { driver, start, len })
     }
 
@@ -215,8 +215,8 @@ impl Drop for PinnedMemory {
     }
 }
 
-fn short_of(failure: Failure, bytes: usize, kind: &'static str) -> Failure {
-    if failure.is_out_of_memory() { Failure::OutOfMemory { bytes, kind } } else { failure }
+fn short_of(failure: GpuError, bytes: usize, kind: &'static str) -> GpuError {
+    if failure.is_out_of_memory() { GpuError::OutOfMemory { bytes, kind } } else { failure }
 }
 
 /// A kernel of our own.
@@ -231,7 +231,7 @@ unsafe impl Send for Kernel {}
 
 impl Kernel {
     /// Compiles `ptx` for the GPU and finds its function `name`.
-    pub fn load(current: &Current, ptx: &CStr, name: &CStr) -> Result<Self, Failure> {
+    pub fn load(current: &Current, ptx: &CStr, name: &CStr) -> Result<Self, GpuError> {
         let (driver, mut module) = (current.driver, null_mut());
         // SAFETY: `module` is where to put the module, and PTX ends with a zero byte.
         unsafe { driver.module_load(&raw mut module, ptx.as_ptr().cast())? };
@@ -252,7 +252,7 @@ impl Kernel {
         stream: &Stream,
         (blocks, threads): (u32, u32),
         parameters: &mut [*mut c_void],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), GpuError> {
         // SAFETY: the function and the stream are alive; the rest is the caller's promise.
         unsafe {
             self.driver.launch(

@@ -15,7 +15,7 @@ const CONTEXT_IS_LOST: [i32; 14] =
 /// What went wrong on the way to a GPU or on it. Data that is bad is no failure: that is
 /// told chunk by chunk.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Failure {
+pub enum GpuError {
     /// There is no driver or no GPU, as on most machines.
     #[error("{0}")]
     Absent(String),
@@ -42,7 +42,7 @@ pub enum Failure {
     Host(#[from] Error),
 }
 
-impl Failure {
+impl GpuError {
     /// Whether less work at a time might succeed.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::OutOfMemory { .. } | Self::Cuda { status: OUT_OF_MEMORY, .. })
@@ -54,20 +54,20 @@ impl Failure {
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
+impl From<GpuError> for Error {
+    fn from(failure: GpuError) -> Self {
         match failure {
-            Failure::Host(error) => error,
+            GpuError::Host(error) => error,
             other => Self::Unavailable(format!("GPU: {other}")),
         }
     }
 }
 
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Self {
+impl From<GpuError> for Fault {
+    fn from(failure: GpuError) -> Self {
         match failure {
-            Failure::Host(error) => Self::Other(Box::new(error)),
-            refused @ Failure::Refused { .. } => Self::Container(refused.to_string()),
+            GpuError::Host(error) => Self::Other(Box::new(error)),
+            refused @ GpuError::Refused { .. } => Self::Container(refused.to_string()),
             other => Self::Unavailable(format!("GPU: {other}")),
         }
     }

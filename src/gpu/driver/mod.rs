@@ -15,9 +15,9 @@ use std::marker::PhantomData;
 use std::ptr::{null, null_mut};
 use std::sync::{Mutex, PoisonError};
 
-use super::loader::Library;
+use super::library::Library;
 
-use super::failure::Failure;
+use super::error::GpuError;
 
 pub use objects::{DeviceMemory, Event, Kernel, PinnedMemory, Stream};
 
@@ -30,12 +30,12 @@ macro_rules! driver {
         pub struct Driver {
             $($field: unsafe extern "C" fn($($type),*) -> c_int,)*
             name_of: unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int,
-            late: Mutex<Option<Failure>>,
+            late: Mutex<Option<GpuError>>,
         }
 
         impl Driver {
             /// Finds all functions in `library`, or says which is missing.
-            pub fn bind(library: &'static Library, path: &str) -> Result<Self, Failure> {
+            pub fn bind(library: &'static Library, path: &str) -> Result<Self, GpuError> {
                 Ok(Self {
                     // SAFETY: the types are those that the driver API gives these symbols.
                     $($field: unsafe { symbol(library, path, $symbol)? },)*
@@ -52,7 +52,7 @@ macro_rules! driver {
                 /// Pointers are what the function expects, handles are alive, and a context
                 /// is current where the function needs one.
                 #[allow(clippy::too_many_arguments, reason = "libcuda's own")]
-                unsafe fn $field(&self, $($name: $type),*) -> Result<(), Failure> {
+                unsafe fn $field(&self, $($name: $type),*) -> Result<(), GpuError> {
                     // SAFETY: the caller's promise.
                     let status = unsafe { (self.$field)($($name),*) };
                     self.check($symbol, status)
@@ -103,16 +103,16 @@ driver! {
 ///
 /// # Safety
 /// `T` is its type.
-unsafe fn symbol<T: Copy>(library: &Library, path: &str, name: &str) -> Result<T, Failure> {
+unsafe fn symbol<T: Copy>(library: &Library, path: &str, name: &str) -> Result<T, GpuError> {
     // SAFETY: the caller's promise.
     match unsafe { library.get::<T>(name) } {
         Ok(found) => Ok(*found),
-        Err(_) => Err(Failure::Unavailable(format!("{path} lacks {name}; is it libcuda?"))),
+        Err(_) => Err(GpuError::Unavailable(format!("{path} lacks {name}; is it libcuda?"))),
     }
 }
 
 impl Driver {
-    fn check(&self, call: &'static str, status: c_int) -> Result<(), Failure> {
+    fn check(&self, call: &'static str, status: c_int) -> Result<(), GpuError> {
         if status == 0 {
             return Ok(());
         }
@@ -125,23 +125,23 @@ impl Driver {
             // SAFETY: not null, so a C string that is never freed.
             unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
         };
-        Err(Failure::Cuda { call, status, name })
+        Err(GpuError::Cuda { call, status, name })
     }
 
     /// Keeps the first error of the calls that nobody waits for.
-    pub fn note(&self, done: Result<(), Failure>) {
+    pub fn note(&self, done: Result<(), GpuError>) {
         if let Err(failure) = done {
             self.late.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
         }
     }
 
     /// The first error since the last call of this among calls that nobody waited for.
-    pub fn late_failure(&self) -> Result<(), Failure> {
+    pub fn late_failure(&self) -> Result<(), GpuError> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
     /// Starts the driver, and counts the GPUs.
-    pub fn start(&self) -> Result<u32, Failure> {
+    pub fn start(&self) -> Result<u32, GpuError> {
         let mut count = 0;
         // SAFETY: no context is needed, and `count` is where to put the number.
         unsafe {
@@ -152,7 +152,7 @@ impl Driver {
     }
 
     /// The newest CUDA that the driver serves, as in 12040 for 12.4.
-    pub fn version(&self) -> Result<i32, Failure> {
+    pub fn version(&self) -> Result<i32, GpuError> {
         let mut version = 0;
         // SAFETY: `version` is where to put the number.
         unsafe { self.driver_version(&raw mut version)? };
@@ -160,7 +160,7 @@ impl Driver {
     }
 
     /// The name of a GPU.
-    pub fn name(&self, ordinal: u32) -> Result<String, Failure> {
+    pub fn name(&self, ordinal: u32) -> Result<String, GpuError> {
         let mut name = [0u8; 256];
         // SAFETY: `name` has room for the length that is passed, its last byte kept zero.
         unsafe {
@@ -171,7 +171,7 @@ impl Driver {
         Ok(name.to_string_lossy().into_owned())
     }
 
-    fn device_of(&self, ordinal: u32) -> Result<c_int, Failure> {
+    fn device_of(&self, ordinal: u32) -> Result<c_int, GpuError> {
         let mut device = 0;
         // SAFETY: `device` is where to put the number.
         unsafe { self.device(&raw mut device, ordinal.try_into().unwrap_or(c_int::MAX))? };
@@ -180,17 +180,17 @@ impl Driver {
 }
 
 /// A GPU's primary context, which everybody in the process shares.
-pub struct Context {
+pub struct PrimaryContext {
     driver: &'static Driver,
     device: c_int,
     handle: Handle,
 }
 
 // SAFETY: a context may be used from any thread that makes it current.
-unsafe impl Send for Context {}
+unsafe impl Send for PrimaryContext {}
 
-impl Context {
-    pub fn retain(driver: &'static Driver, ordinal: u32) -> Result<Self, Failure> {
+impl PrimaryContext {
+    pub fn retain(driver: &'static Driver, ordinal: u32) -> Result<Self, GpuError> {
         let device = driver.device_of(ordinal)?;
         let mut handle = null_mut();
         // SAFETY: `handle` is where to put the context.
@@ -199,14 +199,14 @@ impl Context {
     }
 
     /// Makes the context current on this thread until the result drops.
-    pub fn enter(&self) -> Result<Current<'_>, Failure> {
+    pub fn enter(&self) -> Result<Current<'_>, GpuError> {
         // SAFETY: the context is alive.
         unsafe { self.driver.push(self.handle)? };
         Ok(Current { driver: self.driver, _of: PhantomData })
     }
 }
 
-impl Drop for Context {
+impl Drop for PrimaryContext {
     fn drop(&mut self) {
         // SAFETY: retained once, released once.
         self.driver.note(unsafe { self.driver.release(self.device) });
@@ -216,7 +216,7 @@ impl Drop for Context {
 /// Proof that a context is current on this thread, which it therefore never leaves.
 pub struct Current<'context> {
     driver: &'static Driver,
-    _of: PhantomData<(&'context Context, *mut ())>,
+    _of: PhantomData<(&'context PrimaryContext, *mut ())>,
 }
 
 impl Drop for Current<'_> {
@@ -229,7 +229,7 @@ impl Drop for Current<'_> {
 
 impl Current<'_> {
     /// Free bytes of device memory.
-    pub fn free_memory(&self) -> Result<usize, Failure> {
+    pub fn free_memory(&self) -> Result<usize, GpuError> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: both are where to put numbers, and the context is current.
         unsafe { self.driver.memory_info(&raw mut free, &raw mut total)? };

@@ -1,13 +1,15 @@
 //! What is held on one GPU between calls: its context, streams, buffers and our kernel.
 
-use super::driver::{Context, Current, DeviceMemory, Driver, Event, Kernel, PinnedMemory, Stream};
-use super::failure::Failure;
+use super::batch::Shape;
+use super::driver::{
+    Current, DeviceMemory, Driver, Event, Kernel, PinnedMemory, PrimaryContext, Stream,
+};
+use super::error::GpuError;
 use super::libraries::Libraries;
 use super::nvcomp::Nvcomp;
-use super::slab::Shape;
 
 /// Slabs under way at once: one is filled, one is coded, one is brought home.
-pub const LANES: usize = 3;
+pub const SLOTS: usize = 3;
 
 /// Decoders have been seen to read past the end of their input: so much more is there.
 const SPARE: usize = 256;
@@ -18,20 +20,20 @@ const STEP: usize = 2 << 20;
 const SMALLEST: usize = 4 << 10;
 
 /// One GPU, ready to work.
-pub struct Engine {
+pub struct GpuContext {
     driver: &'static Driver,
     pub nvcomp: &'static Nvcomp,
     /// What nvCOMP said of chunks, by work and size class.
     pub shapes: Vec<Shape>,
     pub resources: Resources,
     /// Last, for the others need it when they drop.
-    pub context: Context,
+    pub primary: PrimaryContext,
 }
 
 /// What lives in the context.
 #[derive(Default)]
 pub struct Resources {
-    pub lanes: Vec<Lane>,
+    pub slots: Vec<Slot>,
     /// What coding needs beside its input and output; one launch at a time has it.
     pub temp: Temp,
     /// Loaded for the first column that is compressed.
@@ -46,8 +48,8 @@ pub struct Temp {
     pub is_used: bool,
 }
 
-/// The stream and the buffers of one slab.
-pub struct Lane {
+/// The stream and the buffers of one batch.
+pub struct Slot {
     pub stream: Stream,
     /// What goes to the GPU: the chunks' descriptions, then the chunks.
     pub outbound: Option<PinnedMemory>,
@@ -60,40 +62,40 @@ pub struct Lane {
     pub inbound: Option<PinnedMemory>,
 }
 
-impl Engine {
-    pub fn start(libraries: &'static Libraries, ordinal: u32) -> Result<Self, Failure> {
+impl GpuContext {
+    pub fn start(libraries: &'static Libraries, ordinal: u32) -> Result<Self, GpuError> {
         let driver = &libraries.driver;
-        let context = Context::retain(driver, ordinal)?;
+        let primary = PrimaryContext::retain(driver, ordinal)?;
         let (nvcomp, resources) = (&libraries.nvcomp, Resources::default());
-        let mut engine = Self { driver, nvcomp, shapes: Vec::new(), resources, context };
-        let current = engine.context.enter()?;
-        let resources = &mut engine.resources;
-        // Each belongs to the engine at once, so that it goes if the next cannot be had.
+        let mut context = Self { driver, nvcomp, shapes: Vec::new(), resources, primary };
+        let current = context.primary.enter()?;
+        let resources = &mut context.resources;
+        // RunRows belongs to the context at once, so that it goes if the next cannot be had.
         resources.temp.free = Some(Event::new(&current)?);
-        for _ in 0..LANES {
-            resources.lanes.push(Lane::new(&current)?);
+        for _ in 0..SLOTS {
+            resources.slots.push(Slot::new(&current)?);
         }
         drop(current);
-        Ok(engine)
+        Ok(context)
     }
 
     /// Frees all buffers.
-    pub fn free_buffers(&mut self) -> Result<(), Failure> {
-        let current = self.context.enter()?;
+    pub fn free_buffers(&mut self) -> Result<(), GpuError> {
+        let current = self.primary.enter()?;
         self.resources.wait(&current)?;
         self.resources.temp.memory = None;
-        for lane in &mut self.resources.lanes {
-            (lane.outbound, lane.inbound) = (None, None);
-            (lane.input, lane.output, lane.gathered) = (None, None, None);
+        for slot in &mut self.resources.slots {
+            (slot.outbound, slot.inbound) = (None, None);
+            (slot.input, slot.output, slot.gathered) = (None, None, None);
         }
         Ok(())
     }
 
     /// Bytes of device memory that are held.
     pub fn held(&self) -> usize {
-        let lane = |lane: &Lane| [&lane.input, &lane.output, &lane.gathered].map(len_of);
-        let lanes: usize = self.resources.lanes.iter().flat_map(lane).sum();
-        lanes + len_of(&self.resources.temp.memory)
+        let slot = |slot: &Slot| [&slot.input, &slot.output, &slot.gathered].map(len_of);
+        let slots: usize = self.resources.slots.iter().flat_map(slot).sum();
+        slots + len_of(&self.resources.temp.memory)
     }
 }
 
@@ -101,12 +103,12 @@ fn len_of(memory: &Option<DeviceMemory>) -> usize {
     memory.as_ref().map_or(0, DeviceMemory::len)
 }
 
-impl Drop for Engine {
+impl Drop for GpuContext {
     fn drop(&mut self) {
-        let current = self.context.enter().or_else(|failure| {
+        let current = self.primary.enter().or_else(|failure| {
             self.driver.note(Err(failure));
             // Again, for without a context nothing can be freed.
-            self.context.enter()
+            self.primary.enter()
         });
         if let Ok(current) = &current {
             // Nothing may be freed under running work.
@@ -118,17 +120,17 @@ impl Drop for Engine {
 
 impl Resources {
     /// Waits until all queued work is done.
-    pub fn wait(&self, current: &Current) -> Result<(), Failure> {
+    pub fn wait(&self, current: &Current) -> Result<(), GpuError> {
         let mut done = Ok(());
-        for lane in &self.lanes {
+        for slot in &self.slots {
             // All of them, whatever the first says.
-            done = done.and(lane.stream.synchronize(current));
+            done = done.and(slot.stream.synchronize(current));
         }
         done
     }
 
     /// Makes temporary memory at least so long.
-    pub fn reserve_temp(&mut self, current: &Current, len: usize) -> Result<(), Failure> {
+    pub fn reserve_temp(&mut self, current: &Current, len: usize) -> Result<(), GpuError> {
         if self.temp.memory.as_ref().is_none_or(|memory| memory.len() < len) {
             self.wait(current)?;
             reserve(&mut self.temp.memory, current, len)?;
@@ -137,8 +139,8 @@ impl Resources {
     }
 }
 
-impl Lane {
-    fn new(current: &Current) -> Result<Self, Failure> {
+impl Slot {
+    fn new(current: &Current) -> Result<Self, GpuError> {
         Ok(Self {
             stream: Stream::new(current)?,
             outbound: None,
@@ -152,12 +154,12 @@ impl Lane {
 
 /// Memory of either kind.
 pub trait Memory: Sized {
-    fn allocate(current: &Current, len: usize) -> Result<Self, Failure>;
+    fn allocate(current: &Current, len: usize) -> Result<Self, GpuError>;
     fn len(&self) -> usize;
 }
 
 impl Memory for DeviceMemory {
-    fn allocate(current: &Current, len: usize) -> Result<Self, Failure> {
+    fn allocate(current: &Current, len: usize) -> Result<Self, GpuError> {
         Self::new(current, len)
     }
     fn len(&self) -> usize {
@@ -166,7 +168,7 @@ impl Memory for DeviceMemory {
 }
 
 impl Memory for PinnedMemory {
-    fn allocate(current: &Current, len: usize) -> Result<Self, Failure> {
+    fn allocate(current: &Current, len: usize) -> Result<Self, GpuError> {
         Self::new(current, len)
     }
     fn len(&self) -> usize {
@@ -179,7 +181,7 @@ pub fn reserve<'slot, M: Memory>(
     slot: &'slot mut Option<M>,
     current: &Current,
     len: usize,
-) -> Result<&'slot mut M, Failure> {
+) -> Result<&'slot mut M, GpuError> {
     // First, so that both are never held at once.
     let shorter = slot.take_if(|memory| memory.len() < len).map(|memory| memory.len());
     match slot {

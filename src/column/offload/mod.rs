@@ -1,16 +1,16 @@
-//! Columns on a GPU: their rows go there in slabs, ahead of the workers, who find the work of
+//! Columns on a GPU: their rows go there in batches, ahead of the workers, who find the work of
 //! a row done when they come to it.
 //!
 //! ```text
-//! rows -> parts -> slab -> GPU -> home -> each(until, ready): the workers' part, as on a CPU
+//! rows -> parts -> batch -> GPU -> home -> each(until, ready): the workers' part, as on a CPU
 //! ```
 //!
 //! Slabs are rows in a row, so that results need no sorting. What cannot go is left to the
 //! workers and their CPU kernels, among them all that is wrong with a row: nothing is judged
-//! here that is not judged again where every codec's rows are. A row that no slab can hold is
-//! coded on its own, slab by slab, when those before it are home.
+//! here that is not judged again where every codec's rows are. A row that no batch can hold is
+//! coded on its own, batch by batch, when those before it are home.
 
-mod there;
+mod run;
 
 use super::scheduler::RunRows;
 use super::{DecompressOptions, Payload, Payloads, Rows};
@@ -22,7 +22,7 @@ use crate::kernel::fcg1::{Algorithm, CHUNK_BYTES, Container, Encoding};
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::pool::{Interrupted, Listener};
 use crate::wire::frame::{Frame, Frames};
-use there::{Choice, run};
+use run::{Choice, run};
 
 /// What a row has for a GPU.
 enum Part<'a> {
@@ -98,11 +98,11 @@ pub fn compress<'a, C: Rows>(
         let (chunk, row) = places.of(position);
         chunks[chunk].get(row).filter(|value| value.len() as u64 <= longest)
     };
-    let has_twin = Work { direction: Direction::Compress, encoding }.has_twin();
+    let has_cpu_fallback = Work { direction: Direction::Compress, encoding }.has_cpu_fallback();
     let load = || {
         heard(interrupted, places.rows())
             .filter_map(value)
-            .map(|v| (v.len() as u64, has_twin))
+            .map(|v| (v.len() as u64, has_cpu_fallback))
             .collect()
     };
     let parts = |position, parts: &mut Vec<Part<'a>>| {
@@ -234,19 +234,20 @@ struct Load {
 
 impl Load {
     /// Counts a value in: its length, and whether a CPU can do it.
-    fn add(&mut self, len: u64, has_twin: bool) {
+    fn add(&mut self, len: u64, has_cpu_fallback: bool) {
         self.bytes = self.bytes.saturating_add(len.min(MAX_ORIGINAL_SIZE));
         self.values += 1;
-        self.needs_gpu |= len > 0 && !has_twin;
+        self.needs_gpu |= len > 0 && !has_cpu_fallback;
     }
 
     /// Counts in what is to be decompressed; what no GPU can decode needs none.
     fn add_payload(&mut self, payload: &[u8], encoding: Encoding, expected: Option<u64>) {
-        let has_twin = Work { direction: Direction::Decompress, encoding }.has_twin();
+        let has_cpu_fallback =
+            Work { direction: Direction::Decompress, encoding }.has_cpu_fallback();
         let is_good =
             || Part::of_payload(payload, encoding.algorithm, expected, MAX_ORIGINAL_SIZE).is_some();
         let total = || Container::parse(payload, encoding.algorithm).map_or(0, |c| c.total);
-        self.add(expected.unwrap_or_else(total), has_twin || !is_good());
+        self.add(expected.unwrap_or_else(total), has_cpu_fallback || !is_good());
     }
 
     fn is_worthwhile(&self) -> bool {
@@ -257,7 +258,7 @@ impl Load {
 impl FromIterator<(u64, bool)> for Load {
     fn from_iter<I: IntoIterator<Item = (u64, bool)>>(values: I) -> Self {
         let mut load = Self::default();
-        values.into_iter().for_each(|(len, has_twin)| load.add(len, has_twin));
+        values.into_iter().for_each(|(len, has_cpu_fallback)| load.add(len, has_cpu_fallback));
         load
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// What a slab goes through.
+/// What a batch goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Stage,
@@ -14,7 +14,7 @@ pub enum Step {
     Gather,
     Download,
     Wait,
-    /// The caller's part: from a slab's coming home to the session's next call.
+    /// The caller's part: from a batch's coming home to the session's next call.
     Assemble,
 }
 
@@ -31,19 +31,19 @@ impl Step {
 }
 
 /// The times of one session.
-pub struct Timings {
+pub struct Trace {
     is_on: bool,
     is_serial: bool,
     started: Instant,
     /// By step.
     spent: [Duration; Step::ALL.len()],
-    slabs: usize,
+    batches: usize,
     bytes: usize,
-    /// Since when the caller has a slab.
+    /// Since when the caller has a batch.
     lent: Option<Instant>,
 }
 
-impl Timings {
+impl Trace {
     pub fn new() -> Self {
         let mode = std::env::var_os("S4_GPU_TIMINGS").unwrap_or_default();
         Self {
@@ -51,7 +51,7 @@ impl Timings {
             is_serial: mode == "serial",
             started: Instant::now(),
             spent: Default::default(),
-            slabs: 0,
+            batches: 0,
             bytes: 0,
             lent: None,
         }
@@ -62,9 +62,9 @@ impl Timings {
         self.is_serial
     }
 
-    /// Counts a slab of so many bytes.
+    /// Counts a batch of so many bytes.
     pub fn count(&mut self, bytes: usize) {
-        self.slabs += 1;
+        self.batches += 1;
         self.bytes += bytes;
     }
 
@@ -79,7 +79,7 @@ impl Timings {
         done
     }
 
-    /// The caller has a slab from now on.
+    /// The caller has a batch from now on.
     pub fn lend(&mut self) {
         self.lent = self.is_on.then(Instant::now);
     }
@@ -92,11 +92,14 @@ impl Timings {
     }
 }
 
-impl fmt::Display for Timings {
+impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.started.elapsed().as_secs_f64();
-        let Self { slabs, bytes, .. } = self;
-        write!(f, "gpu session: {slabs} slabs, {bytes} bytes of originals, {total:.6} s in all")?;
+        let Self { batches, bytes, .. } = self;
+        write!(
+            f,
+            "gpu session: {batches} batches, {bytes} bytes of originals, {total:.6} s in all"
+        )?;
         for step in Step::ALL {
             let seconds = self.spent[step as usize].as_secs_f64();
             write!(f, ", {step:?} {seconds:.6}")?;
@@ -105,10 +108,10 @@ impl fmt::Display for Timings {
     }
 }
 
-impl Drop for Timings {
+impl Drop for Trace {
     fn drop(&mut self) {
         self.take_back();
-        if self.is_on && self.slabs > 0 {
+        if self.is_on && self.batches > 0 {
             eprintln!("{self}");
         }
     }

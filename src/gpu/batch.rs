@@ -1,4 +1,4 @@
-//! A slab: the chunks that make one trip to the GPU, and how they lie in its buffers.
+//! A batch: the chunks that make one trip to the GPU, and how they lie in its buffers.
 //!
 //! ```text
 //! there: inputs | input sizes | outputs | capacities | the chunks, each aligned
@@ -94,7 +94,7 @@ impl Shape {
     }
 }
 
-/// What a slab takes, or may take.
+/// What a batch takes, or may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     pub chunks: usize,
@@ -149,7 +149,7 @@ impl Group {
     }
 }
 
-/// Where in a slab the chunks of one value or payload are.
+/// Where in a batch the chunks of one value or payload are.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub group: usize,
@@ -178,7 +178,7 @@ impl Chunks {
 
 /// Chunks that are to go to the GPU.
 #[derive(Default)]
-pub struct Slab<'a> {
+pub struct Batch<'a> {
     pub chunks: Chunks,
     pub cost: Cost,
     /// What to read of each chunk, by group.
@@ -189,8 +189,8 @@ fn key(bytes: &[u8]) -> (usize, usize) {
     (bytes.as_ptr().addr(), bytes.len())
 }
 
-impl<'a> Slab<'a> {
-    /// Adds the chunks of `whole`, which all have that shape. What is in the slab already is
+impl<'a> Batch<'a> {
+    /// Adds the chunks of `whole`, which all have that shape. What is in the batch already is
     /// not added again.
     pub fn push(
         &mut self,
@@ -223,7 +223,7 @@ impl<'a> Slab<'a> {
     }
 }
 
-/// Where everything of a slab lies.
+/// Where everything of a batch lies.
 pub struct Layout {
     /// The number of chunks in the groups before each, and at the end of all.
     pub firsts: Vec<usize>,
@@ -234,8 +234,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    pub fn of(slab: &Slab) -> Self {
-        let count = slab.bytes.iter().map(Vec::len).sum::<usize>();
+    pub fn of(batch: &Batch) -> Self {
+        let count = batch.bytes.iter().map(Vec::len).sum::<usize>();
         let arrays = (4 * 8 * count).next_multiple_of(DATA_ALIGNMENT);
         let mut layout = Self {
             firsts: vec![0],
@@ -243,7 +243,7 @@ impl Layout {
             outputs: Vec::with_capacity(count + 1),
         };
         let (mut input, mut output) = (arrays, Self::results_len(count));
-        for (Group { shape, originals }, bytes) in slab.chunks.groups.iter().zip(&slab.bytes) {
+        for (Group { shape, originals }, bytes) in batch.chunks.groups.iter().zip(&batch.bytes) {
             // Groups begin as aligned as any may have to be.
             input = input.next_multiple_of(DATA_ALIGNMENT);
             output = output.next_multiple_of(DATA_ALIGNMENT);
@@ -293,7 +293,7 @@ impl Layout {
     /// Fills `room` with the arrays and the chunks, by several threads where it pays.
     pub fn stage(
         &self,
-        slab: &Slab,
+        batch: &Batch,
         (input, output): (DevicePtr, DevicePtr),
         room: &mut [MaybeUninit<u8>],
     ) -> Result<()> {
@@ -306,17 +306,17 @@ impl Layout {
                 *room = item.to_ne_bytes().map(MaybeUninit::new);
             }
         };
-        let rooms = slab.chunks.groups.iter().flat_map(|Group { shape, originals }| {
+        let rooms = batch.chunks.groups.iter().flat_map(|Group { shape, originals }| {
             originals.iter().map(|&original| shape.room(original) as u64)
         });
         array(&mut self.inputs.iter().map(|&at| input + at as u64));
-        array(&mut slab.bytes.iter().flatten().map(|bytes| bytes.len() as u64));
+        array(&mut batch.bytes.iter().flatten().map(|bytes| bytes.len() as u64));
         array(&mut self.outputs.iter().map(|&at| output + at as u64));
         array(&mut { rooms });
 
         let mut rest = data;
         let mut at = 32 * count;
-        let mut pieces = self.pieces(slab);
+        let mut pieces = self.pieces(batch);
         let work = std::iter::from_fn(move || {
             let (group, chunks) = pieces.next()?;
             let first = self.firsts[group] + chunks.start;
@@ -324,7 +324,7 @@ impl Layout {
             rest.split_off_mut(..start - at)?;
             at = end;
             let room = rest.split_off_mut(..end - start)?;
-            Some((&slab.bytes[group][chunks], &self.inputs[first..], room))
+            Some((&batch.bytes[group][chunks], &self.inputs[first..], room))
         });
         pool::work_off(
             work,
@@ -342,9 +342,9 @@ impl Layout {
     /// Chunks of one group in a row, about [`PIECE`] together.
     fn pieces<'s>(
         &'s self,
-        slab: &'s Slab,
+        batch: &'s Batch,
     ) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + 's {
-        slab.bytes.iter().enumerate().flat_map(move |(i, bytes)| {
+        batch.bytes.iter().enumerate().flat_map(move |(i, bytes)| {
             let offsets = &self.inputs[self.firsts[i]..];
             let mut start = 0;
             std::iter::from_fn(move || {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Part, RunRows, on_cpu};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Cost, Failure, Prefetch, Session, Slab, class_of};
+use crate::gpu::{self, Batch, Cost, GpuError, Prefetch, Session, class_of};
 use crate::pool::Interrupted;
 
 /// Where a column goes.
@@ -21,16 +21,16 @@ pub struct Choice {
 /// What ends the work on a GPU before its time.
 enum Stop {
     /// The GPU.
-    Failure(Failure),
+    GpuError(GpuError),
     /// A row, or the caller.
     Error(Error),
 }
 
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
+impl From<GpuError> for Stop {
+    fn from(failure: GpuError) -> Self {
         match failure {
-            Failure::Host(error) => Self::Error(error),
-            other => Self::Failure(other),
+            GpuError::Host(error) => Self::Error(error),
+            other => Self::GpuError(other),
         }
     }
 }
@@ -48,11 +48,11 @@ pub fn run<'a>(
     match there.run(each) {
         Ok(()) => Ok(()),
         Err(Stop::Error(error)) => Err(error),
-        Err(Stop::Failure(failure)) if choice.falls_back => {
+        Err(Stop::GpuError(failure)) if choice.falls_back => {
             gpu::falls_back(&failure.to_string());
             on_cpu(each)
         }
-        Err(Stop::Failure(failure)) => Err(failure.into()),
+        Err(Stop::GpuError(failure)) => Err(failure.into()),
     }
 }
 
@@ -62,16 +62,16 @@ struct There<'c, 'a> {
     rows: usize,
     choice: Choice,
     interrupted: Interrupted<'c>,
-    /// Rows of a slab at most. Halved where nvCOMP refuses one, down to none, which sends a row
+    /// Rows of a batch at most. Halved where nvCOMP refuses one, down to none, which sends a row
     /// on its own; doubled by each that comes home.
     most_rows: usize,
 }
 
 /// Rows that go together.
 enum Lot<'a> {
-    /// A slab, empty if no row has a part, and the row after its last.
-    Slab(Slab<'a>, usize),
-    /// One row that no slab can hold.
+    /// A batch, empty if no row has a part, and the row after its last.
+    Batch(Batch<'a>, usize),
+    /// One row that no batch can hold.
     Row,
 }
 
@@ -88,7 +88,7 @@ impl<'a> There<'_, 'a> {
 
     fn run_on(&mut self, shared: &mut Mutex<Session>, each: RunRows) -> Result<(), Stop> {
         let mut done = 0;
-        // Rows after the last of each lot under way, and whether a slab is of it.
+        // Rows after the last of each lot under way, and whether a batch is of it.
         let mut under_way: VecDeque<(usize, bool)> = VecDeque::new();
         while done < self.rows {
             if (self.interrupted)() {
@@ -98,9 +98,9 @@ impl<'a> There<'_, 'a> {
             let session = exclusive(shared);
             let step = if sent < self.rows && !session.is_full() {
                 match self.next_lot(session, sent) {
-                    Ok(Lot::Slab(slab, end)) => {
-                        under_way.push_back((end, !slab.is_empty()));
-                        if slab.is_empty() { Ok(()) } else { session.submit(slab) }
+                    Ok(Lot::Batch(batch, end)) => {
+                        under_way.push_back((end, !batch.is_empty()));
+                        if batch.is_empty() { Ok(()) } else { session.submit(batch) }
                     }
                     Ok(Lot::Row) if under_way.is_empty() => {
                         let falls_back = self.choice.falls_back;
@@ -137,13 +137,13 @@ impl<'a> There<'_, 'a> {
         Ok(())
     }
 
-    /// As many rows from `start` on as fit one slab.
-    fn next_lot(&self, session: &mut Session, start: usize) -> Result<Lot<'a>, Failure> {
+    /// As many rows from `start` on as fit one batch.
+    fn next_lot(&self, session: &mut Session, start: usize) -> Result<Lot<'a>, GpuError> {
         let limits = session.limits();
         if self.most_rows == 0 {
             return Ok(Lot::Row);
         }
-        let (mut slab, mut parts, mut costs) = (Slab::default(), Vec::new(), Vec::new());
+        let (mut batch, mut parts, mut costs) = (Batch::default(), Vec::new(), Vec::new());
         let end = self.rows.min(start.saturating_add(self.most_rows));
         for row in start..end {
             parts.clear();
@@ -158,15 +158,15 @@ impl<'a> There<'_, 'a> {
                 row_cost = row_cost.plus(cost);
                 costs.push((shape, cost));
             }
-            if !slab.cost.plus(row_cost).fits(&limits) {
-                let is_alone = slab.is_empty() && row == start;
-                return Ok(if is_alone { Lot::Row } else { Lot::Slab(slab, row) });
+            if !batch.cost.plus(row_cost).fits(&limits) {
+                let is_alone = batch.is_empty() && row == start;
+                return Ok(if is_alone { Lot::Row } else { Lot::Batch(batch, row) });
             }
             for (part, (shape, cost)) in parts.iter().zip(&costs) {
-                slab.push(part.whole(), shape, *cost, |take| part.each_chunk(take));
+                batch.push(part.whole(), shape, *cost, |take| part.each_chunk(take));
             }
         }
-        Ok(Lot::Slab(slab, end))
+        Ok(Lot::Batch(batch, end))
     }
 
     /// Has the workers take the oldest lot home.
@@ -176,7 +176,7 @@ impl<'a> There<'_, 'a> {
         under_way: &mut VecDeque<(usize, bool)>,
         done: &mut usize,
         each: RunRows,
-    ) -> Result<Result<(), Failure>, Stop> {
+    ) -> Result<Result<(), GpuError>, Stop> {
         let Some((end, has_slab)) = under_way.pop_front() else { return Ok(Ok(())) };
         if !has_slab {
             each(end, &Prefetch::None).map_err(Stop::Error)?;
@@ -187,7 +187,7 @@ impl<'a> There<'_, 'a> {
                     each(end, &results).map_err(Stop::Error)?;
                     self.most_rows = self.most_rows.saturating_mul(2);
                 }
-                Ok(None) => return Err(Failure::Unavailable("a slab went astray".into()).into()),
+                Ok(None) => return Err(GpuError::Unavailable("a batch went astray".into()).into()),
                 Err(failure) => return Ok(Err(failure)),
             }
         }
