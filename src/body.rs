@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::error::{Error, Result, push};
-use crate::gpu::{Device, Prefetch};
+use crate::gpu::{Device, ItemId, Prefetch};
 use crate::kernel::Scratch;
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::format::Format;
@@ -163,12 +163,17 @@ pub struct FrameSlot<'plan, 'body, 'dst> {
 }
 
 impl FrameSlot<'_, '_, '_> {
-    /// Decodes and verifies the frame, or takes it from `prefetch`; all of its destination is
-    /// then initialised.
-    pub(crate) fn decode(self, prefetch: &Prefetch, scratch: &mut Scratch) -> Result<()> {
+    /// Decodes and verifies the frame, or takes it from `prefetch`, where it is item `id`; all of
+    /// its destination is then initialised.
+    pub(crate) fn decode(
+        self,
+        id: ItemId,
+        prefetch: &Prefetch,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let Self { frame, dst } = self;
         let payload = frame.frame.payload;
-        let mut kernel = frame.codec.prefetched_kernel(payload, prefetch, scratch);
+        let mut kernel = frame.codec.prefetched_kernel(id, prefetch, scratch);
         let decoded = frame.manifest().decode(&mut kernel, payload, dst);
         decoded.map(drop).map_err(|source| frame.error(source))
     }

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, reserve};
-use crate::gpu::{Device, GpuKernel, Prefetch, PrefetchedKernel};
+use crate::gpu::{Device, GpuKernel, ItemId, Prefetch, PrefetchedKernel};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::fcg1::{CpuContainer, DataType, Encoding};
 use crate::kernel::format::Format;
@@ -233,15 +233,15 @@ impl Codec {
         }
     }
 
-    /// The kernel for `input`, one value of a call whose GPU work is `prefetch`.
+    /// The kernel for one item of a call, of which a GPU has done or does what `prefetch` says.
     pub(crate) fn prefetched_kernel<'k>(
         &'k self,
-        input: &[u8],
+        id: ItemId,
         prefetch: &'k Prefetch<'k>,
         scratch: &'k mut Scratch,
     ) -> AnyKernel<'k> {
         let Self::Nvcomp { encoding, .. } = *self else { return self.cpu_kernel(scratch) };
-        if let Some(kernel) = prefetch.find(input, encoding) {
+        if let Some(kernel) = prefetch.find(id, encoding) {
             return AnyKernel::Prefetched(kernel);
         }
         let cpu = CpuContainer::new(encoding, scratch);

@@ -6,6 +6,7 @@ use super::scheduler::{Job, Spans};
 use super::{Rows, offload};
 use crate::codec::{AnyKernel, Codec, Form};
 use crate::error::{Error, Result};
+use crate::gpu::ItemId;
 use crate::kernel::Scratch;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use crate::memory::zeroed;
@@ -72,7 +73,8 @@ fn compress_to<L: Layout, C: Rows>(
             let mut scratch = Scratch::of_thread();
             job.each_row(worker, span, |worker, i, row| {
                 let Some(value) = chunk.get(row) else { return Ok(()) };
-                let mut kernel = codec.prefetched_kernel(value, prefetch, &mut scratch);
+                let id = ItemId::of_row(span.first + i);
+                let mut kernel = codec.prefetched_kernel(id, prefetch, &mut scratch);
                 let row = compress_row(codec.id(), form, &mut kernel, &mut worker.out, value);
                 let (row, manifest) = row.map_err(|source| BadRow {
                     source,

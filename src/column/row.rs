@@ -8,7 +8,7 @@ use super::{DecompressOptions, Payload, mistake};
 use crate::body::Body;
 use crate::codec::Codec;
 use crate::error::{Error, Result, to_len};
-use crate::gpu::Prefetch;
+use crate::gpu::{ItemId, Prefetch};
 use crate::kernel::{Fault, Kernel, Scratch};
 use crate::manifest::Manifest;
 use crate::memory::BLOCK_BYTES;
@@ -32,6 +32,7 @@ impl RowDecoder<'_> {
         position: usize,
     ) -> Result<Option<W::Row>, BadRow> {
         let (options, job) = (self.options, self.job);
+        let id = ItemId::of_row(position);
         let remaining = job.remaining(worker);
         // What is beyond the limit of one row is that row's error.
         let exceeds = |size| size > remaining && size <= options.limit();
@@ -40,10 +41,10 @@ impl RowDecoder<'_> {
             Payload::Unsealed(_, error) => Err(error),
             Payload::Sealed(_, manifest) if exceeds(manifest.original_size) => Err(job.exceeded()),
             Payload::Sealed(payload, manifest) => {
-                self.sealed(&options.codec, &mut worker.out, payload, &manifest)
+                self.sealed(id, &options.codec, &mut worker.out, payload, &manifest)
             }
             Payload::Bare(payload) => {
-                self.bare(worker, payload, remaining).map_err(|error| match error {
+                self.bare(id, worker, payload, remaining).map_err(|error| match error {
                     Error::OutputExceedsLimit { .. } if remaining < options.bare_limit() => {
                         job.exceeded()
                     }
@@ -53,7 +54,7 @@ impl RowDecoder<'_> {
             Payload::Frames(body) if job.has_total_limit() && exceeds(stated_by_frames(body)) => {
                 Err(job.exceeded())
             }
-            Payload::Frames(body) => self.frames(&mut worker.out, body),
+            Payload::Frames(body) => self.frames(id, &mut worker.out, body),
         };
         match value {
             Ok((value, len)) => {
@@ -77,6 +78,7 @@ impl RowDecoder<'_> {
     /// Decodes a payload with its manifest; returns the row and its length.
     fn sealed<W: RowWriter>(
         &mut self,
+        id: ItemId,
         codec: &Codec,
         out: &mut W,
         payload: &[u8],
@@ -86,10 +88,10 @@ impl RowDecoder<'_> {
         if size > W::MAX_ROW_BYTES && size <= self.options.limit() {
             return Err(Error::ValueTooLong { size, limit: W::MAX_ROW_BYTES });
         }
-        let row = match self.sealed_by(self.prefetch, codec, out, payload, manifest) {
+        let row = match self.sealed_by(id, self.prefetch, codec, out, payload, manifest) {
             // What a GPU got wrong without a word, the CPU may get right.
             Err(error @ Error::CrcMismatch { .. }) if self.prefetch.retries() => {
-                let again = self.sealed_by(&Prefetch::None, codec, out, payload, manifest);
+                let again = self.sealed_by(id, &Prefetch::None, codec, out, payload, manifest);
                 again.map_err(|_| error)
             }
             other => other,
@@ -99,6 +101,7 @@ impl RowDecoder<'_> {
 
     fn sealed_by<W: RowWriter>(
         &mut self,
+        id: ItemId,
         prefetch: &Prefetch,
         codec: &Codec,
         out: &mut W,
@@ -106,7 +109,7 @@ impl RowDecoder<'_> {
         manifest: &Manifest,
     ) -> Result<W::Row> {
         let options = self.options;
-        let mut kernel = codec.prefetched_kernel(payload, prefetch, self.scratch);
+        let mut kernel = codec.prefetched_kernel(id, prefetch, self.scratch);
         let len = manifest.admit(&mut kernel, payload, options.limit())?;
         out.write(len, |dst| {
             let value = manifest.decode(&mut kernel, payload, dst)?;
@@ -116,12 +119,17 @@ impl RowDecoder<'_> {
     }
 
     /// Decodes a row of frames, mostly of one.
-    fn frames<W: RowWriter>(&mut self, out: &mut W, body: &[u8]) -> Result<(W::Row, u64)> {
+    fn frames<W: RowWriter>(
+        &mut self,
+        id: ItemId,
+        out: &mut W,
+        body: &[u8],
+    ) -> Result<(W::Row, u64)> {
         let options = self.options;
         let dictionary = options.codec.dictionary();
         if let Ok((Frame { header, payload }, [])) = Frame::parse(body) {
             let codec = Codec::for_decoding(header.codec, dictionary)?;
-            return self.sealed(&codec, out, payload, &header.manifest);
+            return self.sealed(id, &codec, out, payload, &header.manifest);
         }
         let frames = Body::plan(body, dictionary, options.device, options.limit())?;
         let size = frames.len();
@@ -129,7 +137,9 @@ impl RowDecoder<'_> {
             return Err(Error::ValueTooLong { size, limit: W::MAX_ROW_BYTES });
         }
         let row = out.write(to_len(size)?, |dst| {
-            frames.slots(dst).try_for_each(|slot| slot.decode(self.prefetch, self.scratch))?;
+            frames.slots(dst).enumerate().try_for_each(|(frame, slot)| {
+                slot.decode(ItemId { frame, ..id }, self.prefetch, self.scratch)
+            })?;
             // SAFETY: the frames' slots are all of `dst`, and each was decoded.
             let value = unsafe { dst.assume_init_ref() };
             check_utf8(options, value)?;
@@ -141,12 +151,13 @@ impl RowDecoder<'_> {
     /// Decodes a payload that came without a manifest: only the format's own checks verify it.
     fn bare<W: RowWriter>(
         &mut self,
+        id: ItemId,
         worker: &mut Worker<W>,
         payload: &[u8],
         remaining: u64,
     ) -> Result<(W::Row, u64)> {
         let options = self.options;
-        let kernel = &mut options.codec.prefetched_kernel(payload, self.prefetch, self.scratch);
+        let kernel = &mut options.codec.prefetched_kernel(id, self.prefetch, self.scratch);
         let limit = options.bare_limit().min(W::MAX_ROW_BYTES).min(remaining);
         let (bound, guess) = bare_lens(options, kernel, payload, limit)?;
         let (mut too_long, mut len) = (false, 0);

@@ -149,6 +149,25 @@ impl Group {
     }
 }
 
+/// A value or payload of a call: the row's position in the column, and the frame's number
+/// within the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ItemId {
+    pub row: usize,
+    pub frame: usize,
+}
+
+impl ItemId {
+    /// A row that is one value or payload, or a frame of its own.
+    pub fn of_row(row: usize) -> Self {
+        Self { row, frame: 0 }
+    }
+}
+
+/// Items that a batch keeps track of at most. Only a column whose rows share their bytes, which
+/// go once, comes near it.
+const MAX_ITEMS: usize = 1 << 20;
+
 /// Where in a batch the chunks of one value or payload are.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -161,13 +180,15 @@ pub struct Place {
 #[derive(Default)]
 pub struct Chunks {
     pub groups: Vec<Group>,
-    places: HashMap<(usize, usize), Place>,
+    /// In ascending order.
+    places: Vec<(ItemId, Place)>,
 }
 
 impl Chunks {
-    /// Where the chunks of `whole` are, if they are here.
-    pub fn find(&self, whole: &[u8]) -> Option<Place> {
-        self.places.get(&key(whole)).copied()
+    /// Where the chunks of an item are, if they are here.
+    pub fn find(&self, id: ItemId) -> Option<Place> {
+        let found = self.places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(self.places[found].1)
     }
 
     /// Whether all of them are compressed ones, to be decompressed.
@@ -183,6 +204,9 @@ pub struct Batch<'a> {
     pub cost: Cost,
     /// What to read of each chunk, by group.
     bytes: Vec<Vec<&'a [u8]>>,
+    /// Items by the address and the length of their bytes: rows that share theirs, as those of
+    /// a dictionary-encoded column do, are uploaded once.
+    uploads: HashMap<(usize, usize), Place>,
 }
 
 fn key(bytes: &[u8]) -> (usize, usize) {
@@ -191,16 +215,23 @@ fn key(bytes: &[u8]) -> (usize, usize) {
 
 impl<'a> Batch<'a> {
     /// Adds the chunks of `whole`, which all have that shape. What is in the batch already is
-    /// not added again.
+    /// not added again. Items come in ascending order.
     pub fn push(
         &mut self,
+        id: ItemId,
         whole: &'a [u8],
         shape: &Shape,
         cost: Cost,
         each_chunk: impl FnOnce(&mut dyn FnMut(Chunk<'a>)),
     ) {
         let Chunks { groups, places } = &mut self.chunks;
-        let Entry::Vacant(place) = places.entry(key(whole)) else { return };
+        let place = match self.uploads.entry(key(whole)) {
+            Entry::Occupied(known) => {
+                places.push((id, *known.get()));
+                return;
+            }
+            Entry::Vacant(place) => place,
+        };
         let same =
             |group: &Group| (group.shape.work, group.shape.longest) == (shape.work, shape.longest);
         let group = groups.iter().position(same).unwrap_or_else(|| {
@@ -214,8 +245,13 @@ impl<'a> Batch<'a> {
             originals.push(chunk.original);
             bytes.push(chunk.bytes);
         });
-        place.insert(Place { group, first, count: originals.len() - first });
+        places.push((id, *place.insert(Place { group, first, count: originals.len() - first })));
         self.cost = self.cost.plus(cost);
+    }
+
+    /// Whether a row of that cost still fits.
+    pub fn fits(&self, cost: Cost, limits: &Cost) -> bool {
+        self.chunks.places.len() < MAX_ITEMS && self.cost.plus(cost).fits(limits)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::batch::{Batch, Chunk, Cost, Shape, class_of};
+use super::batch::{Batch, Chunk, Cost, ItemId, Shape, class_of};
 use super::device::{Device, available_or_warn, max_output, open, worthwhile};
 use super::error::GpuError;
 use super::nvcomp::{Direction, Work};
@@ -99,7 +99,9 @@ fn next_slab<'a>(
     }
     let mut batch = Batch::default();
     let these = &chunks[start..end];
-    batch.push(chunks[start].bytes, shape, cost, |take| these.iter().copied().for_each(take));
+    batch.push(ItemId::of_row(0), chunks[start].bytes, shape, cost, |take| {
+        these.iter().copied().for_each(take)
+    });
     (batch, end)
 }
 

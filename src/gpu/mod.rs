@@ -28,7 +28,7 @@ mod session;
 mod trace;
 mod transfer;
 
-pub use batch::{Batch, Chunk, Cost, class_of};
+pub use batch::{Batch, Chunk, Cost, ItemId, class_of};
 pub use device::{
     Device, available, available_or_warn, check, falls_back, open, release_memory, status,
     worthwhile,

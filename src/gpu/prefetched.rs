@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
 
-use super::batch::{Group, Place};
+use super::batch::{Group, ItemId, Place};
 use super::kernel::GpuKernel;
 use super::results::BatchResults;
 use super::session::Session;
@@ -36,10 +36,10 @@ impl<'p> Prefetch<'p> {
         }
     }
 
-    /// The kernel that has what became of `input`.
-    pub fn find(&self, input: &[u8], encoding: Encoding) -> Option<PrefetchedKernel<'p>> {
+    /// The kernel that has what became of an item.
+    pub fn find(&self, id: ItemId, encoding: Encoding) -> Option<PrefetchedKernel<'p>> {
         let Self::Done { results, retries } = *self else { return None };
-        let place = results.chunks.find(input)?;
+        let place = results.chunks.find(id)?;
         let is_final = !retries || !results.has_cpu_fallback(place) || results.is_good(place);
         is_final.then_some(PrefetchedKernel { home: results, place, encoding })
     }

@@ -11,7 +11,7 @@ use crate::body::{Body, refuse_encrypted};
 use crate::codec::Codec;
 use crate::column::{self, Rows, Scattered, Unordered};
 use crate::error::{Error, Result, reserve, to_len};
-use crate::gpu::{Device, Prefetch};
+use crate::gpu::{Device, ItemId, Prefetch};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::{Scratch, copy_to};
 use crate::manifest::{Manifest, combine_crc32c};
@@ -89,24 +89,25 @@ pub fn decode_body(
     dst: &mut [MaybeUninit<u8>],
     interrupted: Interrupted,
 ) -> Result<()> {
+    let mut slots = body.slots(dst).enumerate().map(|(row, slot)| (ItemId::of_row(row), slot));
     if body.len() < MIN_PARALLEL_BYTES && device == Device::Cpu {
         let mut scratch = Scratch::of_thread();
-        return body.slots(dst).try_for_each(|slot| slot.decode(&Prefetch::None, &mut scratch));
+        return slots.try_for_each(|(id, slot)| slot.decode(id, &Prefetch::None, &mut scratch));
     }
     let first_bad = AtomicUsize::new(usize::MAX);
-    let (mut slots, mut done, mut failures) = (body.slots(dst), 0, Vec::new());
+    let (mut done, mut failures) = (0, Vec::new());
     column::decode_body(body, device, interrupted, &mut |until, prefetch| {
         let some = slots.by_ref().take(until - done);
         done = until;
         failures.extend(pool::work_off(
             some,
             || None,
-            |failed, slot| {
+            |failed, (id, slot)| {
                 let number = slot.number();
                 if number > first_bad.load(Ordering::Relaxed) {
                     return;
                 }
-                if let Err(error) = slot.decode(prefetch, &mut Scratch::of_thread()) {
+                if let Err(error) = slot.decode(id, prefetch, &mut Scratch::of_thread()) {
                     first_bad.fetch_min(number, Ordering::Relaxed);
                     *failed = Some((number, error));
                 }

@@ -28,14 +28,15 @@ use run::{Choice, run};
 enum Part<'a> {
     /// To be compressed.
     Value(&'a [u8], Encoding),
-    /// A payload whose container may be decompressed there.
-    Container(&'a [u8], Container<'a>),
+    /// A payload whose container may be decompressed there, and the number of its frame.
+    Container(&'a [u8], Container<'a>, usize),
 }
 
 impl<'a> Part<'a> {
     /// What can be decompressed on a GPU to `expected` bytes, if that is known, and to
     /// `limit` at most.
     fn of_payload(
+        frame: usize,
         payload: &'a [u8],
         algorithm: Algorithm,
         expected: Option<u64>,
@@ -47,13 +48,21 @@ impl<'a> Part<'a> {
             && total <= limit
             && expected.is_none_or(|expected| expected == total)
             && container.is_plain();
-        is_good.then_some(Self::Container(payload, container))
+        is_good.then_some(Self::Container(payload, container, frame))
     }
 
     /// The value or the payload as a whole.
     fn whole(&self) -> &'a [u8] {
         match self {
             Self::Value(bytes, _) | Self::Container(bytes, ..) => bytes,
+        }
+    }
+
+    /// The number of the frame within its row.
+    fn frame(&self) -> usize {
+        match self {
+            Self::Value(..) => 0,
+            Self::Container(.., frame) => *frame,
         }
     }
 
@@ -64,7 +73,7 @@ impl<'a> Part<'a> {
                 let work = Work { direction: Direction::Compress, encoding: *encoding };
                 (work, bytes.len().min(CHUNK_BYTES))
             }
-            Self::Container(_, container) => {
+            Self::Container(_, container, _) => {
                 let work = Work { direction: Direction::Decompress, encoding: container.encoding };
                 let chunk_bytes = u64::from(container.chunk_bytes);
                 (work, container.total.min(chunk_bytes) as usize)
@@ -77,7 +86,7 @@ impl<'a> Part<'a> {
             Self::Value(bytes, _) => {
                 bytes.chunks(CHUNK_BYTES).for_each(|bytes| take(Chunk::of_value(bytes)));
             }
-            Self::Container(_, container) => {
+            Self::Container(_, container, _) => {
                 container.chunks().for_each(|(bytes, original)| take(Chunk { bytes, original }));
             }
         }
@@ -138,10 +147,12 @@ pub fn decompress<'a, C: Payloads>(
                 (Payload::Bare(payload), Some((encoding, _))) => {
                     load.add_payload(payload, encoding, None);
                 }
-                (Payload::Frames(body), _) => coded_frames(body).for_each(|(frame, encoding)| {
-                    let expected = frame.header.manifest.original_size;
-                    load.add_payload(frame.payload, encoding, Some(expected));
-                }),
+                (Payload::Frames(body), _) => {
+                    coded_frames(body).for_each(|(_, frame, encoding)| {
+                        let expected = frame.header.manifest.original_size;
+                        load.add_payload(frame.payload, encoding, Some(expected));
+                    })
+                }
                 _ => {}
             }
         }
@@ -151,13 +162,13 @@ pub fn decompress<'a, C: Payloads>(
         Payload::Sealed(payload, manifest) => {
             let (expected, limit) = (manifest.original_size, options.limit());
             parts.extend(coded.and_then(|(encoding, _)| {
-                Part::of_payload(payload, encoding.algorithm, Some(expected), limit)
+                Part::of_payload(0, payload, encoding.algorithm, Some(expected), limit)
             }));
         }
         Payload::Bare(payload) => {
             let limit = options.bare_limit();
             parts.extend(coded.and_then(|(encoding, _)| {
-                Part::of_payload(payload, encoding.algorithm, None, limit)
+                Part::of_payload(0, payload, encoding.algorithm, None, limit)
             }));
         }
         Payload::Frames(body) => parts.extend(parts_of_frames(body, options.limit())),
@@ -191,25 +202,26 @@ pub fn decode_body<'a>(
         let (codec, manifest, payload) = body.frame(frame);
         let expected = manifest.original_size;
         parts.extend(codec.encoding().and_then(|(encoding, _)| {
-            Part::of_payload(payload, encoding.algorithm, Some(expected), expected)
+            Part::of_payload(0, payload, encoding.algorithm, Some(expected), expected)
         }));
     };
     run(choose_for_frames(device, load), body.frames(), &parts, interrupted, each)
 }
 
-/// The frames of GPU codecs in a body.
-fn coded_frames(body: &[u8]) -> impl Iterator<Item = (Frame<'_>, Encoding)> {
-    Frames::new(body).map_while(Result::ok).filter_map(|(_, frame)| {
+/// The frames of GPU codecs in a body, with their numbers among all frames.
+fn coded_frames(body: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>, Encoding)> {
+    let frames = Frames::new(body).map_while(Result::ok).enumerate();
+    frames.filter_map(|(number, (_, frame))| {
         let (encoding, _) = Codec::for_decoding(frame.header.codec, None).ok()?.encoding()?;
-        Some((frame, encoding))
+        Some((number, frame, encoding))
     })
 }
 
 /// What a body of frames has for a GPU.
 fn parts_of_frames(body: &[u8], limit: u64) -> impl Iterator<Item = Part<'_>> {
-    coded_frames(body).filter_map(move |(frame, encoding)| {
+    coded_frames(body).filter_map(move |(number, frame, encoding)| {
         let expected = frame.header.manifest.original_size;
-        Part::of_payload(frame.payload, encoding.algorithm, Some(expected), limit)
+        Part::of_payload(number, frame.payload, encoding.algorithm, Some(expected), limit)
     })
 }
 
@@ -244,8 +256,9 @@ impl Load {
     fn add_payload(&mut self, payload: &[u8], encoding: Encoding, expected: Option<u64>) {
         let has_cpu_fallback =
             Work { direction: Direction::Decompress, encoding }.has_cpu_fallback();
-        let is_good =
-            || Part::of_payload(payload, encoding.algorithm, expected, MAX_ORIGINAL_SIZE).is_some();
+        let is_good = || {
+            Part::of_payload(0, payload, encoding.algorithm, expected, MAX_ORIGINAL_SIZE).is_some()
+        };
         let total = || Container::parse(payload, encoding.algorithm).map_or(0, |c| c.total);
         self.add(expected.unwrap_or_else(total), has_cpu_fallback || !is_good());
     }

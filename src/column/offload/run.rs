@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Part, RunRows, on_cpu};
 use crate::error::{Error, Result};
-use crate::gpu::{self, Batch, Cost, GpuError, Prefetch, Session, class_of};
+use crate::gpu::{self, Batch, Cost, GpuError, ItemId, Prefetch, Session, class_of};
 use crate::pool::Interrupted;
 
 /// Where a column goes.
@@ -158,12 +158,18 @@ impl<'a> There<'_, 'a> {
                 row_cost = row_cost.plus(cost);
                 costs.push((shape, cost));
             }
-            if !batch.cost.plus(row_cost).fits(&limits) {
+            if !batch.fits(row_cost, &limits) {
                 let is_alone = batch.is_empty() && row == start;
                 return Ok(if is_alone { Lot::Row } else { Lot::Batch(batch, row) });
             }
             for (part, (shape, cost)) in parts.iter().zip(&costs) {
-                batch.push(part.whole(), shape, *cost, |take| part.each_chunk(take));
+                batch.push(
+                    ItemId { row, frame: part.frame() },
+                    part.whole(),
+                    shape,
+                    *cost,
+                    |take| part.each_chunk(take),
+                );
             }
         }
         Ok(Lot::Batch(batch, end))
