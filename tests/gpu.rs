@@ -120,6 +120,48 @@ fn frames_of_all_codecs_decode_on_a_gpu() {
     assert_sound(&gpu);
 }
 
+/// Results are found by row and frame, among frames that never went to the GPU.
+#[test]
+fn every_frame_gets_its_own_result() {
+    let gpu = Standin::take();
+    let others = ["cpu-zstd", "passthrough"].map(|name| Codec::from_name(name, None));
+    let others = others.map(|codec| codec.expect("a codec"));
+    let [cpu, passthrough] = others;
+    let codecs = [passthrough, zstd(GPU), cpu, gdeflate(GPU), bitcomp("u16", GPU)];
+    let value = |row: usize, frame: usize| text(8 * (100 + 37 * (row * codecs.len() + frame)));
+    let rows: Vec<Vec<Vec<u8>>> =
+        (0..6).map(|row| (0..codecs.len()).map(|frame| value(row, frame)).collect()).collect();
+    let bodies: Vec<Vec<u8>> = rows
+        .iter()
+        .map(|values| {
+            let frames = codecs.iter().zip(values).map(|(codec, value)| {
+                let mut frame = Vec::new();
+                codec.encode(value, &mut frame).expect("encodes");
+                frame
+            });
+            frames.collect::<Vec<_>>().concat()
+        })
+        .collect();
+    gpu.reset();
+    let how = DecompressOptions { device: GPU, ..DecompressOptions::new(Codec::Passthrough) };
+    let restored = decompress(&how, &[common::FrameRows(bodies.clone())]).expect("decodes").values;
+    assert!(gpu.launch_count() > 0, "on the GPU");
+    assert!(restored.iter().zip(&rows).all(|(row, values)| *row == values.concat()));
+
+    // And in a range of a body, whose first frames are left out.
+    let (whole, stored) = (rows.concat().concat(), bodies.concat());
+    let mut body = s4_codec::body::Body::plan(&stored, None, GPU, 1 << 30).expect("a body");
+    body.keep_range(&(whole.len() as u64 / 3..whole.len() as u64 / 2));
+    let kept = body.start() as usize..(body.start() + body.len()) as usize;
+    let mut out = vec![std::mem::MaybeUninit::uninit(); kept.len()];
+    gpu.reset();
+    s4_codec::object::decode_body(&body, GPU, &mut out, NEVER).expect("decodes");
+    assert!(gpu.launch_count() > 0, "on the GPU");
+    // SAFETY: decoding initialises all of it.
+    assert!(unsafe { out.assume_init_ref() } == &whole[kept]);
+    assert_sound(&gpu);
+}
+
 #[test]
 fn a_column_of_equal_values_goes_once() {
     let gpu = Standin::take();
@@ -152,10 +194,10 @@ fn values_of_unlike_lengths_are_batched_apart() {
     assert_eq!(launches, [(120, 3), (900, 1), (65_536, 2)]);
 }
 
-/// A column that takes several slabs and a value that takes several of its own, where the
+/// A column that takes several batches and a value that takes several of its own, where the
 /// device has little memory.
 #[test]
-fn little_memory_takes_more_slabs() {
+fn little_memory_takes_more_batches() {
     let gpu = Standin::take();
     gpu.set_memory(24 << 20);
     for codec in codecs(GPU).into_iter().take(3) {
@@ -267,7 +309,7 @@ fn whole_numbers_are_asked_for() {
 fn a_gpu_that_is_not_there_is_named() {
     let _gpu = Standin::take();
     let failure = gpu::check(3).expect_err("one GPU alone");
-    assert_eq!(failure.to_string(), "there is no GPU 3; GPU 0 alone is there");
+    assert_eq!(failure.to_string(), "there is no GPU 3; only GPU 0 is present");
     let codec = zstd(Device::Gpu(3));
     let error = codec.compress(b"a value", &mut Vec::new()).expect_err("no such GPU");
     assert_eq!(error.class(), ErrorClass::Backend);

@@ -140,8 +140,12 @@ fn a_bad_chunk_is_its_rows_error() {
     let gpu = Standin::take();
     let faults = [
         (ChunkFault::Status, ErrorClass::Backend, "chunk 0: nvCOMP status 12"),
-        (ChunkFault::SizeShort, ErrorClass::Backend, "chunk 0: nvCOMP made 4999 bytes"),
-        (ChunkFault::SizeHuge, ErrorClass::Backend, "chunk 0: nvCOMP made"),
+        (
+            ChunkFault::SizeShort,
+            ErrorClass::Backend,
+            "chunk 0: nvCOMP reports an impossible length of 4999 bytes",
+        ),
+        (ChunkFault::SizeHuge, ErrorClass::Backend, "chunk 0: nvCOMP reports an impossible length"),
         (ChunkFault::WrongByte, ErrorClass::CrcMismatch, "crc32c"),
     ];
     for codec in codecs(GPU).into_iter().take(3) {
@@ -305,7 +309,7 @@ fn lies(payload: &[u8], codec: &Codec) -> Vec<(Vec<u8>, ErrorClass)> {
     lies
 }
 
-/// Rows that take several slabs of their own: what one that failed leaves under way is nobody
+/// Rows that take several batches of their own: what one that failed leaves under way is nobody
 /// else's.
 #[test]
 fn a_failed_row_leaves_nothing_to_the_next() {

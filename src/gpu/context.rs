@@ -1,4 +1,4 @@
-//! What is held on one GPU between calls: its context, streams, buffers and our kernel.
+//! What is kept on one GPU between calls: its context, streams and buffers, and the gather kernel.
 
 use super::batch::Shape;
 use super::driver::{
@@ -6,17 +6,17 @@ use super::driver::{
 };
 use super::error::GpuError;
 use super::libraries::Libraries;
-use super::nvcomp::Nvcomp;
+use super::nvcomp::{Direction, Nvcomp, Size, Work};
 
-/// Slabs under way at once: one is filled, one is coded, one is brought home.
+/// Batches in flight at once: one is staged, one is coded, one is downloaded.
 pub const SLOTS: usize = 3;
 
-/// Decoders have been seen to read past the end of their input: so much more is there.
+/// Bytes after the end of each buffer: decoders have been seen to read past their input.
 const SPARE: usize = 256;
 
-/// Memory is taken in multiples of this, so that it seldom has to grow.
+/// Buffers are multiples of this long, so that they seldom have to grow.
 const STEP: usize = 2 << 20;
-/// And small memory in powers of two from this on.
+/// Shorter ones are powers of two from this on.
 const SMALLEST: usize = 4 << 10;
 
 /// One GPU, ready to work.
@@ -24,9 +24,9 @@ pub struct GpuContext {
     driver: &'static Driver,
     pub nvcomp: &'static Nvcomp,
     /// What nvCOMP said of chunks, by work and size class.
-    pub shapes: Vec<Shape>,
+    shapes: Vec<Shape>,
     pub resources: Resources,
-    /// Last, for the others need it when they drop.
+    /// Declared last: the others are freed in it.
     pub primary: PrimaryContext,
 }
 
@@ -34,16 +34,16 @@ pub struct GpuContext {
 #[derive(Default)]
 pub struct Resources {
     pub slots: Vec<Slot>,
-    /// What coding needs beside its input and output; one launch at a time has it.
     pub temp: Temp,
-    /// Loaded for the first column that is compressed.
+    /// Loaded when values are first compressed.
     pub gather: Option<Kernel>,
 }
 
-/// Temporary memory, and the point in the stream that used it last when it is free again.
+/// The temporary memory of launches, which one launch uses at a time.
 #[derive(Default)]
 pub struct Temp {
     pub memory: Option<DeviceMemory>,
+    /// The end of the launch that uses the memory, once any has.
     pub free: Option<Event>,
     pub is_used: bool,
 }
@@ -51,14 +51,14 @@ pub struct Temp {
 /// The stream and the buffers of one batch.
 pub struct Slot {
     pub stream: Stream,
-    /// What goes to the GPU: the chunks' descriptions, then the chunks.
+    /// To upload: the arrays that describe the chunks, then the chunks.
     pub outbound: Option<PinnedMemory>,
     pub input: Option<DeviceMemory>,
-    /// What comes of it: the chunks' actual sizes and statuses, then room for each chunk.
+    /// The chunks' actual sizes and statuses, then the coded chunks.
     pub output: Option<DeviceMemory>,
-    /// Compressed chunks without the room between them.
+    /// Compressed chunks, back to back.
     pub gathered: Option<DeviceMemory>,
-    /// What comes back.
+    /// What has been downloaded.
     pub inbound: Option<PinnedMemory>,
 }
 
@@ -70,13 +70,46 @@ impl GpuContext {
         let mut context = Self { driver, nvcomp, shapes: Vec::new(), resources, primary };
         let current = context.primary.enter()?;
         let resources = &mut context.resources;
-        // RunRows belongs to the context at once, so that it goes if the next cannot be had.
+        // Each belongs to the context at once, which frees it if the next cannot be made.
         resources.temp.free = Some(Event::new(&current)?);
         for _ in 0..SLOTS {
             resources.slots.push(Slot::new(&current)?);
         }
         drop(current);
         Ok(context)
+    }
+
+    /// What nvCOMP says of the chunks of a size class, asked once.
+    pub fn shape(&mut self, work: Work, longest: usize) -> Result<Shape, GpuError> {
+        let known = |shape: &&Shape| shape.work == work && shape.longest == longest;
+        if let Some(shape) = self.shapes.iter().find(known) {
+            return Ok(*shape);
+        }
+        let shape = self.query_shape(work, longest)?;
+        self.shapes.push(shape);
+        Ok(shape)
+    }
+
+    fn query_shape(&self, work: Work, longest: usize) -> Result<Shape, GpuError> {
+        const MANY: usize = 256;
+        let nvcomp = self.nvcomp;
+        let current = self.primary.enter()?;
+        let stream = &self.resources.slots[0].stream;
+        let temp = |chunks| {
+            let size = Size { chunks, longest, total: chunks * longest };
+            nvcomp.temp_size(&current, work, size, stream)
+        };
+        let (one, many) = (temp(1)?, temp(1 + MANY)?);
+        let max_output = match work.direction {
+            Direction::Compress => nvcomp.max_output(work, longest)?,
+            Direction::Decompress => 0,
+        };
+        let mut alignments = nvcomp.alignments(work)?;
+        for alignment in [&mut alignments.input, &mut alignments.output] {
+            *alignment = (*alignment).max(1);
+        }
+        let temp_step = many.saturating_sub(one).div_ceil(MANY);
+        Ok(Shape { work, longest, alignments, max_output, temp_step })
     }
 
     /// Frees all buffers.
@@ -91,8 +124,8 @@ impl GpuContext {
         Ok(())
     }
 
-    /// Bytes of device memory that are held.
-    pub fn held(&self) -> usize {
+    /// Bytes of device memory that the buffers take.
+    pub fn buffer_bytes(&self) -> usize {
         let slot = |slot: &Slot| [&slot.input, &slot.output, &slot.gathered].map(len_of);
         let slots: usize = self.resources.slots.iter().flat_map(slot).sum();
         slots + len_of(&self.resources.temp.memory)
@@ -105,13 +138,13 @@ fn len_of(memory: &Option<DeviceMemory>) -> usize {
 
 impl Drop for GpuContext {
     fn drop(&mut self) {
-        let current = self.primary.enter().or_else(|failure| {
-            self.driver.note(Err(failure));
-            // Again, for without a context nothing can be freed.
+        let current = self.primary.enter().or_else(|error| {
+            self.driver.note(Err(error));
+            // Once more: without a context nothing can be freed.
             self.primary.enter()
         });
         if let Ok(current) = &current {
-            // Nothing may be freed under running work.
+            // Running work must not lose its buffers.
             self.driver.note(self.resources.wait(current));
         }
         self.resources = Resources::default();
@@ -129,7 +162,7 @@ impl Resources {
         done
     }
 
-    /// Makes temporary memory at least so long.
+    /// Makes temporary memory at least `len` bytes long.
     pub fn reserve_temp(&mut self, current: &Current, len: usize) -> Result<(), GpuError> {
         if self.temp.memory.as_ref().is_none_or(|memory| memory.len() < len) {
             self.wait(current)?;
@@ -152,7 +185,7 @@ impl Slot {
     }
 }
 
-/// Memory of either kind.
+/// Memory of the device, or pinned memory of the host.
 pub trait Memory: Sized {
     fn allocate(current: &Current, len: usize) -> Result<Self, GpuError>;
     fn len(&self) -> usize;
@@ -176,25 +209,25 @@ impl Memory for PinnedMemory {
     }
 }
 
-/// Memory of at least `len` bytes in `slot`, whose content may be lost; no queued work uses it.
-pub fn reserve<'slot, M: Memory>(
-    slot: &'slot mut Option<M>,
+/// Makes `buffer` at least `len` bytes long; its content may be lost. No queued work uses it.
+pub fn reserve<'b, M: Memory>(
+    buffer: &'b mut Option<M>,
     current: &Current,
     len: usize,
-) -> Result<&'slot mut M, GpuError> {
-    // First, so that both are never held at once.
-    let shorter = slot.take_if(|memory| memory.len() < len).map(|memory| memory.len());
-    match slot {
+) -> Result<&'b mut M, GpuError> {
+    // Freed first, so that both are never held at once.
+    let shorter = buffer.take_if(|memory| memory.len() < len).map(|memory| memory.len());
+    match buffer {
         Some(memory) => Ok(memory),
         None => {
             let len = shorter.map_or(len, |shorter| grown(shorter, len));
-            Ok(slot.insert(M::allocate(current, rounded(len))?))
+            Ok(buffer.insert(M::allocate(current, rounded(len))?))
         }
     }
 }
 
-/// The length to take where `shorter` is not enough for `len`: a quarter more than before at
-/// least, for the next may be a little longer again.
+/// The length to allocate where `shorter` is less than `len`: a quarter more than before at
+/// least, because the next batch may be a little longer again.
 pub fn grown(shorter: usize, len: usize) -> usize {
     len.max(shorter + shorter / 4)
 }

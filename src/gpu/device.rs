@@ -1,39 +1,32 @@
-//! Which GPU, if any: the setting, what is there, and the way to it.
+//! Devices: the setting, which GPUs are present, and whose call has which.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 
 use super::context::GpuContext;
 use super::error::GpuError;
 use super::libraries::Libraries;
-use super::queue::Queue;
+use super::nvcomp::Work;
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::pool::{Interrupted, NEVER};
-use crate::process::PerProcess;
-use crate::warning::warn;
+use crate::pool::{Interrupted, NEVER, PATIENCE};
+use crate::process::{PerProcess, lock};
 
-/// `auto` uses a GPU for values of at least so many bytes on average. Not measured yet: the
-/// published S4 project found one core faster than its GPU path at 8 KiB.
-const AUTO_VALUE_BYTES: u64 = 32 << 10;
-
-/// And for so many bytes together, for which the way there and back pays.
-const AUTO_TOTAL_BYTES: u64 = 16 << 20;
-
-/// Statuses of a driver that finds no GPU.
+/// The status of a driver that finds no GPU.
 const NO_DEVICE: i32 = 100;
 
-/// Where a codec of GPUs runs.
+/// Where a GPU codec runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// On the CPU, as far as that can be.
+    /// The CPU, which cannot do all of it.
     Cpu,
-    /// On the first GPU where there is one and it pays, else on the CPU.
+    /// The first GPU where it pays or no CPU can do the work, else the CPU.
     #[default]
     Auto,
-    /// On the GPU of that number, or not at all.
+    /// The GPU of this number, and nothing else.
     Gpu(u32),
 }
 
@@ -55,18 +48,15 @@ impl FromStr for Device {
             "cpu" => Ok(Self::Cpu),
             "auto" => Ok(Self::Auto),
             number => number.parse().map(Self::Gpu).map_err(|_| {
-                Error::Argument(format!("device must be a GPU's number or 'auto', not {text:?}"))
+                Error::Argument(format!(
+                    "device must be the number of a GPU or 'auto', not {text:?}"
+                ))
             }),
         }
     }
 }
 
-/// Whether so many bytes in so many values are for a GPU rather than for a CPU.
-pub fn worthwhile(bytes: u64, values: u64) -> bool {
-    bytes >= AUTO_TOTAL_BYTES && bytes / values.max(1) >= AUTO_VALUE_BYTES
-}
-
-/// What one process knows of its GPUs.
+/// What a process knows of its GPUs.
 #[derive(Default)]
 struct Gpus {
     /// Loaded once, or why they never will be.
@@ -77,20 +67,20 @@ struct Gpus {
 static GPUS: PerProcess<Gpus> = PerProcess::new();
 
 fn libraries() -> Result<&'static Libraries, GpuError> {
-    let mut known = GPUS.get().libraries.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = lock(&GPUS.get().libraries);
     if let Some(known) = &*known {
         return known.clone();
     }
     let found = Libraries::load().map(|libraries| &*Box::leak(Box::new(libraries)));
-    // What a call failed for may pass; what is not there stays away.
+    // A call that failed may succeed later; a missing library stays missing.
     if matches!(found, Ok(_) | Err(GpuError::Absent(_) | GpuError::Unavailable(_))) {
         *known = Some(found.clone());
     }
     found
 }
 
-/// The libraries, and the number of GPUs, of which there is one at least.
-fn probe() -> Result<(&'static Libraries, u32), GpuError> {
+/// The libraries and the number of GPUs, at least one.
+pub(super) fn probe() -> Result<(&'static Libraries, u32), GpuError> {
     let libraries = libraries()?;
     let none = || GpuError::Absent("the NVIDIA driver finds no GPU".into());
     match libraries.driver.start() {
@@ -100,32 +90,12 @@ fn probe() -> Result<(&'static Libraries, u32), GpuError> {
     }
 }
 
-/// Whether there is a GPU that can be used.
+/// Whether a GPU is present and usable.
 pub fn available() -> bool {
     probe().is_ok()
 }
 
-/// Whether `auto` may use a GPU. Warns where there seems to be one that cannot be used.
-pub fn available_or_warn() -> bool {
-    match probe() {
-        Ok(_) => true,
-        Err(GpuError::Absent(_)) => false,
-        Err(failure) => {
-            falls_back(&failure.to_string());
-            false
-        }
-    }
-}
-
-/// Says that the CPU does what a GPU was to do.
-pub fn falls_back(reason: &str) {
-    if let Err(error) = warn(&format!("GPU: {reason}; the CPU does the work instead")) {
-        // The work goes on in any case.
-        eprintln!("s4-codec: {error}");
-    }
-}
-
-/// Which GPUs and libraries would be used, or why there is none.
+/// Which GPUs and libraries would be used, or why none.
 pub fn status() -> String {
     let described = probe().and_then(|(libraries, count)| {
         let driver = &libraries.driver;
@@ -137,54 +107,137 @@ pub fn status() -> String {
         let nvcomp = libraries.nvcomp.describe();
         Ok(format!("{names}; driver for CUDA {major}.{minor}; {nvcomp}"))
     });
-    described.unwrap_or_else(|failure| format!("not available: {failure}"))
+    described.unwrap_or_else(|error| format!("not available: {error}"))
 }
 
-/// Checks that the GPU of that number is there.
+/// Checks that the GPU of this number is present.
 pub fn check(ordinal: u32) -> Result<(), GpuError> {
-    found(ordinal).map(drop)
+    present(ordinal).map(drop)
 }
 
-fn found(ordinal: u32) -> Result<&'static Libraries, GpuError> {
+fn present(ordinal: u32) -> Result<&'static Libraries, GpuError> {
     let (libraries, count) = probe()?;
     if ordinal < count {
         return Ok(libraries);
     }
-    let there =
-        if count == 1 { "GPU 0 alone is".into() } else { format!("0 to {} are", count - 1) };
-    Err(GpuError::Unavailable(format!("there is no GPU {ordinal}; {there} there")))
+    let present = match count {
+        1 => "only GPU 0 is present".into(),
+        _ => format!("GPUs 0 to {} are present", count - 1),
+    };
+    Err(GpuError::Unavailable(format!("there is no GPU {ordinal}; {present}")))
 }
 
-/// Takes the GPU of that number, once the calls before this one are done with it.
-pub fn open(ordinal: u32, interrupted: Interrupted) -> Result<Session, GpuError> {
-    let libraries = found(ordinal)?;
-    let mut turn = queue(ordinal).take(interrupted)?;
-    if turn.context.is_none() {
-        turn.context = Some(GpuContext::start(libraries, ordinal)?);
-    }
-    Session::new(turn)
-}
-
-fn queue(ordinal: u32) -> &'static Queue {
-    let mut queues = GPUS.get().queues.lock().unwrap_or_else(PoisonError::into_inner);
-    queues.entry(ordinal).or_insert_with(|| Box::leak(Box::default()))
-}
-
-/// The most bytes that a container of a value of `len` bytes has, coded on any GPU.
-pub(super) fn max_output(work: super::Work, longest: usize) -> Result<usize, GpuError> {
+/// The most bytes that a chunk of `longest` bytes compresses to on any GPU.
+pub(super) fn max_output(work: Work, longest: usize) -> Result<usize, GpuError> {
     libraries()?.nvcomp.max_output(work, longest)
 }
 
-/// Gives all memory of all GPUs back, once the calls that use them are done. Says what failed
-/// of that, or of giving back anything before.
+/// Takes the GPU of this number, once the calls before this one are done with it.
+pub fn open(ordinal: u32, interrupted: Interrupted) -> Result<Session, GpuError> {
+    let libraries = present(ordinal)?;
+    let mut lease = queue(ordinal).take(interrupted)?;
+    if lease.context.is_none() {
+        lease.context = Some(GpuContext::start(libraries, ordinal)?);
+    }
+    Session::new(lease)
+}
+
+/// Frees the memory of all GPUs, once the calls that use them are done. Returns the first error
+/// of that, or of freeing anything before.
 pub fn release_memory() -> Result<(), GpuError> {
-    let queues = GPUS.get().queues.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let queues = lock(&GPUS.get().queues).clone();
     for queue in queues.values() {
         queue.take(NEVER)?.context = None;
     }
-    let known = GPUS.get().libraries.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*known {
-        Some(Ok(libraries)) => libraries.driver.late_failure(),
+    match &*lock(&GPUS.get().libraries) {
+        Some(Ok(libraries)) => libraries.driver.late_error(),
         _ => Ok(()),
+    }
+}
+
+fn queue(ordinal: u32) -> &'static Queue {
+    lock(&GPUS.get().queues).entry(ordinal).or_insert_with(|| Box::leak(Box::default()))
+}
+
+/// The calls that want one GPU, from any threads. They have it one after another.
+#[derive(Default)]
+struct Queue {
+    owner: Mutex<Owner>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct Owner {
+    /// The thread whose call has the GPU.
+    thread: Option<ThreadId>,
+    /// The context that the last call left.
+    context: Option<GpuContext>,
+}
+
+impl Queue {
+    /// Waits for the calls before this one.
+    ///
+    /// A thread that has the GPU cannot wait for itself: a signal handler, or a hook for
+    /// warnings, that asks for it in the middle of a call gets an error.
+    fn take(&'static self, interrupted: Interrupted) -> Result<Lease, GpuError> {
+        let this = thread::current().id();
+        loop {
+            let owner = lock(&self.owner);
+            if owner.thread == Some(this) {
+                let busy = "this thread is in the middle of another call that uses it";
+                return Err(GpuError::Unavailable(busy.into()));
+            }
+            let wait =
+                self.freed.wait_timeout_while(owner, PATIENCE, |owner| owner.thread.is_some());
+            let mut owner = wait.unwrap_or_else(PoisonError::into_inner).0;
+            if owner.thread.is_none() {
+                owner.thread = Some(this);
+                return Ok(Lease { queue: self, context: owner.context.take() });
+            }
+            // Unlocked first: the check for interrupts may run anything.
+            drop(owner);
+            if interrupted() {
+                return Err(Error::Interrupted.into());
+            }
+        }
+    }
+}
+
+/// Exclusive use of a GPU. When it ends, the next call gets the GPU, and the context if there
+/// still is one, which then is fit for use.
+pub(super) struct Lease {
+    queue: &'static Queue,
+    pub context: Option<GpuContext>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        *lock(&self.queue.owner) = Owner { thread: None, context: self.context.take() };
+        self.queue.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_a_lease() {
+        let queue: &Queue = Box::leak(Box::default());
+        let panicking = thread::spawn(|| {
+            let _lease = queue.take(&|| true);
+            panic!("on purpose");
+        });
+        assert!(panicking.join().is_err());
+        assert!(queue.take(&|| true).is_ok());
+    }
+
+    #[test]
+    fn a_thread_does_not_wait_for_itself() {
+        let queue: &Queue = Box::leak(Box::default());
+        let lease = queue.take(&|| true);
+        assert!(matches!(queue.take(&|| false), Err(GpuError::Unavailable(_))));
+        drop(lease);
+        assert!(queue.take(&|| true).is_ok());
     }
 }

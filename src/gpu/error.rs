@@ -1,62 +1,91 @@
-//! Why a GPU could not do its work.
+//! Errors of GPUs and of the libraries that drive them.
 
 use crate::error::Error;
 use crate::kernel::Fault;
 
-/// A CUDA status that says only that memory is short.
+/// The CUDA status for too little memory.
 const OUT_OF_MEMORY: i32 = 2;
 const NOT_INITIALIZED: i32 = 3;
 
-/// CUDA statuses after which the context serves no call any more: faults of kernels and of
-/// the hardware.
+/// CUDA statuses after which the context fails every call: faults of kernels and of the
+/// hardware.
 const CONTEXT_IS_LOST: [i32; 14] =
     [201, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999];
 
-/// What went wrong on the way to a GPU or on it. Data that is bad is no failure: that is
-/// told chunk by chunk.
+/// Why a GPU did not do its work. Bad data is reported chunk by chunk instead.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GpuError {
     /// There is no driver or no GPU, as on most machines.
     #[error("{0}")]
     Absent(String),
 
-    /// There may be a GPU, but it cannot be used, and why.
+    /// There may be a GPU, but it cannot be used.
     #[error("{0}")]
     Unavailable(String),
 
-    #[error("out of memory: {bytes} bytes of {kind} memory could not be had")]
-    OutOfMemory { bytes: usize, kind: &'static str },
+    /// There is too little device or pinned memory.
+    #[error("out of memory: could not allocate {bytes} bytes of {kind} memory")]
+    OutOfMemory {
+        /// Bytes of the allocation.
+        bytes: usize,
+        /// "device" or "pinned".
+        kind: &'static str,
+    },
 
+    /// A function of the driver failed.
     #[error("{call} failed: {name} ({status}){}", hint(*status))]
-    Cuda { call: &'static str, status: i32, name: String },
+    Cuda {
+        /// Its name.
+        call: &'static str,
+        /// What it returned.
+        status: i32,
+        /// The driver's name of that status.
+        name: String,
+    },
 
+    /// A function of nvCOMP failed.
     #[error("{call} failed: {}", nvcomp_status(*status))]
-    Nvcomp { call: String, status: i32 },
+    Nvcomp {
+        /// Its name.
+        call: String,
+        /// What it returned.
+        status: i32,
+    },
 
-    /// Chunks that a decoder looks at before it begins, and will not have: one of them is bad.
-    #[error("{call} refuses them: {}", nvcomp_status(*status))]
-    Refused { call: String, status: i32 },
+    /// A batch that nvCOMP examined and did not begin: one of its chunks is bad.
+    #[error("{call} refuses the chunks: {}", nvcomp_status(*status))]
+    Refused {
+        /// The function that refused it.
+        call: String,
+        /// What it returned.
+        status: i32,
+    },
 
-    /// The host's part failed.
+    /// The host's part of the work failed, or the caller ended it.
     #[error(transparent)]
     Host(#[from] Error),
 }
 
 impl GpuError {
+    /// A defect of this crate.
+    pub fn internal(what: &str) -> Self {
+        Self::Unavailable(format!("internal error: {what}"))
+    }
+
     /// Whether less work at a time might succeed.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::OutOfMemory { .. } | Self::Cuda { status: OUT_OF_MEMORY, .. })
     }
 
-    /// Whether some of the work is bad, and the rest might succeed without it.
+    /// Whether the batch might succeed without its bad chunks.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
 }
 
 impl From<GpuError> for Error {
-    fn from(failure: GpuError) -> Self {
-        match failure {
+    fn from(error: GpuError) -> Self {
+        match error {
             GpuError::Host(error) => error,
             other => Self::Unavailable(format!("GPU: {other}")),
         }
@@ -64,8 +93,8 @@ impl From<GpuError> for Error {
 }
 
 impl From<GpuError> for Fault {
-    fn from(failure: GpuError) -> Self {
-        match failure {
+    fn from(error: GpuError) -> Self {
+        match error {
             GpuError::Host(error) => Self::Other(Box::new(error)),
             refused @ GpuError::Refused { .. } => Self::Container(refused.to_string()),
             other => Self::Unavailable(format!("GPU: {other}")),
@@ -76,17 +105,17 @@ impl From<GpuError> for Fault {
 fn hint(status: i32) -> &'static str {
     match status {
         NOT_INITIALIZED => {
-            "; CUDA does not work in a process that was forked after its parent had used it: \
+            "; CUDA does not work in a process that was forked after its parent used CUDA: \
              start processes by spawn"
         }
         status if CONTEXT_IS_LOST.contains(&status) => {
-            "; this process's CUDA context is lost, so that only a new process can use the GPU"
+            "; this process's CUDA context is lost: only a new process can use the GPU"
         }
         _ => "",
     }
 }
 
-/// A status of nvCOMP in words; of one that is not known, the number.
+/// A status of nvCOMP, in words if it is known.
 pub fn nvcomp_status(status: i32) -> String {
     let words = match status {
         10 => "invalid value",

@@ -1,10 +1,10 @@
-// Brings compressed chunks together, so that only their bytes travel home: nvCOMP leaves
-// each chunk at the start of room for the worst case.
+// Copies compressed chunks back to back, so that only their bytes are downloaded: nvCOMP writes
+// each chunk to memory for the worst case.
 //
-// One warp a chunk, 16 bytes a lane. Sources, target and offsets are multiples of 16, and the
-// room behind a chunk reaches to the next multiple, so whole words are copied.
+// One warp per chunk, 16 bytes per lane. Sources, target and offsets are multiples of 16, and the
+// memory after a chunk reaches to the next multiple, so that whole words are copied.
 //
-// gather.ptx is this file compiled for every GPU since compute capability 5.0:
+// gather.ptx is this file compiled for all GPUs from compute capability 5.0 on:
 //   NVRTC 12.0, --gpu-architecture=compute_50, then ".version 8.0" lowered to 6.0.
 
 typedef unsigned long long u64;

@@ -1,116 +1,254 @@
-//! One value on a GPU, in as many batches as it takes, and the choice whether to go there.
+//! One value on a GPU, in as many batches as it takes.
 
-use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use super::batch::{Batch, Chunk, Cost, ItemId, Shape, class_of};
-use super::device::{Device, available_or_warn, max_output, open, worthwhile};
+use super::batch::{Batch, Chunk, ChunkRange, Cost, Shape, size_class};
+use super::device::{Device, max_output, open};
 use super::error::GpuError;
 use super::nvcomp::{Direction, Work};
+use super::policy::{CodecFrom, Placement, Workload, warn_fallback};
 use super::results::BatchResults;
-use super::session::Session;
+use super::session::{BatchSource, Progress, Session};
 use crate::kernel::fcg1::{
     Algorithm, CHUNK_BYTES, Container, ContainerWriter, CpuContainer, Encoding,
 };
 use crate::kernel::{Fault, Kernel, copy_to};
 use crate::pool::{self, NEVER};
+use crate::process::lock;
 
-/// Pieces of about so many bytes are taken home at a time.
+/// A thread copies about this many bytes of results at a time.
 const PIECE: usize = 256 << 10;
 
-/// A session in use for one value.
-struct OnGpu<'s, 'k> {
-    session: &'s mut Session,
+/// A kernel for one value that takes a GPU when it is called, or has one.
+pub struct GpuKernel<'k> {
+    gpu: Gpu<'k>,
     encoding: Encoding,
-    /// Does what no GPU may be given, and what failed there if it `falls_back`.
-    cpu_fallback: &'s mut CpuContainer<'k>,
-    falls_back: bool,
+    /// Does what may not go to a GPU, and what fails there where the CPU takes over.
+    cpu_fallback: CpuContainer<'k>,
 }
 
-impl OnGpu<'_, '_> {
-    /// Sends all `chunks` and hands those that came home to `take`, batch by batch and in order:
-    /// which they are, and what came of each. Leaves nothing under way.
-    fn each_slab(
-        &mut self,
-        shape: &Shape,
-        chunks: &[Chunk],
-        take: impl FnMut(&BatchResults, Range<usize>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let done = self.send_and_take(shape, chunks, take);
-        if done.is_err() {
-            self.session.abandon();
-        }
-        done
+enum Gpu<'k> {
+    /// Taken for each call.
+    OnDevice(Device),
+    /// In use by the call that the value belongs to.
+    InSession { session: &'k Mutex<Session>, falls_back: bool },
+}
+
+impl<'k> GpuKernel<'k> {
+    /// On `device`; [`Device::Auto`] decides by the value's length.
+    pub fn on_device(device: Device, encoding: Encoding, cpu_fallback: CpuContainer<'k>) -> Self {
+        Self { gpu: Gpu::OnDevice(device), encoding, cpu_fallback }
     }
 
-    fn send_and_take(
+    /// On the GPU that the call has. If it fails and the call `falls_back`, the CPU does the
+    /// work.
+    pub fn in_session(
+        session: &'k Mutex<Session>,
+        falls_back: bool,
+        encoding: Encoding,
+        cpu_fallback: CpuContainer<'k>,
+    ) -> Self {
+        Self { gpu: Gpu::InSession { session, falls_back }, encoding, cpu_fallback }
+    }
+
+    /// The GPU to take for a value of `len` bytes.
+    fn placement(&self, device: Device, direction: Direction, len: usize) -> Option<Placement> {
+        let work = Work { direction, encoding: self.encoding };
+        let workload = || Workload::of_value(work, len as u64);
+        Placement::choose(device, CodecFrom::Caller, workload)
+    }
+
+    /// Codes a value of `len` bytes on the GPU, or else on the CPU.
+    fn run(
         &mut self,
-        shape: &Shape,
-        chunks: &[Chunk],
-        mut take: impl FnMut(&BatchResults, Range<usize>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let mut done = 0;
-        let mut under_way = VecDeque::new();
-        while done < chunks.len() {
-            let sent = under_way.back().map_or(done, |range: &Range<usize>| range.end);
-            let step = if sent < chunks.len() && !self.session.is_full() {
-                let (batch, end) = next_slab(shape, chunks, sent, &self.session.limits());
-                under_way.push_back(sent..end);
-                self.session.submit(batch)
-            } else {
-                match (self.session.collect(), under_way.pop_front()) {
-                    (Ok(Some(home)), Some(range)) if home.count(0) == range.len() => {
-                        done = range.end;
-                        take(&home, range)?;
-                        Ok(())
-                    }
-                    (Err(failure), _) => Err(failure),
-                    _ => Err(GpuError::Unavailable("a batch went astray".into())),
-                }
-            };
-            match step {
-                Err(failure) if failure.is_out_of_memory() && self.session.shrink()? => {
-                    under_way.clear();
-                }
-                other => other?,
+        direction: Direction,
+        len: usize,
+        src: &[u8],
+        dst: &mut [MaybeUninit<u8>],
+    ) -> Result<usize, Fault> {
+        let (mut own, mut shared);
+        let (session, falls_back) = match self.gpu {
+            Gpu::InSession { session, falls_back } => {
+                shared = lock(session);
+                shared.check_thread()?;
+                (&mut *shared, falls_back)
             }
+            Gpu::OnDevice(device) => {
+                let Some(placement) = self.placement(device, direction, len) else {
+                    return run_on(&mut self.cpu_fallback, direction, src, dst);
+                };
+                match open(placement.ordinal, NEVER) {
+                    Ok(opened) => {
+                        own = opened;
+                        (&mut own, placement.falls_back)
+                    }
+                    Err(error) if placement.falls_back => {
+                        warn_fallback(&error.to_string());
+                        return run_on(&mut self.cpu_fallback, direction, src, dst);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        let cpu = &mut self.cpu_fallback;
+        let done = match direction {
+            Direction::Compress => compress(session, self.encoding, src, dst),
+            Direction::Decompress => decompress(session, self.encoding, cpu, src, dst),
+        };
+        match (done, direction) {
+            (Err(Fault::Unavailable(reason)), _) if falls_back => {
+                session.fall_back(&reason);
+                run_on(cpu, direction, src, dst)
+            }
+            // What the GPU could not code, the CPU may.
+            (Err(Fault::Library(_)), Direction::Compress) if falls_back => cpu.compress(src, dst),
+            // Or it says better what is wrong.
+            (Err(damage @ Fault::Container(_)), Direction::Decompress) if falls_back => {
+                match cpu.decompress(src, dst) {
+                    Err(Fault::Unavailable(_)) => Err(damage),
+                    other => other,
+                }
+            }
+            (other, _) => other,
         }
-        Ok(())
     }
 }
 
-/// The chunks from `start` on that fit a batch, one at least, and where they end.
-fn next_slab<'a>(
-    shape: &Shape,
-    chunks: &[Chunk<'a>],
-    start: usize,
-    limits: &Cost,
-) -> (Batch<'a>, usize) {
-    let (mut cost, mut end) = (Cost::default(), start);
-    while let Some(chunk) = chunks.get(end) {
-        let mut more = cost;
-        more.add(shape, chunk);
-        if end > start && !more.fits(limits) {
-            break;
-        }
-        (cost, end) = (more, end + 1);
+fn run_on(
+    kernel: &mut impl Kernel,
+    direction: Direction,
+    src: &[u8],
+    dst: &mut [MaybeUninit<u8>],
+) -> Result<usize, Fault> {
+    match direction {
+        Direction::Compress => kernel.compress(src, dst),
+        Direction::Decompress => kernel.decompress(src, dst),
     }
-    let mut batch = Batch::default();
-    let these = &chunks[start..end];
-    batch.push(ItemId::of_row(0), chunks[start].bytes, shape, cost, |take| {
-        these.iter().copied().for_each(take)
-    });
-    (batch, end)
 }
 
-/// Copies the chunks of a batch that came home, of these lengths, to `room` back to back.
-fn take_home<'h>(
-    chunks: impl Iterator<Item = &'h [u8]> + Send,
-    room: &mut [MaybeUninit<u8>],
+fn compress(
+    session: &mut Session,
+    encoding: Encoding,
+    src: &[u8],
+    dst: &mut [MaybeUninit<u8>],
+) -> Result<usize, Fault> {
+    encoding.data_type.check_len(src.len())?;
+    let mut container = ContainerWriter::new(encoding, src.len(), dst)?;
+    let chunks: Vec<_> = src.chunks(CHUNK_BYTES).map(Chunk::of_value).collect();
+    run_chunks(session, Work { direction: Direction::Compress, encoding }, &chunks, |coded| {
+        let dst = container.reserve(coded.iter().map(|chunk| chunk.len()))?;
+        copy_chunks(coded, dst)
+    })?;
+    container.finish()
+}
+
+fn decompress(
+    session: &mut Session,
+    encoding: Encoding,
+    cpu: &mut CpuContainer,
+    payload: &[u8],
+    dst: &mut [MaybeUninit<u8>],
+) -> Result<usize, Fault> {
+    let container = Container::parse(payload, encoding.algorithm)?;
+    if container.total != dst.len() as u64 {
+        return Err(Fault::Length { decoded: container.total });
+    }
+    let chunks = container.chunks().map(|(bytes, original)| Chunk { bytes, original });
+    let chunks: Vec<_> = chunks.collect();
+    // What a decoder makes of other chunks is not defined.
+    if !container.is_plain() {
+        return cpu.decompress(payload, dst);
+    }
+    let (len, mut rest) = (dst.len(), dst);
+    let work = Work { direction: Direction::Decompress, encoding: container.encoding };
+    run_chunks(session, work, &chunks, |decoded| {
+        let bytes = decoded.iter().map(|chunk| chunk.len()).sum();
+        let dst = rest.split_off_mut(..bytes).ok_or_else(|| {
+            Fault::Library("internal error: the chunks are longer than the value".into())
+        })?;
+        copy_chunks(decoded, dst)
+    })?;
+    Ok(len)
+}
+
+/// Codes the chunks of one value, of which the first is the longest, and has `take` take what
+/// they were coded to, batch by batch and in order.
+fn run_chunks(
+    session: &mut Session,
+    work: Work,
+    chunks: &[Chunk],
+    take: impl FnMut(Vec<&[u8]>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let (mut chunks, mut rest) = (chunks.peekable(), room);
+    let Some(longest) = chunks.first() else { return Ok(()) };
+    let shape = session.shape(work, size_class(longest.original))?;
+    let mut source = ChunkSource { shape, chunks, take };
+    match session.run(&mut source, &mut Progress::default())? {
+        None => Ok(()),
+        Some(_) => Err(GpuError::internal("a chunk fits no batch").into()),
+    }
+}
+
+/// The chunks of one value as the items of a session.
+struct ChunkSource<'c, 'a, F> {
+    shape: Shape,
+    chunks: &'c [Chunk<'a>],
+    take: F,
+}
+
+impl<'a, F> BatchSource<'a> for ChunkSource<'_, 'a, F>
+where
+    F: FnMut(Vec<&[u8]>) -> Result<(), Fault>,
+{
+    type Error = Fault;
+
+    /// One bad chunk makes the whole value bad.
+    const SPLITS_REFUSED: bool = false;
+
+    fn count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    fn is_interrupted(&self) -> bool {
+        false
+    }
+
+    /// One chunk at least, whatever it takes.
+    fn fill(
+        &self,
+        session: &mut Session,
+        items: Range<usize>,
+    ) -> Result<(Batch<'a>, usize), GpuError> {
+        let limits = session.limits();
+        let (mut cost, mut end) = (Cost::default(), items.start);
+        for chunk in &self.chunks[items.clone()] {
+            let mut more = cost;
+            more.add(&self.shape, chunk);
+            if end > items.start && !more.fits(&limits) {
+                break;
+            }
+            (cost, end) = (more, end + 1);
+        }
+        let mut batch = Batch::default();
+        batch.push_chunks(&self.shape, cost, self.chunks[items.start..end].iter().copied());
+        Ok((batch, end))
+    }
+
+    fn take(&mut self, items: Range<usize>, results: Option<&BatchResults>) -> Result<(), Fault> {
+        let Some(results) = results else { return Ok(()) };
+        let direction = self.shape.work.direction;
+        let range = ChunkRange { group: 0, first: 0, count: items.len() };
+        let coded = items.enumerate().map(|(i, chunk)| {
+            results.chunk(range, i).map_err(|error| error.fault(direction, chunk))
+        });
+        (self.take)(coded.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Copies chunks to `dst` back to back, on several threads where it pays.
+fn copy_chunks(chunks: Vec<&[u8]>, dst: &mut [MaybeUninit<u8>]) -> Result<(), Fault> {
+    let (mut chunks, mut rest) = (chunks.into_iter().peekable(), dst);
     let pieces = std::iter::from_fn(move || {
         let (mut piece, mut len) = (Vec::new(), 0);
         while let Some(chunk) = chunks.next_if(|_| len < PIECE) {
@@ -119,218 +257,15 @@ fn take_home<'h>(
         }
         Some((piece, rest.split_off_mut(..len)?)).filter(|_| len > 0)
     });
-    let copy = |(): &mut (), (piece, room): (Vec<&[u8]>, &mut [MaybeUninit<u8>])| {
+    let copy = |(): &mut (), (piece, dst): (Vec<&[u8]>, &mut [MaybeUninit<u8>])| {
         let mut at = 0;
         for chunk in piece {
-            at += copy_to(chunk, &mut room[at..]);
+            at += copy_to(chunk, &mut dst[at..]);
         }
     };
     pool::work_off(pieces, || (), copy, NEVER)
         .map(drop)
         .map_err(|error| Fault::Other(Box::new(error)))
-}
-
-impl OnGpu<'_, '_> {
-    fn compress_there(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        let encoding = self.encoding;
-        encoding.data_type.check_len(src.len())?;
-        let mut container = ContainerWriter::new(encoding, src.len(), dst)?;
-        let chunks: Vec<_> = src.chunks(CHUNK_BYTES).map(Chunk::of_value).collect();
-        let Some(longest) = chunks.first() else { return container.finish() };
-        let work = Work { direction: Direction::Compress, encoding };
-        let shape = self.session.shape(work, class_of(longest.original))?;
-        self.each_slab(&shape, &chunks, |home, range| {
-            let coded = range.enumerate().map(|(i, chunk)| {
-                home.chunk(0, i).map_err(|bad| bad.fault(Direction::Compress, chunk))
-            });
-            let coded = coded.collect::<Result<Vec<_>, _>>()?;
-            let dst = container.reserve(coded.iter().map(|chunk| chunk.len()))?;
-            take_home(coded.into_iter(), dst)
-        })?;
-        container.finish()
-    }
-
-    fn decompress_there(
-        &mut self,
-        payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-    ) -> Result<usize, Fault> {
-        let container = Container::parse(payload, self.encoding.algorithm)?;
-        if container.total != dst.len() as u64 {
-            return Err(Fault::Length { decoded: container.total });
-        }
-        let chunks = container.chunks().map(|(bytes, original)| Chunk { bytes, original });
-        let chunks: Vec<_> = chunks.collect();
-        let longest = chunks.first().filter(|_| container.is_plain());
-        let Some(longest) = longest else { return self.cpu_fallback.decompress(payload, dst) };
-        let work = Work { direction: Direction::Decompress, encoding: container.encoding };
-        let shape = self.session.shape(work, class_of(longest.original))?;
-        let len = dst.len();
-        let mut rest = dst;
-        self.each_slab(&shape, &chunks, |home, range| {
-            let bytes = chunks[range.clone()].iter().map(|chunk| chunk.original).sum();
-            let room = rest.split_off_mut(..bytes).ok_or_else(no_room)?;
-            let decoded = range.enumerate().map(|(i, chunk)| {
-                home.chunk(0, i).map_err(|bad| bad.fault(Direction::Decompress, chunk))
-            });
-            let decoded = decoded.collect::<Result<Vec<_>, _>>()?;
-            take_home(decoded.into_iter(), room)
-        })?;
-        Ok(len)
-    }
-}
-
-impl OnGpu<'_, '_> {
-    fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        match self.compress_there(src, dst) {
-            Err(Fault::Unavailable(reason)) if self.falls_back => {
-                self.session.give_up(&reason);
-                self.cpu_fallback.compress(src, dst)
-            }
-            // What the GPU could not code, the CPU may.
-            Err(Fault::Library(_)) if self.falls_back => self.cpu_fallback.compress(src, dst),
-            other => other,
-        }
-    }
-
-    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        match self.decompress_there(payload, dst) {
-            Err(Fault::Unavailable(reason)) if self.falls_back => {
-                self.session.give_up(&reason);
-                self.cpu_fallback.decompress(payload, dst)
-            }
-            // What the GPU could not decode, the CPU may; or it says better what is wrong.
-            Err(damage @ Fault::Container(_)) if self.falls_back => {
-                match self.cpu_fallback.decompress(payload, dst) {
-                    Err(Fault::Unavailable(_)) => Err(damage),
-                    other => other,
-                }
-            }
-            other => other,
-        }
-    }
-}
-
-fn no_room() -> Fault {
-    Fault::Library("what came home is longer than its room".into())
-}
-
-/// The most bytes of a container that a GPU makes of `len` bytes.
-fn container_bound(encoding: Encoding, len: usize) -> Result<usize, Fault> {
-    let work = Work { direction: Direction::Compress, encoding };
-    let chunk_bound = if len == 0 { 0 } else { max_output(work, class_of(len.min(CHUNK_BYTES)))? };
-    ContainerWriter::bound(len, chunk_bound)
-}
-
-/// The same, and where the CPU may take over, what it may make of them.
-fn either_bound(
-    encoding: Encoding,
-    len: usize,
-    cpu_fallback: &mut CpuContainer,
-    falls_back: bool,
-) -> Result<usize, Fault> {
-    let on_gpu = container_bound(encoding, len);
-    if !falls_back {
-        return on_gpu;
-    }
-    // Where the one cannot, the other may.
-    match (on_gpu, cpu_fallback.compress_bound(len)) {
-        (Ok(one), Ok(other)) => Ok(one.max(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-/// One value on a GPU: a kernel that asks for the GPU when it is called, or has it.
-pub struct GpuKernel<'k> {
-    place: Place<'k>,
-    encoding: Encoding,
-    cpu_fallback: CpuContainer<'k>,
-}
-
-enum Place<'k> {
-    /// To be asked for.
-    Device(Device),
-    /// In use by the call that the value is of.
-    Session { session: &'k Mutex<Session>, falls_back: bool },
-}
-
-impl<'k> GpuKernel<'k> {
-    /// On `device`, chosen by the value's length if it is `Auto`.
-    pub fn on_device(device: Device, encoding: Encoding, cpu_fallback: CpuContainer<'k>) -> Self {
-        Self { place: Place::Device(device), encoding, cpu_fallback }
-    }
-
-    /// On a GPU that the call has; where that fails the CPU does the work if it `falls_back`.
-    pub fn in_session(
-        session: &'k Mutex<Session>,
-        falls_back: bool,
-        encoding: Encoding,
-        cpu_fallback: CpuContainer<'k>,
-    ) -> Self {
-        Self { place: Place::Session { session, falls_back }, encoding, cpu_fallback }
-    }
-
-    /// The GPU to ask for for a value of `len` bytes, and whether the CPU can do it as well.
-    fn ordinal(&self, device: Device, direction: Direction, len: u64) -> Option<(u32, bool)> {
-        let has_cpu_fallback = Work { direction, encoding: self.encoding }.has_cpu_fallback();
-        match device {
-            Device::Cpu => None,
-            Device::Gpu(ordinal) => Some((ordinal, false)),
-            Device::Auto if len == 0 => None,
-            Device::Auto if has_cpu_fallback => {
-                (worthwhile(len, 1) && available_or_warn()).then_some((0, true))
-            }
-            Device::Auto => Some((0, false)),
-        }
-    }
-
-    /// Runs one direction for a value of `len` bytes: on the GPU, or else on the CPU.
-    fn run(
-        &mut self,
-        direction: Direction,
-        len: u64,
-        src: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-    ) -> Result<usize, Fault> {
-        let encoding = self.encoding;
-        let on_gpu = |session: &mut Session, cpu_fallback, falls_back, dst| {
-            let mut gpu = OnGpu { session, encoding, cpu_fallback, falls_back };
-            match direction {
-                Direction::Compress => gpu.compress(src, dst),
-                Direction::Decompress => gpu.decompress(src, dst),
-            }
-        };
-        let (ordinal, falls_back) = match &self.place {
-            Place::Session { session, falls_back } => {
-                let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-                return on_gpu(&mut session, &mut self.cpu_fallback, *falls_back, dst);
-            }
-            Place::Device(device) => match self.ordinal(*device, direction, len) {
-                Some(chosen) => chosen,
-                None => return self.on_cpu(direction, src, dst),
-            },
-        };
-        match open(ordinal, NEVER) {
-            Ok(mut session) => on_gpu(&mut session, &mut self.cpu_fallback, falls_back, dst),
-            Err(failure) if falls_back => {
-                super::falls_back(&failure.to_string());
-                self.on_cpu(direction, src, dst)
-            }
-            Err(failure) => Err(failure.into()),
-        }
-    }
-
-    fn on_cpu(
-        &mut self,
-        direction: Direction,
-        src: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-    ) -> Result<usize, Fault> {
-        match direction {
-            Direction::Compress => self.cpu_fallback.compress(src, dst),
-            Direction::Decompress => self.cpu_fallback.decompress(src, dst),
-        }
-    }
 }
 
 impl Kernel for GpuKernel<'_> {
@@ -339,22 +274,30 @@ impl Kernel for GpuKernel<'_> {
     }
 
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
-        let falls_back = match self.place {
-            Place::Session { falls_back, .. } => falls_back,
-            Place::Device(device) => match self.ordinal(device, Direction::Compress, len as u64) {
-                Some((_, falls_back)) => falls_back,
+        let falls_back = match self.gpu {
+            Gpu::InSession { falls_back, .. } => falls_back,
+            Gpu::OnDevice(device) => match self.placement(device, Direction::Compress, len) {
+                Some(placement) => placement.falls_back,
                 None => return self.cpu_fallback.compress_bound(len),
             },
         };
         self.encoding.data_type.check_len(len)?;
-        either_bound(self.encoding, len, &mut self.cpu_fallback, falls_back)
+        let on_gpu = container_bound(self.encoding, len);
+        if !falls_back {
+            return on_gpu;
+        }
+        // Either may do it, or only one of them can.
+        match (on_gpu, self.cpu_fallback.compress_bound(len)) {
+            (Ok(one), Ok(other)) => Ok(one.max(other)),
+            (one, other) => one.or(other),
+        }
     }
 
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        self.run(Direction::Compress, src.len() as u64, src, dst)
+        self.run(Direction::Compress, src.len(), src, dst)
     }
 
-    /// Of Bitcomp its container alone can tell.
+    /// Only its container states the length of a Bitcomp payload.
     fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
         match self.encoding.algorithm {
             Algorithm::Bitcomp => Container::parse(payload, Algorithm::Bitcomp).map(|c| c.total),
@@ -367,6 +310,14 @@ impl Kernel for GpuKernel<'_> {
     }
 
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        self.run(Direction::Decompress, dst.len() as u64, payload, dst)
+        self.run(Direction::Decompress, dst.len(), payload, dst)
     }
+}
+
+/// The most bytes of a container that a GPU makes of a value of `len` bytes.
+fn container_bound(encoding: Encoding, len: usize) -> Result<usize, Fault> {
+    let work = Work { direction: Direction::Compress, encoding };
+    let chunk_bound =
+        if len == 0 { 0 } else { max_output(work, size_class(len.min(CHUNK_BYTES)))? };
+    ContainerWriter::bound(len, chunk_bound)
 }

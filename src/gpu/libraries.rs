@@ -1,34 +1,33 @@
-//! Where libcuda and libnvcomp come from.
+//! Finds and loads libcuda and libnvcomp.
 //!
-//! libcuda: `S4_CUDA_LIBRARY`, or what the system's loader finds. libnvcomp:
-//! `S4_NVCOMP_LIBRARY`, `NVCOMP_HOME/lib{64,}`, an installed wheel `nvidia-libnvcomp-cu*`, or
-//! what the system's loader finds. Loaded libraries are never unloaded.
+//! libcuda: `S4_CUDA_LIBRARY`, else the system's loader. libnvcomp: `S4_NVCOMP_LIBRARY`, else
+//! `NVCOMP_HOME/lib{64,}`, else an installed wheel `nvidia-libnvcomp-cu*`, else the system's
+//! loader. Loaded libraries are never unloaded.
 
 use std::env::var_os;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::library::Library;
-
 use super::driver::Driver;
 use super::error::GpuError;
+use super::library::Library;
 use super::nvcomp::Nvcomp;
 
 const CUDA: &str = "libcuda.so.1";
 const NVCOMP: [&str; 3] = ["libnvcomp.so.6", "libnvcomp.so.5", "libnvcomp.so"];
 
-/// Where the wheels lie within a folder of packages.
+/// Where the wheels put the library, within a folder of packages.
 const IN_PACKAGES: &str = "nvidia/libnvcomp/lib64";
 
 static PACKAGES: OnceLock<Vec<PathBuf>> = OnceLock::new();
 
-/// Says in which folders packages are installed; the first call counts.
+/// Sets the folders where packages are installed; only the first call counts.
 pub fn set_package_folders(folders: Vec<PathBuf>) {
     PACKAGES.get_or_init(|| folders);
 }
 
-/// Both libraries, with a driver that need not have found a GPU.
+/// Both libraries; the driver may find no GPU.
 pub struct Libraries {
     pub driver: Driver,
     pub nvcomp: Nvcomp,
@@ -40,7 +39,7 @@ impl Libraries {
     }
 }
 
-/// A variable of the environment, if it is set and not empty.
+/// An environment variable, if it is set and not empty.
 fn set(variable: &str) -> Option<OsString> {
     var_os(variable).filter(|value| !value.is_empty())
 }
@@ -50,9 +49,8 @@ fn driver() -> Result<Driver, GpuError> {
         Some(path) => (path, " (S4_CUDA_LIBRARY)"),
         None => (CUDA.into(), ""),
     };
-    let library = open(&name).map_err(|reason| {
-        GpuError::Absent(format!("there is no NVIDIA driver here{hint}: {reason}"))
-    })?;
+    let library = open(&name)
+        .map_err(|reason| GpuError::Absent(format!("no NVIDIA driver found{hint}: {reason}")))?;
     Driver::bind(library, &name.to_string_lossy())
 }
 
@@ -65,7 +63,7 @@ fn nvcomp() -> Result<Nvcomp, GpuError> {
         return match first_in(folders.iter().cloned()) {
             Some(path) => bind(&path, " (NVCOMP_HOME)"),
             None => Err(GpuError::Unavailable(format!(
-                "NVCOMP_HOME is {}, but {} is in neither lib64 nor lib of it",
+                "NVCOMP_HOME is {}, but neither its lib64 nor its lib has {}",
                 home.display(),
                 NVCOMP.join(" or ")
             ))),
@@ -81,7 +79,7 @@ fn nvcomp() -> Result<Nvcomp, GpuError> {
         }
     }
     Err(GpuError::Unavailable(
-        "nvCOMP is not installed: pip install 's4-codec[gpu]' brings it, or '[gpu-cu13]', or set \
+        "nvCOMP is not installed: run pip install 's4-codec[gpu]' (or '[gpu-cu13]'), or set \
          NVCOMP_HOME"
             .into(),
     ))
@@ -99,11 +97,11 @@ fn bind(path: &Path, hint: &str) -> Result<Nvcomp, GpuError> {
     Nvcomp::bind(library, path)
 }
 
-/// Loads a library for good, or says why not. Unloading one that has started threads or
-/// registered handlers is not safe, even if it turns out to be of no use.
+/// Loads a library for good, or says why not. Unloading one that may have started threads or
+/// registered handlers is not safe.
 fn open(name: &OsStr) -> Result<&'static Library, String> {
-    // SAFETY: what runs at loading is the initialisation of NVIDIA's libraries, or of what
-    // the user named in their stead.
+    // SAFETY: loading runs the initialisers of NVIDIA's libraries, or of those that the user
+    // named instead.
     let library = unsafe { Library::new(name) };
     library.map(|library| &*Box::leak(Box::new(library))).map_err(|error| {
         match std::error::Error::source(&error) {

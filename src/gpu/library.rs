@@ -1,4 +1,4 @@
-//! Loading of shared libraries: `libloading`'s, or none without the feature `nvcomp-gpu`.
+//! Shared libraries: those of `libloading`, or none without the feature `nvcomp-gpu`.
 
 #[cfg(feature = "nvcomp-gpu")]
 pub use libloading::Library;
@@ -10,18 +10,18 @@ pub use without::Library;
 mod without {
     use std::ffi::OsStr;
 
-    /// No library was ever loaded.
+    /// There is no library.
     pub enum Library {}
 
     impl Library {
         /// # Safety
-        /// Nothing is done.
+        /// Always safe: it only fails.
         pub unsafe fn new(_name: &OsStr) -> Result<Self, std::io::Error> {
             Err(std::io::Error::other("built without the feature nvcomp-gpu"))
         }
 
         /// # Safety
-        /// Never called.
+        /// Always safe: it cannot be called.
         pub unsafe fn get<T>(&self, _name: &str) -> Result<&T, std::io::Error> {
             match *self {}
         }

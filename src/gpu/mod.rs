@@ -1,16 +1,18 @@
 //! nvCOMP on NVIDIA GPUs: batches of chunks, of one value or of many, coded in one launch.
 //!
 //! ```text
-//! libraries -> driver, nvcomp -> context -> session of batches -> kernels: kernel, prefetched
+//! policy -> device -> session -> batch -> transfer -> results -> kernel, prefetched
+//!             |                              |
+//!         libraries                driver, nvcomp, context
 //! ```
 //!
-//! Everything of NVIDIA's is loaded when a GPU is first asked for; nothing is needed to build
-//! or to import. RunRows GPU has one [`queue`], and each call that gets it a [`session`]; what a
-//! session leaves in good order, the next takes over. A GPU is asked for on the calling thread
-//! alone, never on the pool's.
+//! NVIDIA's libraries are loaded when a GPU is first asked for; building and importing need
+//! nothing of theirs. A session is one call's exclusive use of a GPU; what it leaves in good
+//! order, the next call's takes over. Only the calling thread asks for a GPU, never a thread of
+//! the pool.
 //!
-//! What goes to a GPU has been vetted on the host, for the decoders define nothing for input
-//! that is not valid; every status and size is read back, and the manifest confirms the rest.
+//! The decoders define nothing for invalid input. So all that goes to a GPU has been vetted on
+//! the host, every status and size is read back, and the manifest confirms the rest.
 
 mod batch;
 mod context;
@@ -18,24 +20,26 @@ mod device;
 mod driver;
 mod error;
 mod kernel;
+mod layout;
 mod libraries;
 mod library;
 mod nvcomp;
+mod policy;
 mod prefetched;
-mod queue;
 mod results;
 mod session;
 mod trace;
 mod transfer;
 
-pub use batch::{Batch, Chunk, Cost, ItemId, class_of};
-pub use device::{
-    Device, available, available_or_warn, check, falls_back, open, release_memory, status,
-    worthwhile,
-};
+pub use device::{Device, available, check, release_memory, status};
 pub use error::GpuError;
-pub use kernel::GpuKernel;
 pub use libraries::set_package_folders;
-pub use nvcomp::{Direction, Work};
-pub use prefetched::{Prefetch, PrefetchedKernel};
-pub use session::Session;
+
+pub(crate) use batch::{Batch, Chunk, Cost, ItemId, size_class};
+pub(crate) use device::open;
+pub(crate) use kernel::GpuKernel;
+pub(crate) use nvcomp::{Direction, Work};
+pub(crate) use policy::{CodecFrom, Placement, Workload, warn_fallback};
+pub(crate) use prefetched::{Prefetch, PrefetchedKernel};
+pub(crate) use results::BatchResults;
+pub(crate) use session::{BatchSource, Progress, Session};

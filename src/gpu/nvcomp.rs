@@ -1,21 +1,20 @@
 //! libnvcomp, bound at run time: its batched calls for the three codecs, of versions 5 and 6.
 //!
-//! Bound by version, never by whether a symbol is there: 4.x has functions of the same names
+//! Bound by version, never by whether a symbol is present: 4.x has functions of the same names
 //! with other arguments. Source: the headers of nvCOMP 5.1 and 6.0.
 
 use std::ffi::{c_int, c_void};
 use std::path::{Path, PathBuf};
 
-use super::library::Library;
-
 use super::driver::{Current, DeviceMemory, DevicePtr, Stream};
 use super::error::GpuError;
+use super::library::Library;
 use crate::kernel::fcg1::{Algorithm, Encoding};
 
-/// Versions that are known to take these arguments, as in 5100 for 5.1.
+/// Versions whose functions take these arguments; 5.1 is 5100.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 5000..=6999;
 
-/// Options of any codec, in either direction: what is not set must be zero.
+/// The options of any codec in either direction. Unused fields must be zero.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Options([c_int; 16]);
@@ -34,17 +33,9 @@ pub struct Work {
 }
 
 impl Work {
-    /// Whether a CPU can do the same.
-    pub fn has_cpu_fallback(self) -> bool {
-        match self.encoding.algorithm {
-            Algorithm::Zstd => true,
-            Algorithm::GDeflate => self.direction == Direction::Decompress,
-            Algorithm::Bitcomp => false,
-        }
-    }
-
-    /// Whether nvCOMP looks at the chunks before it queues the work: Bitcomp reads what is common
-    /// to them off the first, and refuses all if one is bad or of another data type.
+    /// Whether nvCOMP examines the chunks before it queues the work: for Bitcomp it reads from
+    /// the first what they must have in common, and refuses all if one is bad or of another data
+    /// type.
     fn is_examined_first(self) -> bool {
         self.direction == Direction::Decompress && self.encoding.algorithm == Algorithm::Bitcomp
     }
@@ -54,7 +45,7 @@ impl Work {
         if self.direction == Direction::Compress {
             match self.encoding.algorithm {
                 Algorithm::Zstd => {}
-                // 0 is entropy coding alone; 1 is the library's own default.
+                // 0 is entropy coding only; 1 is the library's own default.
                 Algorithm::GDeflate => options[0] = 1,
                 Algorithm::Bitcomp => options[1] = self.encoding.data_type.nvcomp_type(),
             }
@@ -63,7 +54,7 @@ impl Work {
     }
 }
 
-/// What the starts of chunks and of temporary memory must be multiples of.
+/// Chunks and temporary memory must begin at multiples of these.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Alignments {
@@ -72,7 +63,7 @@ pub struct Alignments {
     pub temp: usize,
 }
 
-/// How much a batch is: chunks, bytes of the longest original, and of all of them.
+/// The size of a launch: chunks, bytes of the longest original, bytes of all originals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     pub chunks: usize,
@@ -140,27 +131,27 @@ pub struct Nvcomp {
     codecs: [Codec; 3],
 }
 
-/// Arrays on the device that describe the chunks of a launch; each begins with its first.
+/// Addresses of the arrays on the device that describe the chunks of a launch.
 #[derive(Clone, Copy)]
 pub struct DeviceArrays {
-    /// Addresses and sizes of the chunks to read.
+    /// Addresses and sizes of the chunks.
     pub inputs: DevicePtr,
     pub input_sizes: DevicePtr,
-    /// Addresses of the places to write.
+    /// Addresses to write the coded chunks to.
     pub outputs: DevicePtr,
-    /// Bytes of those places; used by decompressing alone.
+    /// Bytes that fit there; only decompression reads them.
     pub capacities: DevicePtr,
-    /// Where actual sizes and statuses go.
+    /// Written: actual sizes and statuses.
     pub output_sizes: DevicePtr,
     pub statuses: DevicePtr,
 }
 
 impl Nvcomp {
-    /// Finds all functions in `library`, which came from `path`.
+    /// Binds all functions of `library`, which was loaded from `path`.
     pub fn bind(library: &'static Library, path: &Path) -> Result<Self, GpuError> {
         let find = Finder { library, path };
         let mut properties = [0u32; 2];
-        // SAFETY: the type of the function, and room for the two numbers that it writes.
+        // SAFETY: the function has this type, and writes two numbers.
         let status = unsafe {
             let get: unsafe extern "C" fn(*mut u32) -> c_int = find.get("nvcompGetProperties")?;
             get(properties.as_mut_ptr())
@@ -169,12 +160,12 @@ impl Nvcomp {
         let [version, _] = properties;
         if !SUPPORTED.contains(&version) {
             return Err(GpuError::Unavailable(format!(
-                "{} is nvCOMP {}, versions 5 and 6 are supported",
+                "{} is nvCOMP {}; versions 5 and 6 are supported",
                 path.display(),
                 dotted(version)
             )));
         }
-        // SAFETY: these versions' symbols have the types of `Codec`.
+        // SAFETY: the library has that version.
         let codecs = unsafe {
             [
                 Codec::bind(&find, "Zstd", version)?,
@@ -185,7 +176,7 @@ impl Nvcomp {
         Ok(Self { version, path: path.to_owned(), codecs })
     }
 
-    /// The version, such as "5.1.0", and the file that it came from.
+    /// The version, such as "5.1.0", and the library's path.
     pub fn describe(&self) -> String {
         format!("nvCOMP {} ({})", dotted(self.version), self.path.display())
     }
@@ -201,22 +192,23 @@ impl Nvcomp {
     /// The most bytes that a chunk of `longest` bytes can compress to.
     pub fn max_output(&self, work: Work, longest: usize) -> Result<usize, GpuError> {
         let (codec, mut bytes) = (self.codec(work), 0);
-        // SAFETY: a function of numbers, with room for one.
+        // SAFETY: the function writes one number.
         let status = unsafe { (codec.max_output)(longest, work.options(), &raw mut bytes) };
         codec.check(work, "GetMaxOutputChunkSize", status)?;
         Ok(bytes)
     }
 
+    /// The alignments that a launch needs.
     pub fn alignments(&self, work: Work) -> Result<Alignments, GpuError> {
         let (codec, mut found) = (self.codec(work), Alignments::default());
-        // SAFETY: a function of numbers, with room for three.
+        // SAFETY: the function writes three numbers.
         let status =
             unsafe { (codec.alignments[work.direction as usize])(work.options(), &raw mut found) };
         codec.check(work, "GetRequiredAlignments", status)?;
         Ok(found)
     }
 
-    /// Bytes of temporary memory that a batch of that size takes.
+    /// Bytes of temporary memory that a launch of that size takes.
     pub fn temp_size(
         &self,
         _current: &Current,
@@ -226,7 +218,7 @@ impl Nvcomp {
     ) -> Result<usize, GpuError> {
         let (codec, options, mut bytes) = (self.codec(work), work.options(), 0);
         let Size { chunks, longest, total } = size;
-        // SAFETY: functions of numbers, with room for one; the stream is alive.
+        // SAFETY: the functions write one number, and the stream is alive.
         let status = unsafe {
             match codec.temp_size[work.direction as usize] {
                 GetTempSize::V5(get) => get(chunks, longest, options, &raw mut bytes, total),
@@ -239,28 +231,32 @@ impl Nvcomp {
         Ok(bytes)
     }
 
-    /// Queues coding a batch.
+    /// Queues coding the chunks that `arrays` describe.
     ///
     /// # Safety
-    /// The arrays have `size.chunks` items, whose chunks lie in device memory as aligned and
-    /// as long as they say, and outputs are so long as [`max_output`](Self::max_output) or
-    /// the capacities say. Inputs are vetted. All of it, and `temp`, which is as long as
-    /// [`temp_size`](Self::temp_size) says and used by nobody else, lives until the stream is
-    /// synchronised.
+    /// - Each array has `size.chunks` items, and their chunks lie in device memory, as aligned
+    ///   as [`alignments`](Self::alignments) says and as long as `size` and the arrays say.
+    /// - The memory of each output is as long as [`max_output`](Self::max_output), or its
+    ///   capacity, says.
+    /// - Chunks to decompress have passed [`Container::is_plain`](crate::kernel::fcg1::Container::is_plain).
+    /// - `temp` is as long as [`temp_size`](Self::temp_size) says, and no other launch uses it
+    ///   at the same time.
+    /// - All of this memory lives until the stream is synchronised, and only work of this stream
+    ///   uses it.
     pub unsafe fn launch(
         &self,
         _current: &Current,
         work: Work,
         size: Size,
-        batch: DeviceArrays,
+        arrays: DeviceArrays,
         temp: &DeviceMemory,
         stream: &Stream,
     ) -> Result<(), GpuError> {
         let (codec, options) = (self.codec(work), work.options());
         let (temp, temp_bytes, stream) = (temp.start(), temp.len(), stream.handle());
         let DeviceArrays { inputs, input_sizes, outputs, capacities, output_sizes, statuses } =
-            batch;
-        // SAFETY: the caller's promise.
+            arrays;
+        // SAFETY: as the caller promises.
         let status = unsafe {
             match work.direction {
                 Direction::Compress => (codec.compress)(
@@ -304,12 +300,12 @@ impl Nvcomp {
 
 impl Codec {
     /// # Safety
-    /// The library is of that version.
+    /// The library has that version.
     unsafe fn bind(find: &Finder, name: &'static str, version: u32) -> Result<Self, GpuError> {
         let symbol = |direction: Direction, call| format!("nvcompBatched{name}{direction:?}{call}");
         let (to, from) = (Direction::Compress, Direction::Decompress);
         let temp_size = |direction| {
-            // SAFETY: the types of these functions in these versions.
+            // SAFETY: the functions have these types in these versions.
             unsafe {
                 if version < 6000 {
                     find.get(&symbol(direction, "GetTempSizeAsync")).map(GetTempSize::V5)
@@ -318,7 +314,7 @@ impl Codec {
                 }
             }
         };
-        // SAFETY: the types of these functions in all of these versions.
+        // SAFETY: the functions have these types in all supported versions.
         unsafe {
             Ok(Self {
                 name,
@@ -349,7 +345,7 @@ impl Finder<'_> {
     /// # Safety
     /// `T` is the type of the function.
     unsafe fn get<T: Copy>(&self, name: &str) -> Result<T, GpuError> {
-        // SAFETY: the caller's promise.
+        // SAFETY: as the caller promises.
         match unsafe { self.library.get::<T>(name) } {
             Ok(found) => Ok(*found),
             Err(_) => {

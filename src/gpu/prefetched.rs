@@ -1,33 +1,36 @@
-//! What a GPU has for rows whose turn comes: kernels whose work is done already.
+//! Work that a GPU does for a call ahead of the workers that ask for it.
 
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
 
-use super::batch::{Group, ItemId, Place};
+use super::batch::{ChunkRange, ItemId};
 use super::kernel::GpuKernel;
 use super::results::BatchResults;
 use super::session::Session;
-
 use crate::kernel::fcg1::{ContainerWriter, CpuContainer, Encoding, HEADER_BYTES};
 use crate::kernel::{Fault, Kernel, copy_to};
 
-/// What a GPU has done of the rows of a call before they are asked for.
+/// What a GPU has for the items of a call.
 pub enum Prefetch<'p> {
     /// Nothing: the CPU does the work.
     None,
-    /// All that could go there.
+    /// The results of a batch, with all items that could go to the GPU.
     Done {
         results: &'p BatchResults<'p>,
-        /// What failed there is done again on the CPU, if it can.
+        /// The CPU tries each item that failed on the GPU.
         retries: bool,
     },
-    /// Nothing yet: it does the work when asked; what fails there is done on the CPU if it
-    /// `falls_back`.
-    Live { session: &'p Mutex<Session>, falls_back: bool },
+    /// Nothing yet: each item goes to the GPU when its kernel is called, on the thread that
+    /// has the session.
+    Live {
+        session: &'p Mutex<Session>,
+        /// If the GPU fails, the CPU does the work.
+        falls_back: bool,
+    },
 }
 
 impl<'p> Prefetch<'p> {
-    /// Whether the CPU does again what went wrong.
+    /// Whether the CPU tries each item that failed on the GPU.
     pub fn retries(&self) -> bool {
         match self {
             Self::None => false,
@@ -36,15 +39,17 @@ impl<'p> Prefetch<'p> {
         }
     }
 
-    /// The kernel that has what became of an item.
+    /// The results of an item, unless there are none or the CPU is to try again.
     pub fn find(&self, id: ItemId, encoding: Encoding) -> Option<PrefetchedKernel<'p>> {
         let Self::Done { results, retries } = *self else { return None };
-        let place = results.chunks.find(id)?;
-        let is_final = !retries || !results.has_cpu_fallback(place) || results.is_good(place);
-        is_final.then_some(PrefetchedKernel { home: results, place, encoding })
+        let chunks = results.find(id)?;
+        let is_final = !retries
+            || !results.group(chunks).shape.work.has_cpu_fallback()
+            || results.is_good(chunks);
+        is_final.then_some(PrefetchedKernel { results, chunks, encoding })
     }
 
-    /// A kernel on the GPU that the call has, or the CPU's back.
+    /// A kernel on the GPU of a live session; else gives `cpu` back.
     pub fn live_kernel<'k>(
         &self,
         encoding: Encoding,
@@ -62,41 +67,23 @@ impl<'p> Prefetch<'p> {
     }
 }
 
-impl BatchResults<'_> {
-    /// Whether a CPU can do the same work.
-    fn has_cpu_fallback(&self, place: Place) -> bool {
-        self.chunks.groups[place.group].shape.work.has_cpu_fallback()
-    }
-
-    /// Whether all chunks there are good.
-    fn is_good(&self, place: Place) -> bool {
-        (place.first..place.first + place.count).all(|i| self.chunk(place.group, i).is_ok())
-    }
-}
-
-/// One value or payload whose chunks came home.
-pub struct PrefetchedKernel<'h> {
-    home: &'h BatchResults<'h>,
-    place: Place,
+/// A kernel for one item whose work is done: it copies the results.
+pub struct PrefetchedKernel<'r> {
+    results: &'r BatchResults<'r>,
+    chunks: ChunkRange,
     encoding: Encoding,
 }
 
 impl PrefetchedKernel<'_> {
-    fn group(&self) -> &Group {
-        &self.home.chunks.groups[self.place.group]
-    }
-
     /// Bytes of the original.
     fn total(&self) -> u64 {
-        let Place { first, count, .. } = self.place;
-        self.group().originals[first..first + count].iter().map(|&len| len as u64).sum()
+        let ChunkRange { first, count, .. } = self.chunks;
+        let originals = &self.results.group(self.chunks).originals;
+        originals[first..first + count].iter().map(|&len| len as u64).sum()
     }
 
     fn chunks(&self) -> impl Iterator<Item = Result<&[u8], Fault>> {
-        let Place { group, first, count } = self.place;
-        let direction = self.group().shape.work.direction;
-        (0..count)
-            .map(move |i| self.home.chunk(group, first + i).map_err(|bad| bad.fault(direction, i)))
+        self.results.chunks(self.chunks)
     }
 }
 

@@ -1,35 +1,76 @@
-//! A batch that came home: what became of each chunk.
+//! The results of a batch: what became of each chunk.
 
 use std::mem::MaybeUninit;
 
-use super::batch::{Chunks, Group, Layout, Results};
+use super::batch::{BatchIndex, ChunkRange, Group, ItemId};
 use super::error::nvcomp_status;
+use super::layout::Layout;
 use super::nvcomp::Direction;
 use crate::kernel::Fault;
 
-/// The length of a coded chunk, or what its status says.
-pub fn compressed_len(results: &Results, chunk: usize, most: usize) -> Result<usize, ChunkError> {
-    match (results.status(chunk), results.size(chunk)) {
-        (0, len) if (1..=most as u64).contains(&len) => Ok(len as usize),
-        (0, len) => Err(ChunkError::Length(len)),
-        (status, _) => Err(ChunkError::Status(status)),
+/// The actual sizes and statuses of a batch's chunks, as the device wrote them.
+#[derive(Clone, Copy)]
+pub struct RawResults<'a> {
+    bytes: &'a [MaybeUninit<u8>],
+    count: usize,
+}
+
+impl<'a> RawResults<'a> {
+    /// Those of `count` chunks, which have been downloaded to the front of `bytes`.
+    pub fn new(bytes: &'a [MaybeUninit<u8>], count: usize) -> Self {
+        Self { bytes, count }
+    }
+
+    fn read<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut item = [0; N];
+        let from = &self.bytes[at..at + N];
+        // SAFETY: the download wrote all sizes and statuses.
+        item.copy_from_slice(unsafe { from.assume_init_ref() });
+        item
+    }
+
+    fn size(&self, chunk: usize) -> u64 {
+        u64::from_ne_bytes(self.read(8 * chunk))
+    }
+
+    fn status(&self, chunk: usize) -> i32 {
+        i32::from_ne_bytes(self.read(8 * self.count + 4 * chunk))
+    }
+
+    /// The length of a compressed chunk, `most` bytes at most.
+    pub fn compressed_len(&self, chunk: usize, most: usize) -> Result<usize, ChunkError> {
+        match (self.status(chunk), self.size(chunk)) {
+            (0, len) if (1..=most as u64).contains(&len) => Ok(len as usize),
+            (0, len) => Err(ChunkError::Length(len)),
+            (status, _) => Err(ChunkError::Status(status)),
+        }
+    }
+
+    /// Checks that a chunk was decompressed to `expected` bytes.
+    fn check_decompressed(&self, chunk: usize, expected: usize) -> Result<(), ChunkError> {
+        match (self.status(chunk), self.size(chunk)) {
+            (0, len) if len == expected as u64 => Ok(()),
+            (0, len) => Err(ChunkError::Length(len)),
+            (status, _) => Err(ChunkError::Status(status)),
+        }
     }
 }
 
-/// What is wrong with a chunk that came home.
+/// Why a chunk has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkError {
+    /// Its status is not success.
     Status(i32),
-    /// It has a length that it cannot have.
+    /// Its actual size is impossible.
     Length(u64),
 }
 
 impl ChunkError {
-    /// The fault that chunk `i` is to blame for.
+    /// The fault of chunk `i` of a value or payload.
     pub fn fault(self, direction: Direction, i: usize) -> Fault {
         let what = match self {
             Self::Status(status) => nvcomp_status(status),
-            Self::Length(len) => format!("nvCOMP made {len} bytes of it, which cannot be"),
+            Self::Length(len) => format!("nvCOMP reports an impossible length of {len} bytes"),
         };
         match direction {
             Direction::Compress => Fault::Library(format!("chunk {i}: {what}")),
@@ -38,44 +79,58 @@ impl ChunkError {
     }
 }
 
-/// A batch that came home.
+/// A batch whose results have been downloaded.
 pub struct BatchResults<'s> {
-    pub chunks: Chunks,
+    pub(super) index: BatchIndex,
     pub(super) layout: Layout,
-    /// Of compressed chunks: where each begins behind the results.
+    /// Of a compression: where each chunk begins after the sizes and statuses.
     pub(super) offsets: Vec<usize>,
     pub(super) inbound: &'s [MaybeUninit<u8>],
 }
 
 impl BatchResults<'_> {
-    /// The chunks of a group.
-    pub fn count(&self, group: usize) -> usize {
-        self.chunks.groups.get(group).map_or(0, |group| group.originals.len())
+    /// The chunks of an item, if it was in this batch.
+    pub fn find(&self, id: ItemId) -> Option<ChunkRange> {
+        self.index.find(id)
     }
 
-    /// What came of chunk `i` of a group.
-    pub fn chunk(&self, group: usize, i: usize) -> Result<&[u8], ChunkError> {
+    /// The group of a range of chunks.
+    pub fn group(&self, range: ChunkRange) -> &Group {
+        &self.index.groups[range.group]
+    }
+
+    /// Whether all chunks of a range are good.
+    pub fn is_good(&self, range: ChunkRange) -> bool {
+        (0..range.count).all(|i| self.chunk(range, i).is_ok())
+    }
+
+    /// What chunk `i` of a range was coded to.
+    pub fn chunk(&self, range: ChunkRange, i: usize) -> Result<&[u8], ChunkError> {
         let count = self.layout.count();
-        let results = Results::new(self.inbound, count);
-        let chunk = self.layout.firsts[group] + i;
-        let Group { shape, originals } = &self.chunks.groups[group];
-        let Some(&original) = originals.get(i) else { return Err(ChunkError::Length(0)) };
+        let raw = RawResults::new(self.inbound, count);
+        let Group { shape, originals } = self.group(range);
+        let in_group = range.first + i;
+        let chunk = self.layout.firsts[range.group] + in_group;
         let (start, len) = match shape.work.direction {
             Direction::Compress => {
-                let len = compressed_len(&results, chunk, shape.max_output)?;
+                let len = raw.compressed_len(chunk, shape.max_output)?;
                 (Layout::results_len(count) + self.offsets[chunk], len)
             }
             Direction::Decompress => {
-                let len = original;
-                match (results.status(chunk), results.size(chunk)) {
-                    (0, actual) if actual == len as u64 => (self.layout.output(chunk), len),
-                    (0, actual) => return Err(ChunkError::Length(actual)),
-                    (status, _) => return Err(ChunkError::Status(status)),
-                }
+                let len = originals[in_group];
+                raw.check_decompressed(chunk, len)?;
+                (self.layout.output(chunk), len)
             }
         };
         let bytes = &self.inbound[start..][..len];
-        // SAFETY: the copy that brought the chunk home wrote all of it, and is done.
+        // SAFETY: the download of the chunk wrote all of it.
         Ok(unsafe { bytes.assume_init_ref() })
+    }
+
+    /// The chunks of a range, or the fault of the first bad one.
+    pub fn chunks(&self, range: ChunkRange) -> impl Iterator<Item = Result<&[u8], Fault>> {
+        let direction = self.group(range).shape.work.direction;
+        (0..range.count)
+            .map(move |i| self.chunk(range, i).map_err(|error| error.fault(direction, i)))
     }
 }

@@ -1,93 +1,236 @@
-//! One call's work on one GPU: batches go out and come home in order, a few under way at once.
+//! One call's use of one GPU: items go there batch by batch, in order, a few in flight at once.
 //!
 //! ```text
-//! submit:  stage -> upload -> code -> sizes home (compressed) or all home (decompressed)
-//! advance: sizes -> offsets -> gather -> chunks home       (compressed alone)
-//! collect: wait -> the caller takes the chunks from pinned memory
+//! submit:  stage -> upload -> launch -> download sizes (compressed) or everything (decompressed)
+//! advance: sizes -> offsets -> gather -> download chunks   (compressed only)
+//! collect: wait -> the source takes the chunks from pinned memory
 //! ```
 //!
-//! While the newest batch is staged and coded, the one before it is gathered and brought home,
-//! and the caller has the one before that. RunRows has a stream and buffers of its own; they
-//! share temporary memory, which passes from launch to launch by an event.
+//! While the newest batch is staged and coded, the one before it is gathered and downloaded, and
+//! the source takes the one before that. Each has a stream and buffers of its own; they share
+//! temporary memory, which an event passes from launch to launch.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::thread::{self, ThreadId};
 
-use super::batch::{Batch, Chunks, Cost, Layout, Shape};
+use super::batch::{Batch, BatchIndex, Cost, Shape};
 use super::context::{GpuContext, SLOTS};
-use super::device::falls_back;
-use super::driver::{Current, PinnedMemory};
+use super::device::Lease;
+use super::driver::PinnedMemory;
 use super::error::GpuError;
-use super::nvcomp::{Direction, Size, Work};
-use super::queue::Turn;
+use super::layout::Layout;
+use super::nvcomp::Work;
+use super::policy::warn_fallback;
 use super::results::BatchResults;
 use super::trace::{Step, Trace};
 use super::transfer::Transfer;
+use crate::error::Error;
 
 /// The most that one batch takes, where memory is plenty.
-const MOST: Cost = Cost { chunks: 32 << 10, bytes: 64 << 20, device: usize::MAX, temp: usize::MAX };
+const MAX_BATCH: Cost =
+    Cost { chunks: 32 << 10, bytes: 64 << 20, device: usize::MAX, temp: usize::MAX };
 
 /// Limits are not halved below one chunk of the usual length.
-const FEWEST_BYTES: usize = 64 << 10;
+const MIN_BATCH_BYTES: usize = 64 << 10;
 
-/// No more than one part in so many of the free memory is taken.
-const SHARE: usize = 4;
+/// The fraction of the free memory that may be used: one in this many.
+const MEMORY_SHARE: usize = 4;
+
+/// Items that go to a GPU in order: the rows of a column, or the chunks of one value.
+pub trait BatchSource<'a> {
+    /// What ends the work early: an error of the GPU or of the source.
+    type Error: From<GpuError>;
+
+    /// Whether a batch that nvCOMP refuses goes again in halves, so that only the bad items
+    /// fail; else the refusal is the source's error.
+    const SPLITS_REFUSED: bool;
+
+    /// The number of items.
+    fn count(&self) -> usize;
+
+    /// Asked before each batch; `true` ends the work.
+    fn is_interrupted(&self) -> bool;
+
+    /// As many of `items`, from the first on, as fit one batch, and the item after the last of
+    /// them: the first itself if no batch holds it. The batch is empty if none of them has
+    /// anything for a GPU.
+    fn fill(
+        &self,
+        session: &mut Session,
+        items: Range<usize>,
+    ) -> Result<(Batch<'a>, usize), GpuError>;
+
+    /// Takes the results of a batch; none where it was empty.
+    fn take(
+        &mut self,
+        items: Range<usize>,
+        results: Option<&BatchResults>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// How far the work on a source has come.
+pub struct Progress {
+    /// All items before this one are done.
+    done: usize,
+    /// Items per batch at most. Halved for each batch that nvCOMP refuses, down to 0, with
+    /// which an item runs alone; doubled by each that succeeds.
+    max_items: usize,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { done: 0, max_items: usize::MAX }
+    }
+}
+
+impl Progress {
+    /// Goes on after the next item, which ran alone.
+    pub fn skip_one(&mut self) {
+        self.done += 1;
+        self.max_items = self.max_items.saturating_mul(2).max(1);
+    }
+}
 
 /// Exclusive use of a GPU.
 pub struct Session {
-    turn: Turn,
+    lease: Lease,
+    /// The thread whose call it is.
+    thread: ThreadId,
     limits: Cost,
-    under_way: VecDeque<UnderWay>,
+    in_flight: VecDeque<InFlight>,
     has_failed: bool,
-    is_given_up: bool,
+    has_warned: bool,
     trace: Trace,
 }
 
-struct UnderWay {
-    chunks: Chunks,
+/// Items that have been submitted.
+struct InFlight {
+    /// The item after the last of them.
+    end: usize,
+    /// Their batch, unless it was empty.
+    sent: Option<SentBatch>,
+}
+
+struct SentBatch {
+    index: BatchIndex,
     layout: Layout,
     slot: usize,
-    /// Compressed: where each chunk begins behind the results. Empty until they are known.
+    /// Of a compression: where each chunk begins after the sizes and statuses. Empty until the
+    /// sizes are known.
     offsets: Vec<usize>,
     is_advanced: bool,
 }
 
 impl Session {
-    pub(super) fn new(turn: Turn) -> Result<Self, GpuError> {
+    pub(super) fn new(lease: Lease) -> Result<Self, GpuError> {
         let mut session = Self {
-            turn,
-            limits: MOST,
-            under_way: VecDeque::new(),
+            lease,
+            thread: thread::current().id(),
+            limits: MAX_BATCH,
+            in_flight: VecDeque::new(),
             has_failed: false,
-            is_given_up: false,
+            has_warned: false,
             trace: Trace::new(),
         };
         session.guarded(|session| {
             let context = session.context()?;
             let free = context.primary.enter()?.free_memory()?;
-            let share = (free + context.held()) / SHARE;
-            // Half of it for what coding needs beside, half for the batches.
+            let share = (free + context.buffer_bytes()) / MEMORY_SHARE;
+            // Half of it is temporary memory, half the batches' buffers.
             session.limits = Cost { temp: share / 2, device: share / 2 / SLOTS, ..session.limits };
             Ok(())
         })?;
         Ok(session)
     }
 
-    fn context(&mut self) -> Result<&mut GpuContext, GpuError> {
-        self.turn.context.as_mut().ok_or_else(given_up)
+    /// Works off `source` from where `progress` stands. Returns the item that no batch holds,
+    /// with nothing in flight: it has to run alone before the work goes on. `None` when all
+    /// items are done.
+    pub fn run<'a, S: BatchSource<'a>>(
+        &mut self,
+        source: &mut S,
+        progress: &mut Progress,
+    ) -> Result<Option<usize>, S::Error> {
+        let ended = self.run_batches(source, progress);
+        if ended.is_err() {
+            self.abandon();
+        }
+        ended
     }
 
-    /// Runs `work`. After a panic, or a failure that more or other work may meet again, the
-    /// context is not used again.
+    fn run_batches<'a, S: BatchSource<'a>>(
+        &mut self,
+        source: &mut S,
+        progress: &mut Progress,
+    ) -> Result<Option<usize>, S::Error> {
+        let count = source.count();
+        while progress.done < count {
+            if source.is_interrupted() {
+                return Err(GpuError::from(Error::Interrupted).into());
+            }
+            let next = self.in_flight.back().map_or(progress.done, |newest| newest.end);
+            let filled = if next < count && !self.is_full() {
+                let end = count.min(next.saturating_add(progress.max_items));
+                source.fill(self, next..end).map(Some)
+            } else {
+                Ok(None)
+            };
+            let step = match filled {
+                Ok(Some((batch, end))) if end > next => self.submit(batch, end),
+                Ok(Some(_)) if self.in_flight.is_empty() => return Ok(Some(next)),
+                Ok(_) => match self.collect() {
+                    Ok((end, results)) => {
+                        source.take(progress.done..end, results.as_ref())?;
+                        progress.done = end;
+                        if results.is_some() {
+                            progress.max_items = progress.max_items.saturating_mul(2);
+                        }
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
+            match step {
+                // What was in flight goes again, in smaller batches.
+                Err(error) if error.is_out_of_memory() && self.shrink()? => {}
+                Err(error) if error.is_refusal() && S::SPLITS_REFUSED => {
+                    let end = self.in_flight.back().map_or(next, |newest| newest.end);
+                    progress.max_items = (end - next) / 2;
+                    self.abandon();
+                }
+                other => other?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Checks that this is the thread that has the GPU: a thread of the pool must not wait for
+    /// one, nor use it meanwhile.
+    pub fn check_thread(&self) -> Result<(), GpuError> {
+        if thread::current().id() == self.thread {
+            return Ok(());
+        }
+        Err(GpuError::internal("a session left its thread"))
+    }
+
+    fn context(&mut self) -> Result<&mut GpuContext, GpuError> {
+        self.lease.context.as_mut().ok_or_else(failed_before)
+    }
+
+    /// Runs `work`. After a panic, or an error that other work may meet again, the context is
+    /// not used again.
     fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, GpuError>,
     ) -> Result<T, GpuError> {
         if self.has_failed {
-            return Err(given_up());
+            return Err(failed_before());
         }
         self.has_failed = true;
         let done = work(self);
-        let is_fatal = |failure: &GpuError| !failure.is_out_of_memory() && !failure.is_refusal();
+        let is_fatal = |error: &GpuError| !error.is_out_of_memory() && !error.is_refusal();
         self.has_failed = done.as_ref().is_err_and(is_fatal);
         done
     }
@@ -97,113 +240,108 @@ impl Session {
         self.limits
     }
 
-    /// What is known of chunks of a size class, asked once.
+    /// What nvCOMP says of the chunks of a size class.
     pub fn shape(&mut self, work: Work, longest: usize) -> Result<Shape, GpuError> {
-        self.guarded(|session| {
-            let context = session.context()?;
-            let known = |shape: &&Shape| shape.work == work && shape.longest == longest;
-            if let Some(shape) = context.shapes.iter().find(known) {
-                return Ok(*shape);
-            }
-            let shape = shape_of(context, &context.primary.enter()?, work, longest)?;
-            context.shapes.push(shape);
-            Ok(shape)
-        })
+        self.guarded(|session| session.context()?.shape(work, longest))
     }
 
-    /// Says that the CPU does the work from now on; once, however many values there are.
-    pub fn give_up(&mut self, reason: &str) {
-        if !std::mem::replace(&mut self.is_given_up, true) {
-            falls_back(reason.trim_start_matches("GPU: "));
+    /// Warns that the CPU does the rest of the call; once per call.
+    pub fn fall_back(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            warn_fallback(reason.trim_start_matches("GPU: "));
         }
     }
 
-    /// Whether the CPU does the work.
-    pub fn is_given_up(&self) -> bool {
-        self.is_given_up
+    /// Whether the CPU does the rest of the call.
+    pub fn has_fallen_back(&self) -> bool {
+        self.has_warned
     }
 
-    /// Whether a batch has to come home before another can go.
-    pub fn is_full(&self) -> bool {
-        self.under_way.len() == SLOTS
+    /// Whether a batch has to be collected before another can be submitted.
+    fn is_full(&self) -> bool {
+        self.in_flight.iter().filter(|items| items.sent.is_some()).count() == SLOTS
     }
 
-    /// Whether no batch is under way.
-    pub fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
-    }
-
-    /// Sends `batch`, which is not empty, on its way. The session is not full.
-    pub fn submit(&mut self, batch: Batch) -> Result<(), GpuError> {
+    /// Submits the items before `end`, whose batch is `batch`. The session is not full.
+    fn submit(&mut self, batch: Batch, end: usize) -> Result<(), GpuError> {
+        self.in_flight.push_back(InFlight { end, sent: None });
+        if batch.is_empty() {
+            return Ok(());
+        }
         self.guarded(|session| {
-            let slot = (0..SLOTS).find(|slot| session.under_way.iter().all(|s| s.slot != *slot));
-            let slot = slot.unwrap_or_default();
+            let is_free = |slot: &usize| {
+                let mut sent = session.in_flight.iter().filter_map(|items| items.sent.as_ref());
+                sent.all(|batch| batch.slot != *slot)
+            };
+            let slot = (0..SLOTS).find(is_free).unwrap_or_default();
             let layout = Layout::of(&batch);
             session.trace.take_back();
             session.trace.count(batch.cost.bytes);
-            let Some(context) = &mut session.turn.context else { return Err(given_up()) };
+            let Some(context) = &mut session.lease.context else { return Err(failed_before()) };
             let current = context.primary.enter()?;
-            let to = Transfer {
+            let transfer = Transfer {
                 current: &current,
                 nvcomp: context.nvcomp,
                 resources: &mut context.resources,
                 trace: &mut session.trace,
             };
-            to.send(slot, &batch, &layout)?;
+            transfer.send(slot, &batch, &layout)?;
             drop(current);
-            let is_advanced = batch.chunks.are_compressed();
-            session.under_way.push_back(UnderWay {
-                chunks: batch.chunks,
-                layout,
-                slot,
-                offsets: Vec::new(),
-                is_advanced,
-            });
-            // The newest is coded meanwhile.
-            let older = session.under_way.len() - 1;
+            let is_advanced = batch.index.is_decompression();
+            let (index, offsets) = (batch.index, Vec::new());
+            if let Some(items) = session.in_flight.back_mut() {
+                items.sent = Some(SentBatch { index, layout, slot, offsets, is_advanced });
+            }
+            // The newest is still being coded.
+            let older = session.in_flight.len() - 1;
             session.advance(older)
         })
     }
 
-    /// Gathers the first so many batches and starts them on their way home.
-    fn advance(&mut self, batches: usize) -> Result<(), GpuError> {
-        let Some(context) = &mut self.turn.context else { return Ok(()) };
-        for batch in self.under_way.iter_mut().take(batches).filter(|batch| !batch.is_advanced) {
+    /// Queues gathering and downloading the first `count` batches in flight.
+    fn advance(&mut self, count: usize) -> Result<(), GpuError> {
+        let Some(context) = &mut self.lease.context else { return Ok(()) };
+        let sent = self.in_flight.iter_mut().take(count).filter_map(|items| items.sent.as_mut());
+        for batch in sent.filter(|batch| !batch.is_advanced) {
             let current = context.primary.enter()?;
-            let back = Transfer {
+            let transfer = Transfer {
                 current: &current,
                 nvcomp: context.nvcomp,
                 resources: &mut context.resources,
                 trace: &mut self.trace,
             };
-            batch.offsets = back.gather(batch.slot, &batch.chunks, &batch.layout)?;
+            batch.offsets = transfer.gather(batch.slot, &batch.index, &batch.layout)?;
             batch.is_advanced = true;
         }
         Ok(())
     }
 
-    /// Waits for the batch that was sent first, and lends what came of it.
-    pub fn collect(&mut self) -> Result<Option<BatchResults<'_>>, GpuError> {
+    /// Waits for the items that were submitted first: the item after the last of them, and
+    /// the results of their batch.
+    fn collect(&mut self) -> Result<(usize, Option<BatchResults<'_>>), GpuError> {
         self.trace.take_back();
         self.guarded(|session| session.advance(1))?;
-        let Some(batch) = self.under_way.pop_front() else { return Ok(None) };
+        let Some(InFlight { end, sent }) = self.in_flight.pop_front() else {
+            return Err(GpuError::internal("a batch result is missing"));
+        };
+        let Some(SentBatch { index, layout, slot, offsets, .. }) = sent else {
+            return Ok((end, None));
+        };
         self.guarded(|session| {
-            let Some(context) = &session.turn.context else { return Err(given_up()) };
+            let Some(context) = &session.lease.context else { return Err(failed_before()) };
             let current = context.primary.enter()?;
-            let stream = &context.resources.slots[batch.slot].stream;
+            let stream = &context.resources.slots[slot].stream;
             session.trace.time(Step::Wait, || stream.synchronize(&current))
         })?;
         self.trace.lend();
-        let context = self.context()?;
-        let inbound = context.resources.slots[batch.slot].inbound.as_ref();
+        let inbound = self.context()?.resources.slots[slot].inbound.as_ref();
         let inbound = inbound.map_or(&[][..], PinnedMemory::as_slice);
-        let UnderWay { chunks, layout, offsets, .. } = batch;
-        Ok(Some(BatchResults { chunks, layout, offsets, inbound }))
+        Ok((end, Some(BatchResults { index, layout, offsets, inbound })))
     }
 
-    /// Forgets the batches under way, once their work is done: the next caller's are others.
-    pub fn abandon(&mut self) {
-        self.under_way.clear();
+    /// Forgets what is in flight, once its work is done: the slots are free for other batches.
+    fn abandon(&mut self) {
+        self.in_flight.clear();
         let waited = self.guarded(|session| {
             let context = session.context()?;
             context.resources.wait(&context.primary.enter()?)
@@ -211,14 +349,14 @@ impl Session {
         self.has_failed |= waited.is_err();
     }
 
-    /// After a failure for lack of memory: gives up the batches under way and all buffers, and
-    /// takes half as much at a time from now on. `false` where that is not possible.
-    pub fn shrink(&mut self) -> Result<bool, GpuError> {
+    /// After memory ran out: forgets what is in flight, frees all buffers and halves the limits.
+    /// `false` where they cannot be halved any more.
+    fn shrink(&mut self) -> Result<bool, GpuError> {
         self.guarded(|session| {
-            session.under_way.clear();
+            session.in_flight.clear();
             session.context()?.free_buffers()?;
             let limits = &mut session.limits;
-            if limits.bytes <= FEWEST_BYTES {
+            if limits.bytes <= MIN_BATCH_BYTES {
                 return Ok(false);
             }
             *limits = Cost {
@@ -232,41 +370,15 @@ impl Session {
     }
 }
 
-fn given_up() -> GpuError {
-    GpuError::Unavailable("the GPU failed before in this call".into())
+fn failed_before() -> GpuError {
+    GpuError::Unavailable("the GPU failed earlier in this call".into())
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // An context with work under way, or with a past, is not for the next call.
-        if self.has_failed || !self.under_way.is_empty() {
-            self.turn.context = None;
+        // The next call starts a new context after a failure, or a panic with work in flight.
+        if self.has_failed || !self.in_flight.is_empty() {
+            self.lease.context = None;
         }
     }
-}
-
-fn shape_of(
-    context: &GpuContext,
-    current: &Current,
-    work: Work,
-    longest: usize,
-) -> Result<Shape, GpuError> {
-    const MANY: usize = 256;
-    let nvcomp = context.nvcomp;
-    let stream = &context.resources.slots[0].stream;
-    let temp = |chunks| {
-        let size = Size { chunks, longest, total: chunks * longest };
-        nvcomp.temp_size(current, work, size, stream)
-    };
-    let (one, many) = (temp(1)?, temp(1 + MANY)?);
-    let max_output = match work.direction {
-        Direction::Compress => nvcomp.max_output(work, longest)?,
-        Direction::Decompress => 0,
-    };
-    let mut alignments = nvcomp.alignments(work)?;
-    for alignment in [&mut alignments.input, &mut alignments.output] {
-        *alignment = (*alignment).max(1);
-    }
-    let temp_step = many.saturating_sub(one).div_ceil(MANY);
-    Ok(Shape { work, longest, alignments, max_output, temp_base: one, temp_step })
 }

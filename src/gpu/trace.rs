@@ -1,11 +1,11 @@
-//! Where the time of a session goes, for whoever tunes it: `S4_GPU_TIMINGS=1` prints a line a
-//! session to standard error. With `S4_GPU_TIMINGS=serial` every step is waited for, so that
-//! each is seen on its own and none overlaps another; else `wait` is what overlap left over.
+//! How long the steps of a session take: `S4_GPU_TIMINGS=1` prints a line per session to standard
+//! error. With `S4_GPU_TIMINGS=serial` each step is waited for, so that none overlaps another;
+//! else `Wait` is what the overlap does not hide.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// What a batch goes through.
+/// The steps of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Stage,
@@ -14,7 +14,7 @@ pub enum Step {
     Gather,
     Download,
     Wait,
-    /// The caller's part: from a batch's coming home to the session's next call.
+    /// The source's part: from a batch's results to the next call of the session.
     Assemble,
 }
 
@@ -39,7 +39,7 @@ pub struct Trace {
     spent: [Duration; Step::ALL.len()],
     batches: usize,
     bytes: usize,
-    /// Since when the caller has a batch.
+    /// When the source got the results that it has.
     lent: Option<Instant>,
 }
 
@@ -57,18 +57,18 @@ impl Trace {
         }
     }
 
-    /// Whether each step is to be waited for.
+    /// Whether to wait for each step.
     pub fn is_serial(&self) -> bool {
         self.is_serial
     }
 
-    /// Counts a batch of so many bytes.
+    /// Counts a batch of `bytes` bytes of originals.
     pub fn count(&mut self, bytes: usize) {
         self.batches += 1;
         self.bytes += bytes;
     }
 
-    /// Does `work`, and counts its time in.
+    /// Runs `work` and adds its time to a step.
     pub fn time<T>(&mut self, step: Step, work: impl FnOnce() -> T) -> T {
         if !self.is_on {
             return work();
@@ -79,12 +79,12 @@ impl Trace {
         done
     }
 
-    /// The caller has a batch from now on.
+    /// The source has results from now on.
     pub fn lend(&mut self) {
         self.lent = self.is_on.then(Instant::now);
     }
 
-    /// The caller is done with what it had.
+    /// The source is done with its results.
     pub fn take_back(&mut self) {
         if let Some(since) = self.lent.take() {
             self.spent[Step::Assemble as usize] += since.elapsed();

@@ -1,39 +1,42 @@
-//! The way of one batch: staged, uploaded, coded, gathered and brought home, in one slot.
+//! The transfer of one batch in one slot: upload, launch, gather, download.
 
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 
-use super::batch::{Batch, Chunks, Layout, Results, WORD};
+use super::batch::{Batch, BatchIndex, WORD};
 use super::context::{Resources, Slot, grown, reserve};
 use super::driver::{Current, DevicePtr, Kernel, PinnedMemory};
 use super::error::GpuError;
+use super::layout::Layout;
 use super::nvcomp::{DeviceArrays, Nvcomp};
-use super::results::compressed_len;
+use super::results::RawResults;
 use super::trace::{Step, Trace};
 
 /// `gather.cu`, compiled.
 const GATHER: &CStr =
     match CStr::from_bytes_with_nul(concat!(include_str!("gather.ptx"), "\0").as_bytes()) {
         Ok(text) => text,
-        Err(_) => panic!("PTX has no zero byte"),
+        Err(_) => panic!("the PTX contains a zero byte"),
     };
 
-/// Threads a block, and blocks, of the gathering kernel.
+/// Blocks of the gather kernel, and threads per block.
 const GATHER_GRID: (u32, u32) = (1024, 256);
 
-/// What a batch needs on its way there or back.
-pub struct Transfer<'w> {
-    pub current: &'w Current<'w>,
+/// What a batch's transfer works with.
+pub struct Transfer<'t> {
+    pub current: &'t Current<'t>,
     pub nvcomp: &'static Nvcomp,
-    pub resources: &'w mut Resources,
-    pub trace: &'w mut Trace,
+    pub resources: &'t mut Resources,
+    pub trace: &'t mut Trace,
 }
 
 impl Transfer<'_> {
-    /// Queues a batch's way there, its coding, and what can already come back.
+    /// Queues the upload of a batch, its launches, and the download of what needs no gathering:
+    /// all of a decompression, the sizes and statuses of a compression.
     pub fn send(self, slot: usize, batch: &Batch, layout: &Layout) -> Result<(), GpuError> {
         let Self { current, nvcomp, resources, trace } = self;
-        let temp = batch.chunks.groups.iter().map(|group| {
+        let groups = &batch.index.groups;
+        let temp = groups.iter().map(|group| {
             nvcomp.temp_size(current, group.shape.work, group.size(), &resources.slots[slot].stream)
         });
         let temp = temp.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0);
@@ -43,12 +46,10 @@ impl Transfer<'_> {
         let outbound = reserve(outbound, current, layout.input_len())?;
         let input = &*reserve(input, current, layout.input_len())?;
         let output = &*reserve(output, current, layout.output_len())?;
-        let home_len = if batch.chunks.are_compressed() {
-            layout.output_len()
-        } else {
-            Layout::results_len(layout.count())
-        };
-        let inbound = &*reserve(inbound, current, home_len)?;
+        let results_len = Layout::results_len(layout.count());
+        let inbound_len =
+            if batch.index.is_decompression() { layout.output_len() } else { results_len };
+        let inbound = &*reserve(inbound, current, inbound_len)?;
         let addresses = (input.start(), output.start());
         trace.time(Step::Stage, || layout.stage(batch, addresses, outbound.as_mut_slice()))?;
         let stream = &*stream;
@@ -56,24 +57,25 @@ impl Transfer<'_> {
         let settled = || if is_serial { stream.synchronize(current) } else { Ok(()) };
 
         trace.time(Step::Upload, || {
-            // SAFETY: the slot's buffers, which nothing else uses before its stream is
-            // synchronised.
+            // SAFETY: the slot's buffers, which only this stream's work uses before the stream
+            // is synchronised.
             unsafe { stream.upload(current, input, outbound, layout.input_len())? };
             settled()
         })?;
         let (Some(memory), Some(free)) = (&temp.memory, &temp.free) else {
-            return Err(GpuError::Unavailable("no temporary memory".into()));
+            return Err(GpuError::internal("temporary memory is missing"));
         };
         if temp.is_used {
             stream.wait(current, free)?;
         }
         trace.time(Step::Code, || {
-            // A chunk that nvCOMP passed over must not seem done by what was there before.
+            // So that a chunk that nvCOMP skipped does not pass for a good one by what the
+            // buffer held before.
             // SAFETY: as for the upload.
-            unsafe { stream.fill(current, output, 0xFF, Layout::results_len(layout.count()))? };
-            for (group, &first) in batch.chunks.groups.iter().zip(&layout.firsts) {
+            unsafe { stream.fill(current, output, 0xFF, results_len)? };
+            for (group, &first) in groups.iter().zip(&layout.firsts) {
                 let array = |i| input.start() + layout.array(i, first);
-                let batch = DeviceArrays {
+                let arrays = DeviceArrays {
                     inputs: array(0),
                     input_sizes: array(1),
                     outputs: array(2),
@@ -83,10 +85,10 @@ impl Transfer<'_> {
                 };
                 let work = group.shape.work;
                 // SAFETY: the layout placed all chunks aligned and within the buffers, which
-                // live and are this slot's until the stream is synchronised; temporary memory
-                // is long enough for each group, and the event keeps launches that share it
-                // apart.
-                unsafe { nvcomp.launch(current, work, group.size(), batch, memory, stream)? };
+                // live and are this slot's until the stream is synchronised; what is
+                // decompressed was vetted when it was planned; temporary memory is long enough
+                // for each group, and the event keeps launches that share it apart.
+                unsafe { nvcomp.launch(current, work, group.size(), arrays, memory, stream)? };
             }
             settled()
         })?;
@@ -94,17 +96,17 @@ impl Transfer<'_> {
         temp.is_used = true;
         trace.time(Step::Download, || {
             // SAFETY: as for the upload.
-            unsafe { stream.download(current, inbound, 0, output, home_len)? };
+            unsafe { stream.download(current, inbound, 0, output, inbound_len)? };
             settled()
         })
     }
 
-    /// Waits for the sizes of compressed chunks, and queues bringing them home back to back:
-    /// where each begins behind the results, and the end of the last.
+    /// Waits for the sizes of compressed chunks, then queues their gathering and download.
+    /// Returns where each begins after the sizes and statuses, and the end of the last.
     pub fn gather(
         self,
         slot: usize,
-        chunks: &Chunks,
+        index: &BatchIndex,
         layout: &Layout,
     ) -> Result<Vec<usize>, GpuError> {
         let Self { current, resources, trace, .. } = self;
@@ -114,43 +116,43 @@ impl Transfer<'_> {
         let stream = &slot.stream;
         trace.time(Step::Wait, || stream.synchronize(current))?;
         let (Some(outbound), Some(input)) = (&mut slot.outbound, &slot.input) else {
-            return Err(GpuError::Unavailable("a batch has no buffers".into()));
+            return Err(GpuError::internal("a batch in flight has no buffers"));
         };
         let kernel = match kernel {
             Some(kernel) => kernel,
             none => none.insert(Kernel::load(current, GATHER, c"s4_gather")?),
         };
 
-        // The first two arrays have served; they say now where chunks go, and how long they are.
+        // The first two arrays have served: now they hold where chunks go, and their lengths.
         let inbound = slot.inbound.as_ref().map_or(&[][..], PinnedMemory::as_slice);
-        let results = Results::new(inbound, count);
-        let offsets = places(chunks, &results, count, outbound.as_mut_slice());
+        let raw = RawResults::new(inbound, count);
+        let offsets = gathered_offsets(index, &raw, count, outbound.as_mut_slice());
         let end = offsets[count];
         if end == 0 {
             return Ok(offsets);
         }
         let gathered = &*reserve(&mut slot.gathered, current, end)?;
         let results_len = Layout::results_len(count);
-        // What is there already stays, for sizes and statuses are read again at home.
+        // The sizes and statuses stay: the results are read from them again.
         let inbound = &*grow(&mut slot.inbound, current, results_len, results_len + end)?;
         let is_serial = trace.is_serial();
         let settled = || if is_serial { stream.synchronize(current) } else { Ok(()) };
         trace.time(Step::Gather, || {
             let mut sources: DevicePtr = input.start() + layout.array(2, 0);
             let mut sizes: DevicePtr = input.start() + layout.array(1, 0);
-            let mut places: DevicePtr = input.start();
+            let mut offsets: DevicePtr = input.start();
             let mut target: DevicePtr = gathered.start();
             let mut chunks = count as u32;
             let parameters: &mut [*mut c_void] = &mut [
                 (&raw mut sources).cast(),
                 (&raw mut sizes).cast(),
-                (&raw mut places).cast(),
+                (&raw mut offsets).cast(),
                 (&raw mut target).cast(),
                 (&raw mut chunks).cast(),
             ];
-            // SAFETY: the slot's buffers, which nothing else uses before its stream is
-            // synchronised; the kernel's parameters are of its types, and its addresses lie
-            // within those buffers.
+            // SAFETY: the slot's buffers, which only this stream's work uses before the stream
+            // is synchronised; the parameters have the kernel's types, and the addresses that
+            // they name lie within those buffers.
             unsafe {
                 stream.upload(current, input, outbound, 16 * count)?;
                 kernel.launch(current, stream, GATHER_GRID, parameters)?;
@@ -166,24 +168,25 @@ impl Transfer<'_> {
     }
 }
 
-/// Where chunks go back to back, each at a multiple of a word, and the end of the last; the
-/// same, and their lengths, as two arrays at the front of `arrays`. Bad chunks are left out.
-fn places(
-    chunks: &Chunks,
-    results: &Results,
+/// Where compressed chunks go back to back, each at a multiple of a word, and the end of the
+/// last. The same and their lengths are written as two arrays to the front of `arrays`. Bad
+/// chunks take no bytes.
+fn gathered_offsets(
+    index: &BatchIndex,
+    raw: &RawResults,
     count: usize,
     arrays: &mut [MaybeUninit<u8>],
 ) -> Vec<usize> {
     let (starts, sizes) = arrays[..16 * count].split_at_mut(8 * count);
     let (starts, sizes) = (starts.as_chunks_mut().0, sizes.as_chunks_mut().0);
-    let shapes = chunks
+    let shapes = index
         .groups
         .iter()
         .flat_map(|group| std::iter::repeat_n(&group.shape, group.originals.len()));
     let mut offsets = Vec::with_capacity(count + 1);
     let mut end = 0;
     for (chunk, shape) in shapes.enumerate() {
-        let len = compressed_len(results, chunk, shape.max_output).unwrap_or(0);
+        let len = raw.compressed_len(chunk, shape.max_output).unwrap_or(0);
         starts[chunk] = (end as u64).to_ne_bytes().map(MaybeUninit::new);
         sizes[chunk] = (len as u64).to_ne_bytes().map(MaybeUninit::new);
         offsets.push(end);
@@ -193,16 +196,16 @@ fn places(
     offsets
 }
 
-/// Pinned memory of at least `len` bytes, the first `kept` of which stay what they are.
-fn grow<'slot>(
-    slot: &'slot mut Option<PinnedMemory>,
+/// Makes `buffer` at least `len` bytes long and keeps its first `kept` bytes.
+fn grow<'b>(
+    buffer: &'b mut Option<PinnedMemory>,
     current: &Current,
     kept: usize,
     len: usize,
-) -> Result<&'slot mut PinnedMemory, GpuError> {
-    if let Some(memory) = slot.take_if(|memory| memory.len() < len) {
-        let longer = reserve(slot, current, grown(memory.len(), len))?;
+) -> Result<&'b mut PinnedMemory, GpuError> {
+    if let Some(memory) = buffer.take_if(|memory| memory.len() < len) {
+        let longer = reserve(buffer, current, grown(memory.len(), len))?;
         longer.as_mut_slice()[..kept].copy_from_slice(&memory.as_slice()[..kept]);
     }
-    reserve(slot, current, len)
+    reserve(buffer, current, len)
 }

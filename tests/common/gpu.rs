@@ -55,7 +55,7 @@ pub fn assert_sound(gpu: &Standin) {
     assert_eq!(gpu.violations(), Vec::<String>::new());
 }
 
-/// Compresses and restores a column of two slabs' worth of kinds, and one value.
+/// Compresses and restores a column of values of two size classes, and one value.
 pub fn round_trip(codec: &Codec) -> Result<()> {
     let values = [text(80_000), text(304), noise(9000), Vec::new()];
     let rows = [Values(values.iter().cloned().map(Some).collect())];

@@ -94,13 +94,13 @@ def test_without_a_driver() -> None:
 import s4_codec
 from s4_codec import *
 assert not gpu_available()
-assert gpu_status().startswith("not available: there is no NVIDIA driver here"), gpu_status()
+assert gpu_status().startswith("not available: no NVIDIA driver found"), gpu_status()
 release_gpu_memory()
 for make in (NvcompZstd, NvcompBitcomp, NvcompGDeflate):
     try:
         make()
     except S4BackendError as error:
-        assert "there is no NVIDIA driver here" in str(error)
+        assert "no NVIDIA driver found" in str(error)
     else:
         raise AssertionError(make)
     make("auto") if make is not NvcompBitcomp else make("char", "auto")
@@ -131,7 +131,7 @@ def test_the_command_says_why_not(tmp_path: Path) -> None:
     code = f"import sys, s4_codec.cli; sys.argv[1:] = {arguments}; sys.exit(s4_codec.cli.main())"
     done = run(code, **ABSENT)
     assert done.returncode == 1
-    assert "Error: nvcomp-gdeflate: GPU: there is no NVIDIA driver here" in done.stderr
+    assert "Error: nvcomp-gdeflate: GPU: no NVIDIA driver found" in done.stderr
 
 
 @pytest.mark.parametrize("version", ["5000", "5100", "5300", "6000"])
@@ -142,7 +142,7 @@ def test_supported_versions(both: dict[str, str], version: str) -> None:
 
 @pytest.mark.parametrize("version", ["4200", "7000", "0"])
 def test_other_versions_are_refused(both: dict[str, str], version: str) -> None:
-    words = f"is nvCOMP {version[0]}.{version[1:2] or 0}.0, versions 5 and 6 are supported"
+    words = f"is nvCOMP {version[0]}.{version[1:2] or 0}.0; versions 5 and 6 are supported"
     fails(USE, words, STANDIN_VERSION=version, **both)
 
 
@@ -183,7 +183,7 @@ def test_no_device(both: dict[str, str]) -> None:
 
 
 def test_devices_that_are_not_there(both: dict[str, str]) -> None:
-    fails("import s4_codec; s4_codec.NvcompZstd(2)", "no GPU 2; 0 to 1 are there",
+    fails("import s4_codec; s4_codec.NvcompZstd(2)", "no GPU 2; GPUs 0 to 1 are present",
           STANDIN_DEVICES="2", **both)  # fmt: skip
     code = """
 import s4_codec
@@ -246,7 +246,7 @@ for codec in codecs:
     try:
         codec.compress(b"abcd")
     except s4_codec.S4BackendError as error:
-        assert "there is no NVIDIA driver here" in str(error)
+        assert "no NVIDIA driver found" in str(error)
     else:
         raise AssertionError(codec)
 """
@@ -283,7 +283,7 @@ values = [b"a value of some length %d" % i * 20 for i in range(60_000)]
 frame = pl.concat([pl.DataFrame({"body": values[i::6]}) for i in range(6)], rechunk=False)
 lazy = frame.lazy().with_columns(packed=s4.compress("body", NvcompZstd()))
 packed = lazy.collect(engine="streaming")
-# Slabs of 32 Ki chunks, of two size classes.
+# Batches of 32 Ki chunks, of two size classes.
 assert gpu.standin_launches() <= 4, gpu.standin_launches()
 restored = packed.lazy().select(s4.decompress("packed", NvcompZstd()))
 assert restored.collect(engine="streaming")["packed"].equals(frame["body"], check_names=False)

@@ -89,7 +89,7 @@ def test_the_gpu_decodes_what_it_encodes(codec: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     for part in done.stderr.split("== back"):
-        assert re.search(r"gpu session: \d+ slabs, 5120000 bytes of originals", part), done.stderr
+        assert re.search(r"gpu session: \d+ batches, 5120000 bytes of originals", part), done.stderr
 
 
 def test_a_column_of_every_bitcomp_data_type() -> None:

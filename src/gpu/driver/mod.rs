@@ -1,23 +1,23 @@
-//! libcuda, bound at run time: the few calls that are needed, and owners of what they make.
+//! libcuda, bound at run time: the functions that are needed, and owners of what they make.
 //!
-//! Bound by hand with `libloading` rather than through a crate of bindings, because those
-//! take every status for one of an enum that they know, which a newer driver's need not be,
-//! and panic where a symbol is missing. Source: the CUDA driver API reference.
+//! Bound by hand with `libloading`: crates of bindings turn each status into an enum of those that
+//! they know, although a newer driver may have others, and panic where a symbol is missing.
+//! Source: the CUDA driver API reference.
 //!
 //! A [`Current`] proves that the device's context is current on this thread. Owners free what
-//! they own when they drop, which must happen while it is; their errors, which nobody waits
-//! for, are kept for [`Driver::late_failure`].
+//! they own when they drop, which must happen while it is. Their errors, which no caller waits
+//! for, are kept for [`Driver::late_error`].
 
 mod objects;
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr::{null, null_mut};
-use std::sync::{Mutex, PoisonError};
-
-use super::library::Library;
+use std::sync::Mutex;
 
 use super::error::GpuError;
+use super::library::Library;
+use crate::process::lock;
 
 pub use objects::{DeviceMemory, Event, Kernel, PinnedMemory, Stream};
 
@@ -34,10 +34,10 @@ macro_rules! driver {
         }
 
         impl Driver {
-            /// Finds all functions in `library`, or says which is missing.
+            /// Binds all functions of `library`, which was loaded from `path`.
             pub fn bind(library: &'static Library, path: &str) -> Result<Self, GpuError> {
                 Ok(Self {
-                    // SAFETY: the types are those that the driver API gives these symbols.
+                    // SAFETY: the symbols have these types in the driver API.
                     $($field: unsafe { symbol(library, path, $symbol)? },)*
                     // SAFETY: as above.
                     name_of: unsafe { symbol(library, path, "cuGetErrorName")? },
@@ -49,11 +49,12 @@ macro_rules! driver {
                 /// Calls the function of libcuda.
                 ///
                 /// # Safety
-                /// Pointers are what the function expects, handles are alive, and a context
-                /// is current where the function needs one.
-                #[allow(clippy::too_many_arguments, reason = "libcuda's own")]
+                /// - Pointers point to what the function reads or writes.
+                /// - Handles are alive.
+                /// - A context is current, if the function needs one.
+                #[allow(clippy::too_many_arguments, reason = "those of libcuda")]
                 unsafe fn $field(&self, $($name: $type),*) -> Result<(), GpuError> {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: as the caller promises.
                     let status = unsafe { (self.$field)($($name),*) };
                     self.check($symbol, status)
                 }
@@ -102,9 +103,9 @@ driver! {
 /// Finds a function in a library.
 ///
 /// # Safety
-/// `T` is its type.
+/// `T` is the function's type.
 unsafe fn symbol<T: Copy>(library: &Library, path: &str, name: &str) -> Result<T, GpuError> {
-    // SAFETY: the caller's promise.
+    // SAFETY: as the caller promises.
     match unsafe { library.get::<T>(name) } {
         Ok(found) => Ok(*found),
         Err(_) => Err(GpuError::Unavailable(format!("{path} lacks {name}; is it libcuda?"))),
@@ -117,33 +118,33 @@ impl Driver {
             return Ok(());
         }
         let mut name = null();
-        // SAFETY: `name` is where to put a pointer; a status that it does not know leaves null.
+        // SAFETY: the function writes one pointer, or leaves null for an unknown status.
         unsafe { (self.name_of)(status, &raw mut name) };
         let name = if name.is_null() {
             "unknown error".into()
         } else {
-            // SAFETY: not null, so a C string that is never freed.
+            // SAFETY: not null, so a C string that lives for ever.
             unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
         };
         Err(GpuError::Cuda { call, status, name })
     }
 
-    /// Keeps the first error of the calls that nobody waits for.
+    /// Keeps the first error of calls whose callers do not wait for it.
     pub fn note(&self, done: Result<(), GpuError>) {
-        if let Err(failure) = done {
-            self.late.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        if let Err(error) = done {
+            lock(&self.late).get_or_insert(error);
         }
     }
 
-    /// The first error since the last call of this among calls that nobody waited for.
-    pub fn late_failure(&self) -> Result<(), GpuError> {
-        self.late.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    /// The first error that was noted since this was last called.
+    pub fn late_error(&self) -> Result<(), GpuError> {
+        lock(&self.late).take().map_or(Ok(()), Err)
     }
 
-    /// Starts the driver, and counts the GPUs.
+    /// Initialises the driver and counts the GPUs.
     pub fn start(&self) -> Result<u32, GpuError> {
         let mut count = 0;
-        // SAFETY: no context is needed, and `count` is where to put the number.
+        // SAFETY: no context is needed; the function writes one number.
         unsafe {
             self.init(0)?;
             self.device_count(&raw mut count)?;
@@ -151,10 +152,10 @@ impl Driver {
         Ok(count.try_into().unwrap_or(0))
     }
 
-    /// The newest CUDA that the driver serves, as in 12040 for 12.4.
+    /// The latest CUDA that the driver supports; 12.4 is 12040.
     pub fn version(&self) -> Result<i32, GpuError> {
         let mut version = 0;
-        // SAFETY: `version` is where to put the number.
+        // SAFETY: the function writes one number.
         unsafe { self.driver_version(&raw mut version)? };
         Ok(version)
     }
@@ -162,7 +163,7 @@ impl Driver {
     /// The name of a GPU.
     pub fn name(&self, ordinal: u32) -> Result<String, GpuError> {
         let mut name = [0u8; 256];
-        // SAFETY: `name` has room for the length that is passed, its last byte kept zero.
+        // SAFETY: the function writes at most the length passed; the last byte stays zero.
         unsafe {
             let device = self.device_of(ordinal)?;
             self.device_name(name.as_mut_ptr().cast(), 255, device)?;
@@ -173,13 +174,13 @@ impl Driver {
 
     fn device_of(&self, ordinal: u32) -> Result<c_int, GpuError> {
         let mut device = 0;
-        // SAFETY: `device` is where to put the number.
+        // SAFETY: the function writes one number.
         unsafe { self.device(&raw mut device, ordinal.try_into().unwrap_or(c_int::MAX))? };
         Ok(device)
     }
 }
 
-/// A GPU's primary context, which everybody in the process shares.
+/// A GPU's primary context, which the whole process shares, PyTorch and CuPy included.
 pub struct PrimaryContext {
     driver: &'static Driver,
     device: c_int,
@@ -193,7 +194,7 @@ impl PrimaryContext {
     pub fn retain(driver: &'static Driver, ordinal: u32) -> Result<Self, GpuError> {
         let device = driver.device_of(ordinal)?;
         let mut handle = null_mut();
-        // SAFETY: `handle` is where to put the context.
+        // SAFETY: the function writes one handle.
         unsafe { driver.retain(&raw mut handle, device)? };
         Ok(Self { driver, device, handle })
     }
@@ -213,7 +214,7 @@ impl Drop for PrimaryContext {
     }
 }
 
-/// Proof that a context is current on this thread, which it therefore never leaves.
+/// Proof that a context is current on this thread; it cannot be sent to another.
 pub struct Current<'context> {
     driver: &'static Driver,
     _of: PhantomData<(&'context PrimaryContext, *mut ())>,
@@ -222,7 +223,7 @@ pub struct Current<'context> {
 impl Drop for Current<'_> {
     fn drop(&mut self) {
         let mut popped = null_mut();
-        // SAFETY: `popped` is where to put the context that was pushed.
+        // SAFETY: the function writes one handle, that of the context that was pushed.
         self.driver.note(unsafe { self.driver.pop(&raw mut popped) });
     }
 }
@@ -231,7 +232,7 @@ impl Current<'_> {
     /// Free bytes of device memory.
     pub fn free_memory(&self) -> Result<usize, GpuError> {
         let (mut free, mut total) = (0, 0);
-        // SAFETY: both are where to put numbers, and the context is current.
+        // SAFETY: the function writes two numbers, and the context is current.
         unsafe { self.driver.memory_info(&raw mut free, &raw mut total)? };
         Ok(free)
     }

@@ -1,4 +1,4 @@
-//! What lives in a context: streams, events, memory of both sides, a kernel of our own.
+//! What lives in a context: streams, events, device and pinned memory, a kernel of this crate's.
 
 use std::ffi::{CStr, c_uint, c_void};
 use std::mem::MaybeUninit;
@@ -7,9 +7,9 @@ use std::ptr::{NonNull, null_mut};
 use super::{Current, DevicePtr, Driver, Handle};
 use crate::gpu::error::GpuError;
 
-/// Events that measure no time are cheaper.
+/// Events without timing are cheaper.
 const EVENT_DISABLE_TIMING: c_uint = 2;
-/// Streams that do not wait for the default stream, which others may use.
+/// For streams that do not wait for the default stream, which other libraries may use.
 const STREAM_NON_BLOCKING: c_uint = 1;
 
 /// A queue of work on the GPU.
@@ -18,13 +18,13 @@ pub struct Stream {
     handle: Handle,
 }
 
-// SAFETY: a stream may be used from any thread whose context is its own.
+// SAFETY: a stream may be used on any thread where its context is current.
 unsafe impl Send for Stream {}
 
 impl Stream {
     pub fn new(current: &Current) -> Result<Self, GpuError> {
         let (driver, mut handle) = (current.driver, null_mut());
-        // SAFETY: `handle` is where to put the stream, and the context is current.
+        // SAFETY: the function writes one handle, and the context is current.
         unsafe { driver.stream_create(&raw mut handle, STREAM_NON_BLOCKING)? };
         Ok(Self { driver, handle })
     }
@@ -33,13 +33,13 @@ impl Stream {
         self.handle
     }
 
-    /// Waits until all work of the stream is done.
+    /// Waits until all queued work is done.
     pub fn synchronize(&self, _current: &Current) -> Result<(), GpuError> {
         // SAFETY: the stream is alive.
         unsafe { self.driver.stream_synchronize(self.handle) }
     }
 
-    /// Lets later work of the stream wait for `event`.
+    /// Makes work that is queued later wait for `event`.
     pub fn wait(&self, _current: &Current, event: &Event) -> Result<(), GpuError> {
         // SAFETY: both are alive.
         unsafe { self.driver.stream_wait(self.handle, event.handle, 0) }
@@ -48,8 +48,10 @@ impl Stream {
     /// Queues copying `bytes` from the front of `from` to the front of `to`.
     ///
     /// # Safety
-    /// Until the stream is synchronised both live on, nobody writes to that part of `from`,
-    /// and only work of the stream uses that part of `to`.
+    /// Until the stream is synchronised,
+    /// - `to` and `from` live;
+    /// - nothing writes to that part of `from`;
+    /// - only work of this stream uses that part of `to`.
     pub unsafe fn upload(
         &self,
         _current: &Current,
@@ -58,14 +60,16 @@ impl Stream {
         bytes: usize,
     ) -> Result<(), GpuError> {
         debug_assert!(bytes <= to.len && bytes <= from.len);
-        // SAFETY: both are so long; the rest is the caller's promise.
+        // SAFETY: both are long enough; the rest is as the caller promises.
         unsafe { self.driver.upload(to.start, from.start.as_ptr().cast(), bytes, self.handle) }
     }
 
     /// Queues setting `bytes` at the front of `to` to `value`.
     ///
     /// # Safety
-    /// Until the stream is synchronised `to` lives on, and nobody else uses that part of it.
+    /// Until the stream is synchronised,
+    /// - `to` lives;
+    /// - only work of this stream uses that part of it.
     pub unsafe fn fill(
         &self,
         _current: &Current,
@@ -74,14 +78,16 @@ impl Stream {
         bytes: usize,
     ) -> Result<(), GpuError> {
         debug_assert!(bytes <= to.len);
-        // SAFETY: it is so long; the rest is the caller's promise.
+        // SAFETY: it is long enough; the rest is as the caller promises.
         unsafe { self.driver.fill(to.start, value, bytes, self.handle) }
     }
 
     /// Queues copying `bytes` from the front of `from` to `to` from `offset` on.
     ///
     /// # Safety
-    /// Until the stream is synchronised both live on, and nobody touches that part of `to`.
+    /// Until the stream is synchronised,
+    /// - `to` and `from` live;
+    /// - nothing reads or writes that part of `to`.
     pub unsafe fn download(
         &self,
         _current: &Current,
@@ -91,7 +97,7 @@ impl Stream {
         bytes: usize,
     ) -> Result<(), GpuError> {
         debug_assert!(bytes <= from.len && offset + bytes <= to.len);
-        // SAFETY: both are so long; the rest is the caller's promise.
+        // SAFETY: both are long enough; the rest is as the caller promises.
         unsafe {
             let to = to.start.as_ptr().add(offset).cast();
             self.driver.download(to, from.start, bytes, self.handle)
@@ -106,24 +112,24 @@ impl Drop for Stream {
     }
 }
 
-/// A point in a stream that another can wait for.
+/// A point in one stream that others can wait for.
 pub struct Event {
     driver: &'static Driver,
     handle: Handle,
 }
 
-// SAFETY: an event may be used from any thread whose context is its own.
+// SAFETY: an event may be used on any thread where its context is current.
 unsafe impl Send for Event {}
 
 impl Event {
     pub fn new(current: &Current) -> Result<Self, GpuError> {
         let (driver, mut handle) = (current.driver, null_mut());
-        // SAFETY: `handle` is where to put the event, and the context is current.
+        // SAFETY: the function writes one handle, and the context is current.
         unsafe { driver.event_create(&raw mut handle, EVENT_DISABLE_TIMING)? };
         Ok(Self { driver, handle })
     }
 
-    /// Marks the present end of `stream`.
+    /// Marks the end of what is queued on `stream` now.
     pub fn record(&self, _current: &Current, stream: &Stream) -> Result<(), GpuError> {
         // SAFETY: both are alive.
         unsafe { self.driver.event_record(self.handle, stream.handle) }
@@ -137,7 +143,7 @@ impl Drop for Event {
     }
 }
 
-/// Memory of the GPU.
+/// Device memory.
 pub struct DeviceMemory {
     driver: &'static Driver,
     start: DevicePtr,
@@ -147,9 +153,9 @@ pub struct DeviceMemory {
 impl DeviceMemory {
     pub fn new(current: &Current, len: usize) -> Result<Self, GpuError> {
         let (driver, mut start) = (current.driver, 0);
-        // SAFETY: `start` is where to put the address, and the context is current.
+        // SAFETY: the function writes one address, and the context is current.
         let done = unsafe { driver.allocate(&raw mut start, len) };
-        done.map_err(|failure| short_of(failure, len, "device"))?;
+        done.map_err(|error| out_of_memory(error, len, "device"))?;
         Ok(Self { driver, start, len })
     }
 
@@ -169,24 +175,24 @@ impl Drop for DeviceMemory {
     }
 }
 
-/// Memory of the host that the GPU reads and writes itself.
+/// Page-locked memory of the host, which the GPU reads and writes directly.
 pub struct PinnedMemory {
     driver: &'static Driver,
     start: NonNull<MaybeUninit<u8>>,
     len: usize,
 }
 
-// SAFETY: memory that has one owner.
+// SAFETY: the memory has one owner.
 unsafe impl Send for PinnedMemory {}
-// SAFETY: shared, it is only read.
+// SAFETY: shared memory is only read.
 unsafe impl Sync for PinnedMemory {}
 
 impl PinnedMemory {
     pub fn new(current: &Current, len: usize) -> Result<Self, GpuError> {
         let (driver, mut start) = (current.driver, null_mut());
-        // SAFETY: `start` is where to put the address, and the context is current.
+        // SAFETY: the function writes one address, and the context is current.
         let done = unsafe { driver.allocate_pinned(&raw mut start, len, 0) };
-        done.map_err(|failure| short_of(failure, len, "pinned"))?;
+        done.map_err(|error| out_of_memory(error, len, "pinned"))?;
         let start = NonNull::new(start.cast());
         let start = start.ok_or(GpuError::OutOfMemory { bytes: len, kind: "pinned" })?;
         Ok(Self { driver, start, len })
@@ -197,13 +203,13 @@ impl PinnedMemory {
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [MaybeUninit<u8>] {
-        // SAFETY: the allocation is so long, and borrowed exclusively.
+        // SAFETY: the allocation is `len` bytes long and exclusively borrowed.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
     pub fn as_slice(&self) -> &[MaybeUninit<u8>] {
-        // SAFETY: the allocation is so long; nobody writes to it while it is borrowed, for
-        // work that does is synchronised first.
+        // SAFETY: the allocation is `len` bytes long; queued work that writes to it is
+        // synchronised before it is borrowed.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -215,25 +221,26 @@ impl Drop for PinnedMemory {
     }
 }
 
-fn short_of(failure: GpuError, bytes: usize, kind: &'static str) -> GpuError {
-    if failure.is_out_of_memory() { GpuError::OutOfMemory { bytes, kind } } else { failure }
+/// Adds the size of the allocation to an error of too little memory.
+fn out_of_memory(error: GpuError, bytes: usize, kind: &'static str) -> GpuError {
+    if error.is_out_of_memory() { GpuError::OutOfMemory { bytes, kind } } else { error }
 }
 
-/// A kernel of our own.
+/// A kernel of this crate's.
 pub struct Kernel {
     driver: &'static Driver,
     module: Handle,
     function: Handle,
 }
 
-// SAFETY: a module may be used from any thread whose context is its own.
+// SAFETY: a module may be used on any thread where its context is current.
 unsafe impl Send for Kernel {}
 
 impl Kernel {
     /// Compiles `ptx` for the GPU and finds its function `name`.
     pub fn load(current: &Current, ptx: &CStr, name: &CStr) -> Result<Self, GpuError> {
         let (driver, mut module) = (current.driver, null_mut());
-        // SAFETY: `module` is where to put the module, and PTX ends with a zero byte.
+        // SAFETY: the function writes one handle; the PTX ends with a zero byte.
         unsafe { driver.module_load(&raw mut module, ptx.as_ptr().cast())? };
         let mut kernel = Self { driver, module, function: null_mut() };
         // SAFETY: the module is alive, and the name ends with a zero byte.
@@ -241,11 +248,12 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Queues the kernel on `stream`, over so many blocks of so many threads.
+    /// Queues the kernel on `stream`, on a grid of `blocks` blocks of `threads` threads.
     ///
     /// # Safety
-    /// `parameters` point to values of the types that the kernel takes, and until the stream
-    /// is synchronised the memory that they name lives on.
+    /// - `parameters` point to values of the types that the kernel takes.
+    /// - Until the stream is synchronised, the memory whose addresses they hold lives, and only
+    ///   work of this stream uses it.
     pub unsafe fn launch(
         &self,
         _current: &Current,
@@ -253,7 +261,7 @@ impl Kernel {
         (blocks, threads): (u32, u32),
         parameters: &mut [*mut c_void],
     ) -> Result<(), GpuError> {
-        // SAFETY: the function and the stream are alive; the rest is the caller's promise.
+        // SAFETY: the function and the stream are alive; the rest is as the caller promises.
         unsafe {
             self.driver.launch(
                 self.function,
