@@ -1,5 +1,5 @@
-//! How columns are cut into slabs and launches, against the stand-in for a GPU:
-//! `cargo build --release --example gpu_standin && cargo bench --bench slabs`.
+//! How columns are cut into batches and launches, against the stand-in for a GPU:
+//! `cargo build --release --example gpu_standin && cargo bench --bench batches`.
 //! The timings mean nothing; the plans are those of a GPU with that much memory.
 
 #[path = "../tests/common/standin.rs"]
