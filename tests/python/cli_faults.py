@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from s4_codec import CpuZstd, Passthrough, _decoding, _files, bind_index, build_index, cli
+from s4_codec import CpuZstd, Passthrough, _cli, bind_index, build_index
+from s4_codec._cli import decoding, files
 
 CALLS = [
     *("open", "close", "dup", "lseek", "stat", "fstat", "read", "pread", "write", "fsync"),
@@ -115,10 +116,10 @@ def run(command: str, kind: object, at: int) -> tuple[Faults, str]:
         Path(name).write_bytes(data)
     errors = io.StringIO()
     small = command == "decode by files"
-    _files.IN_MEMORY = _decoding.IN_MEMORY = 1000 if small else 64 << 20
-    _decoding.BATCH = 1000 if small else 16 << 20
+    files.IN_MEMORY = decoding.IN_MEMORY = 1000 if small else 64 << 20
+    decoding.BATCH = 1000 if small else 16 << 20
     with contextlib.redirect_stderr(errors), Faults(kind, at) as faults:
-        status = cli.main(arguments)
+        status = _cli.main(arguments)
     return faults, judged(faults, status, errors.getvalue(), before, after)
 
 

@@ -20,7 +20,7 @@ from s4_codec import CpuGzip, CpuZstd, CpuZstdDict, Passthrough
 if TYPE_CHECKING:
     from pathlib import Path
 
-CLI = [sys.executable, "-m", "s4_codec.cli"]
+CLI = [sys.executable, "-m", "s4_codec"]
 PADDING = s4_codec.PADDING_MAGIC + struct.pack("<Q", 5) + b"xxxxx"
 
 

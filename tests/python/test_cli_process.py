@@ -113,7 +113,7 @@ def test_loops_of_links(folder: Path, name: str) -> None:
 def test_temporary_files_without_a_place(folder: Path) -> None:
     (folder / "large").write_bytes(CpuZstd().encode(bytes(65 << 20)))
     limits = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); "
-    code = f"{limits}from s4_codec import cli; cli.run()"
+    code = f"{limits}from s4_codec import _cli; _cli.run()"
     command = [sys.executable, "-c", code, "decode", "large"]
     environment = os.environ | {"TMPDIR": str(folder)}
     options = {"cwd": folder, "env": environment, "capture_output": True, "check": False}

@@ -121,14 +121,14 @@ for call in (lambda: decode(codec.encode(value), device=0),
 assert decode(codec.encode(value), device="auto") == value
 """
     check(code, **ABSENT)
-    done = run("import s4_codec.cli, sys; sys.exit(s4_codec.cli.main())", **ABSENT)
+    done = run("import s4_codec._cli, sys; sys.exit(s4_codec._cli.main())", **ABSENT)
     assert "Traceback" not in done.stderr
 
 
 def test_the_command_says_why_not(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"a fine body")
     arguments = ["encode", str(tmp_path / "in"), "--codec", "nvcomp-gdeflate"]
-    code = f"import sys, s4_codec.cli; sys.argv[1:] = {arguments}; sys.exit(s4_codec.cli.main())"
+    code = f"import sys, s4_codec._cli; sys.argv[1:] = {arguments}; sys.exit(s4_codec._cli.main())"
     done = run(code, **ABSENT)
     assert done.returncode == 1
     assert "Error: nvcomp-gdeflate: GPU: no NVIDIA driver found" in done.stderr
@@ -386,12 +386,12 @@ def test_the_command_asks_before_it_uses_a_gpu(both: dict[str, str], tmp_path: P
     code = (
         CONTROL
         + f"""
-import pathlib, s4_codec.cli
+import pathlib, s4_codec._cli
 folder = pathlib.Path({str(tmp_path)!r})
 (folder / "in").write_bytes(b"a fine body " * 60_000)
 def call(*arguments):
     gpu.standin_reset()
-    status = s4_codec.cli.main([str(a) for a in arguments])
+    status = s4_codec._cli.main([str(a) for a in arguments])
     return status, gpu.standin_launches() > 0
 for codec in ("nvcomp-zstd", "nvcomp-gdeflate", "nvcomp-bitcomp"):
     stored = folder / codec

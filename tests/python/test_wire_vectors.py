@@ -24,7 +24,7 @@ SURPASSED = {"hostile/gzip/trailing-zeros"}
 @pytest.mark.parametrize("group", GROUPS)
 def test_vectors(vectors: Path, group: str) -> None:
     command = [sys.executable, str(vectors / "check.py"), "-q", "--only", group]
-    command += ["--cli", f"{sys.executable} -m s4_codec.cli"]
+    command += ["--cli", f"{sys.executable} -m s4_codec"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     *lines, last = done.stdout.splitlines()
     failed = {line.split()[1] for line in lines if line.startswith("FAIL ")}

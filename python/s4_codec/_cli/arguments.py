@@ -7,7 +7,7 @@ import re
 import sys
 from typing import IO, Any, NoReturn
 
-from ._streams import say
+from .streams import say
 
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)(?:I?B)?", re.IGNORECASE)
 

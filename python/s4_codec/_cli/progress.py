@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ._signals import waiting
+from .signals import waiting
 
 
 class Progress:

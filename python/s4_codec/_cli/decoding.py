@@ -5,19 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from . import s4_codec as _native
-from ._files import (
-    IN_MEMORY,
-    Part,
-    StoredFrame,
-    decode_frame,
-    frames_of,
-    in_order,
-    payload_at,
-    payload_of,
-)
-from ._streams import Failure
-from .s4_codec import (
+from .. import s4_codec as _native
+from ..s4_codec import (
     FRAME_HEADER_BYTES,
     Codec,
     CpuZstdDict,
@@ -28,12 +17,23 @@ from .s4_codec import (
     S4IoError,
     S4ManifestSizeExceedsLimitError,
 )
-from .s4_codec import decode as decode_body
+from ..s4_codec import decode as decode_body
+from .files import (
+    IN_MEMORY,
+    Part,
+    StoredFrame,
+    decode_frame,
+    frames_of,
+    in_order,
+    payload_at,
+    payload_of,
+)
+from .streams import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._streams import Input
+    from .streams import Input
 
 _BAD_DATA = (S4Error, S4IoError, S4BackendError)
 

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from ._signals import check, waiting
-from ._streams import PIECE, Failure, Input, blamed, refuse_closed, standard_stream
+from .signals import check, waiting
+from .streams import PIECE, Failure, Input, blamed, refuse_closed, standard_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

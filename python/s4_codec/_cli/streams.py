@@ -12,7 +12,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, BinaryIO
 
-from ._signals import waiting
+from .signals import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

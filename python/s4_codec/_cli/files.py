@@ -9,21 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import s4_codec as _native
-from ._signals import waiting
-from ._streams import PIECE, spool, spooling
-from .s4_codec import (
+from .. import s4_codec as _native
+from ..s4_codec import (
     FRAME_HEADER_BYTES,
     PADDING_MAGIC,
     Codec,
     S4FrameError,
     num_threads,
 )
+from .signals import waiting
+from .streams import PIECE, spool, spooling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ._streams import Input
+    from .streams import Input
 
 #: Frames of more than this go by way of a temporary file.
 IN_MEMORY = 64 << 20

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .s4_codec import FRAME_HEADER_BYTES
+from ..s4_codec import FRAME_HEADER_BYTES
 
 if TYPE_CHECKING:
-    from ._files import StoredFrame
+    from .files import StoredFrame
 
 
 def print_frames(frames: list[StoredFrame], states: list[str], size: int) -> None:
