@@ -25,7 +25,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SIDECAR_SUFFIX", SIDECAR_SUFFIX)?;
     module.add_function(wrap_pyfunction!(read_frame, module)?)?;
     module.add_function(wrap_pyfunction!(frame_iter, module)?)?;
-    module.add_function(wrap_pyfunction!(_frame_header, module)?)?;
     module.add_function(wrap_pyfunction!(decode, module)?)?;
     module.add_function(wrap_pyfunction!(decode_index, module)?)?;
     module.add_function(wrap_pyfunction!(bind_index, module)?)?;
@@ -65,12 +64,6 @@ fn read_frame<'py>(
     let (frame, rest) = Frame::parse(data.as_slice()).map_err(raise)?;
     let header = header_dict(py, &frame.header)?;
     Ok((header, to_bytes(py, frame.payload)?, to_bytes(py, rest)?))
-}
-
-/// Parse the header of a frame, without its payload.
-#[pyfunction]
-fn _frame_header<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyDict>> {
-    header_dict(py, &Header::parse(data.as_slice()).map_err(raise)?)
 }
 
 /// Parse all frames of a body, passing over paddings. Nothing is decoded.

@@ -26,6 +26,9 @@ pub const FRAME_HEADER_BYTES: usize = 28;
 /// Bytes of a padding before its filler.
 pub const PADDING_HEADER_BYTES: usize = 12;
 
+/// The length of a body for [`Headers`] while it is unknown, as a stream's is until its end.
+pub const UNKNOWN_LEN: u64 = u64::MAX;
+
 /// What a frame says of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -120,13 +123,15 @@ pub struct Headers<'a> {
     at: u64,
     len: u64,
     count: usize,
+    previous: (u64, usize),
 }
 
 impl<'a> Headers<'a> {
     /// From byte `at` of a body of `len` bytes on, where the window begins and the frame
-    /// numbered `count` or paddings before it.
+    /// numbered `count` or paddings before it. Of a body of [`UNKNOWN_LEN`], payloads and
+    /// paddings may reach beyond its end.
     pub fn resume(window: &'a [u8], at: u64, len: u64, count: usize) -> Self {
-        Self { window, start: at, at, len, count }
+        Self { window, start: at, at, len, count, previous: (at, count) }
     }
 
     /// Where the next header begins in the body.
@@ -137,6 +142,11 @@ impl<'a> Headers<'a> {
     /// The number of the next frame.
     pub fn number(&self) -> usize {
         self.count
+    }
+
+    /// Where the last frame or padding begins, and the number of frames before it.
+    pub fn previous(&self) -> (u64, usize) {
+        self.previous
     }
 
     fn step(&mut self) -> Result<Option<(u64, Header)>> {
@@ -154,21 +164,23 @@ impl<'a> Headers<'a> {
                     return Err(malformed("the padding's header is truncated".into()));
                 };
                 let left = left - PADDING_HEADER_BYTES as u64;
-                if len > left {
+                if len > left && self.len != UNKNOWN_LEN {
                     return Err(malformed(format!(
                         "the padding should have {len} bytes, but only {left} are left"
                     )));
                 }
-                self.at += PADDING_HEADER_BYTES as u64 + len;
+                self.previous = (self.at, self.count);
+                self.at = (self.at + PADDING_HEADER_BYTES as u64).saturating_add(len);
                 continue;
             }
             let header = Header::parse(bytes)?;
             let left = left - FRAME_HEADER_BYTES as u64;
-            if header.compressed_size > left {
+            if header.compressed_size > left && self.len != UNKNOWN_LEN {
                 return Err(cut_payload(header.compressed_size, left));
             }
             let at = self.at;
-            self.at += FRAME_HEADER_BYTES as u64 + header.compressed_size;
+            self.previous = (at, self.count);
+            self.at = (at + FRAME_HEADER_BYTES as u64).saturating_add(header.compressed_size);
             self.count += 1;
             return Ok(Some((at, header)));
         }

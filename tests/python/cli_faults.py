@@ -144,7 +144,7 @@ def judged(
         return f"status {status}"
     if faults.kind == "short":
         return f"status {status}: {errors}"
-    if faults.kind == "shorter" and "got shorter" not in errors:
+    if faults.kind == "shorter" and "was truncated" not in errors:
         return f"status {status}: {errors}"
     if faults.kind == "error" and not any(
         name in errors for name in (*after, "in", "/tmp", "TMPDIR")

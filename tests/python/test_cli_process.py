@@ -201,22 +201,24 @@ def test_limits(folder: Path) -> None:
         assert check(run(*decode, "1500", cwd=folder, stdin=stdin)) == text(1500)
         assert check(run(*decode, "2K", "--max-size", 500, cwd=folder, stdin=stdin)) == text(1500)
         done = run(*decode, 1499, "-o", "out", cwd=folder, stdin=stdin)
-        check(done, 1, "frame 2 makes 1500 original bytes, which exceed the limit of 1499; 2 fr")
-        check(
-            done, 1, "ame(s) with 1000 bytes came so far; 500 more are next; --max-total-size SIZE"
-        )
-        assert len(check(run(*decode, 999, cwd=folder, stdin=stdin), 1, "frame 1 makes")) <= 500
+        check(done, 1, "frame 2 brings the total to 1500 original bytes, which exceeds the limit")
+        check(done, 1, "limit of 1499 (2 frame(s) so far with 1000 bytes); --max-total-size SIZE")
+        assert len(check(run(*decode, 999, cwd=folder, stdin=stdin), 1, "frame 1 brings")) <= 500
         done = run("decode", source, "--max-size", 499, "-o", "out", cwd=folder, stdin=stdin)
-        check(done, 1, "frame 0 (cpu-zstd) at byte 0: ")
+        check(done, 1, "frame 0 (cpu-zstd, at byte 0): ")
         check(done, 1, "raise max_size if the data is trusted (--max-size SIZE)")
         assert not (folder / "out").exists()
         verify = ["inspect", "--verify", source]
-        check(run(*verify, "--max-total-size", 1499, cwd=folder, stdin=stdin), 1, "frame 2 makes")
+        check(run(*verify, "--max-total-size", 1499, cwd=folder, stdin=stdin), 1, "frame 2 brings")
         shown = run(*verify, "--max-size", 499, cwd=folder, stdin=stdin)
         assert b"--max-size" in check(shown, 1, "3 of 3 frame(s) do not verify")
     assert check(run("decode", "body", "--max-total-size", 999, cwd=folder), 1) == b""
-    check(run("decode", "many", "--max-size", 999, cwd=folder), 1, "frame 1000 (cpu-zstd) at")
-    check(run("decode", "many", "--max-total-size", 1001, cwd=folder), 1, "frame 500 makes 1002")
+    check(run("decode", "many", "--max-size", 999, cwd=folder), 1, "frame 1000 (cpu-zstd, at")
+    check(
+        run("decode", "many", "--max-total-size", 1001, cwd=folder),
+        1,
+        "frame 500 brings the total to 1002",
+    )
     for size in ("-1", "1.5G", "K", "1X", "16777216T", "", "½"):
         done = run("decode", "body", f"--max-size={size}", cwd=folder)
         check(done, 2, "is not a number of bytes below 2^64")
@@ -244,4 +246,6 @@ def test_walks_in_pieces(folder: Path) -> None:
             s4_codec.frame_iter(body[:size])
         check(run("decode", "body", cwd=folder), 1, str(error.value))
         check(run("reindex", "body", cwd=folder), 1, str(error.value))
+        for verb in (["decode"], ["reindex"], ["inspect"], ["inspect", "--verify"]):
+            check(run(*verb, "-", cwd=folder, stdin=body[:size]), 1, str(error.value))
     assert not (folder / "body.s4index").exists()

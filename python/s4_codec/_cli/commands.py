@@ -13,21 +13,25 @@ from ..s4_codec import (
     Codec,
     CpuZstdDict,
     S4Error,
+    _FrameWalk,
     _IndexBuilder,
     decode_index,
     pick_chunk_size,
 )
-from .decoding import Decoders, Limits, decoded, decoded_pieces, stored_frames, walk
-from .files import StoredFrame, in_order, skipped_frames
+from .decoding import Decoders, Limits, decoded, decoded_pieces, stored_frames
+from .files import Frames, in_order, walked
+from .inputs import Input
 from .listing import print_frames, print_frames_json, print_index, print_index_json
 from .output import Output, check_output, commit
 from .progress import Progress
 from .signals import waiting
-from .streams import Failure, Input, reason, say, standard_stream
+from .streams import Failure, reason, say, standard_stream
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from ..s4_codec import _StoredFrame
 
 #: The chunk size where the length of the input is not known, as for chunked uploads.
 _UNKNOWN_LENGTH_CHUNK = 4 << 20
@@ -139,7 +143,7 @@ def inspect(args: argparse.Namespace) -> None:
     _check_standard_input(args)
     decoders = Decoders(_dictionary(args.dict), args.device)
     limits = Limits(args.max_size, args.max_total_size)
-    frames: list[StoredFrame] = []
+    frames: list[_StoredFrame] = []
     states: list[str] = []
     standard_stream(1)
     with Input(args.input) as source:
@@ -153,7 +157,7 @@ def inspect(args: argparse.Namespace) -> None:
                     states.append(state)
                     progress.advance(frame.end - progress.done)
         else:
-            frames.extend(skipped_frames(source))
+            frames.extend(Frames(source))
         source.check_length()
         size = source.offset
     _show(print_frames_json if args.json else print_frames, frames, states, size)
@@ -162,7 +166,7 @@ def inspect(args: argparse.Namespace) -> None:
         raise Failure(msg)
 
 
-def _state(frame: StoredFrame, payload: Any, decoders: Decoders, limits: Limits) -> str:
+def _state(frame: _StoredFrame, payload: Any, decoders: Decoders, limits: Limits) -> str:
     try:
         decoded(frame, payload, decoders, limits)
     except Failure as error:
@@ -202,24 +206,15 @@ def reindex(args: argparse.Namespace) -> str:
     with Input(args.input) as source:
         check_output(source, path)
         frames = original = 0
-        for offset, stored_size, original_size in _places(source):
-            builder.push(offset, stored_size, original_size)
+        # Each frame is a batch.
+        walk = _FrameWalk(source.size, 0)
+        for start, end, _, _, size in walked(source, walk, walk.batches):
+            builder.push(start, end - start, size)
             frames += 1
-            original += original_size
+            original += size
         source.check_length()
-        sidecar = builder.finish(source.offset if source.size is None else source.size)
+        sidecar = builder.finish(source.offset)
         with Output(path, source) as out:
             out.write(sidecar)
             commit(out)
     return f"indexed {frames} frame(s), {original} original bytes"
-
-
-def _places(source: Input) -> Iterator[tuple[int, int, int]]:
-    """Where each frame begins, its length and that of its original."""
-    if source.size is None:
-        for frame in skipped_frames(source):
-            yield frame.offset, frame.end - frame.offset, frame.original_size
-        return
-    for batches, _ in walk(source, 0):
-        for start, end, _, _, original_size in batches:
-            yield start, end - start, original_size

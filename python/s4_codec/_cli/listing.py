@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from ..s4_codec import FRAME_HEADER_BYTES
 
 if TYPE_CHECKING:
-    from .files import StoredFrame
+    from ..s4_codec import _StoredFrame
 
 
-def print_frames(frames: list[StoredFrame], states: list[str], size: int) -> None:
+def print_frames(frames: list[_StoredFrame], states: list[str], size: int) -> None:
     verified = "         RATIO   STATE" if states else ""
     print(f"{'FRAME':<7}{'CODEC':<16}{'ORIGINAL':>14}{'COMPRESSED':>15}{'CRC32C':>9}{verified}")
     for i, frame in enumerate(frames):
         extra = f"  {_ratio(frame):>9}   {states[i]}" if states else ""
         print(
             f"{frame.number:<7}{frame.codec:<16}{frame.original_size:>14}"
-            f"{frame.compressed_size:>15}   {frame.header['crc32c']:#010x}{extra}"
+            f"{frame.compressed_size:>15}   {frame.crc32c:#010x}{extra}"
         )
     original, payload, padding = _totals(frames, size)
     print(
@@ -27,13 +27,13 @@ def print_frames(frames: list[StoredFrame], states: list[str], size: int) -> Non
     )
 
 
-def _ratio(frame: StoredFrame) -> str:
+def _ratio(frame: _StoredFrame) -> str:
     if not frame.compressed_size:
         return "-"
     return f"{frame.original_size / frame.compressed_size:.2f}"
 
 
-def _totals(frames: list[StoredFrame], size: int) -> tuple[int, int, int]:
+def _totals(frames: list[_StoredFrame], size: int) -> tuple[int, int, int]:
     original = sum(frame.original_size for frame in frames)
     payload = sum(frame.compressed_size for frame in frames)
     return original, payload, max(0, size - payload - FRAME_HEADER_BYTES * len(frames))
@@ -50,9 +50,9 @@ def _print_list(key: str, items: list[Any], comma: str) -> None:
     print(f"  ]{comma}")
 
 
-def print_frames_json(frames: list[StoredFrame], states: list[str], size: int) -> None:
+def print_frames_json(frames: list[_StoredFrame], states: list[str], size: int) -> None:
     original, payload, padding = _totals(frames, size)
-    items: list[dict[str, Any]] = [dict(frame.header) for frame in frames]
+    items: list[dict[str, Any]] = [frame.header() for frame in frames]
     for item, state in zip(items, states, strict=False):
         packed = item["compressed_size"]
         item["ratio"] = round(item["original_size"] / packed, 3) if packed else None

@@ -11,12 +11,14 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from .signals import check, waiting
-from .streams import PIECE, Failure, Input, blamed, refuse_closed, standard_stream
+from .streams import PIECE, Failure, blamed, refuse_closed, standard_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from typing_extensions import Buffer
+
+    from .inputs import Input
 
 #: Names of standard output.
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

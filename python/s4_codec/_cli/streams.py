@@ -1,5 +1,4 @@
-"""Standard streams, inputs and temporary files of the command. Every error names the file at
-fault."""
+"""Standard streams, temporary files, and errors that name the file at fault."""
 
 from __future__ import annotations
 
@@ -7,12 +6,9 @@ import contextlib
 import errno
 import os
 import re
-import stat
 import sys
 import tempfile
-from typing import TYPE_CHECKING, BinaryIO
-
-from .signals import waiting
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,123 +77,6 @@ def refuse_closed(path: str) -> None:
         if getattr(sys, _STREAMS[number]) is None:
             msg = f"{path}: the standard stream is closed"
             raise Failure(msg)
-
-
-class Input:
-    """A file, read at any place if it is regular or a block device, else from front to back.
-
-    Nothing is mapped: reading a mapping beyond the end of a file that got shorter ends the
-    process.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.name = "standard input" if path == "-" else path
-        self.is_standard = path == "-"
-        if not self.is_standard:
-            refuse_closed(path)
-        with blamed(self.name):
-            self.descriptor = (
-                waiting(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-                if not self.is_standard
-                else standard_stream(0)
-            )
-            self.status = os.fstat(self.descriptor)
-            if stat.S_ISDIR(self.status.st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            #: Where the body begins in the file.
-            self.start = 0
-            #: Its length; None for a stream.
-            self.size: int | None = None
-            if stat.S_ISREG(self.status.st_mode) or stat.S_ISBLK(self.status.st_mode):
-                self.start = os.lseek(self.descriptor, 0, os.SEEK_CUR)
-                end = self._end()
-                os.lseek(self.descriptor, self.start, os.SEEK_SET)
-                # Files of /proc have no length, and are read to their end.
-                self.size = end - self.start if end > self.start else None
-            self._stream: BinaryIO = os.fdopen(self.descriptor, "rb", closefd=False)
-        self.offset = 0
-
-    def _end(self) -> int:
-        if stat.S_ISREG(self.status.st_mode):
-            return os.fstat(self.descriptor).st_size
-        return os.lseek(self.descriptor, 0, os.SEEK_END)
-
-    def read(self, size: int) -> bytes:
-        """That many bytes from where reading stands, or fewer at the end."""
-        pieces = []
-        with blamed(self.name):
-            while size > 0 and (piece := self._piece(self.offset, min(size, PIECE))):
-                pieces.append(piece)
-                size -= len(piece)
-                self.offset += len(piece)
-        if size > 0 and self.size is not None and self.offset < self.size:
-            self.check_length()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _piece(self, offset: int, size: int) -> bytes:
-        if self.size is not None:
-            return waiting(os.pread, self.descriptor, size, self.start + offset)
-        piece = waiting(self._stream.read, size)
-        if piece is None:
-            msg = "the input is non-blocking and has no data yet"
-            raise BlockingIOError(errno.EAGAIN, msg)
-        return piece
-
-    def read_all(self) -> bytes:
-        """All from where reading stands."""
-        return b"".join(iter(lambda: self.read(PIECE), b""))
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """That many bytes of a file, which are there unless it got shorter."""
-        pieces = []
-        while size > 0:
-            with blamed(self.name):
-                piece = self._piece(offset, size)
-            if not piece:
-                raise self._shorter(offset)
-            pieces.append(piece)
-            offset, size = offset + len(piece), size - len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def check_length(self) -> None:
-        """Refuses a file that got shorter since it was opened."""
-        if self.size is not None:
-            with blamed(self.name):
-                size = self._end() - self.start
-            if size < self.size:
-                raise self._shorter(size)
-
-    def _shorter(self, found: int) -> Failure:
-        with blamed(self.name):
-            found = min(found, max(0, self._end() - self.start))
-        msg = f"{self.name} got shorter while it was read: "
-        return Failure(f"{msg}expected {self.size} bytes, found {found}")
-
-    def changed(self) -> Failure:
-        return Failure(f"{self.name} changed while it was read")
-
-    def skip(self, size: int) -> int:
-        """Passes over that many bytes, or fewer at the end; how many."""
-        start = self.offset
-        if self.size is not None:
-            self.offset = min(start + size, max(start, self.size))
-            return self.offset - start
-        with blamed(self.name):
-            while size > 0 and (piece := self._piece(self.offset, min(size, PIECE))):
-                size -= len(piece)
-                self.offset += len(piece)
-        return self.offset - start
-
-    def __enter__(self) -> Input:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            if not self.is_standard:
-                os.close(self.descriptor)
-            elif self.size is not None:
-                # Whoever reads standard input next goes on where this one stopped.
-                os.lseek(self.descriptor, self.start + self.size, os.SEEK_SET)
 
 
 @contextlib.contextmanager

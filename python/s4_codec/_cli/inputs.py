@@ -1,0 +1,189 @@
+"""What the command reads: files, streams, and parts of files."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from .signals import waiting
+from .streams import PIECE, Failure, blamed, refuse_closed, standard_stream
+
+#: Bytes that are read from a stream at a time, as many as a pipe holds, and read ahead of a file.
+_WINDOW = 64 << 10
+
+
+class Reader:
+    """Bytes that are read from front to back, some of them ahead of need."""
+
+    def __init__(self, name: str, offset: int, size: int | None) -> None:
+        self.name = name
+        #: The position of the next byte.
+        self.offset = offset
+        #: The position of the end; None for a stream.
+        self.size = size
+        #: Bytes read ahead; those before ``_used`` have been handed out.
+        self._ahead = b""
+        self._used = 0
+
+    def _fetch(self, offset: int, size: int) -> bytes:
+        """At most ``size`` bytes from ``offset`` on; none at the end. Of a stream, the next."""
+        raise NotImplementedError
+
+    def peek(self, least: int) -> bytes:
+        """The bytes read ahead, which stay unread: ``least`` or more, or fewer at the end."""
+        if len(self._ahead) - self._used < least:
+            self._ahead, self._used = self._ahead[self._used :], 0
+            while (held := len(self._ahead)) < least:
+                start = self.offset + held
+                # What a file gained while it was read is not part of the body.
+                most = _WINDOW if self.size is None else min(_WINDOW, self.size - start)
+                if not (piece := self._fetch(start, most)):
+                    break
+                self._ahead += piece
+        return self._ahead[self._used :]
+
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes, or fewer at the end."""
+        piece = self._ahead[self._used : self._used + size]
+        self._used += len(piece)
+        self.offset += len(piece)
+        if len(piece) == size:
+            return piece
+        pieces = [piece] if piece else []
+        size -= len(piece)
+        while size > 0 and (piece := self._fetch(self.offset, min(size, PIECE))):
+            pieces.append(piece)
+            size -= len(piece)
+            self.offset += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def skip(self, size: int) -> None:
+        """Passes over ``size`` bytes, or fewer at the end."""
+        ahead = min(size, len(self._ahead) - self._used)
+        self._used += ahead
+        self.offset += ahead
+        size -= ahead
+        if self.size is not None:
+            self.offset = min(self.offset + size, max(self.offset, self.size))
+            return
+        while size > 0 and (piece := self._fetch(self.offset, min(size, PIECE))):
+            size -= len(piece)
+            self.offset += len(piece)
+
+    def changed(self) -> Failure:
+        return Failure(f"{self.name} changed while it was read")
+
+
+class Input(Reader):
+    """A file, which can be read at any position if it is regular or a block device.
+
+    Nothing is mapped: reading a mapping beyond the end of a file that was truncated ends the
+    process.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.is_standard = path == "-"
+        super().__init__("standard input" if self.is_standard else path, 0, None)
+        if not self.is_standard:
+            refuse_closed(path)
+        with blamed(self.name):
+            self.descriptor = (
+                waiting(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+                if not self.is_standard
+                else standard_stream(0)
+            )
+            self.status = os.fstat(self.descriptor)
+            if stat.S_ISDIR(self.status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            #: Where the body begins in the file.
+            self.start = 0
+            if stat.S_ISREG(self.status.st_mode) or stat.S_ISBLK(self.status.st_mode):
+                self.start = os.lseek(self.descriptor, 0, os.SEEK_CUR)
+                end = self._end()
+                os.lseek(self.descriptor, self.start, os.SEEK_SET)
+                # Files of /proc have no length, and are read to their end.
+                self.size = end - self.start if end > self.start else None
+
+    def _end(self) -> int:
+        if stat.S_ISREG(self.status.st_mode):
+            return os.fstat(self.descriptor).st_size
+        return os.lseek(self.descriptor, 0, os.SEEK_END)
+
+    def _fetch(self, offset: int, size: int) -> bytes:
+        with blamed(self.name):
+            if self.size is None:
+                return self._next(min(size, _WINDOW))
+            piece = waiting(os.pread, self.descriptor, size, self.start + offset)
+        if not piece and offset < self.size:
+            self.check_length()
+        return piece
+
+    def _next(self, size: int) -> bytes:
+        try:
+            return waiting(os.read, self.descriptor, size)
+        except BlockingIOError as error:
+            msg = "the input is non-blocking and has no data yet; use a blocking one"
+            raise BlockingIOError(errno.EAGAIN, msg) from error
+
+    def read_all(self) -> bytes:
+        """All bytes that are left."""
+        return b"".join(iter(lambda: self.read(PIECE), b""))
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """``size`` bytes of a file from ``offset`` on; any thread may call this."""
+        pieces = []
+        while size > 0:
+            with blamed(self.name):
+                piece = waiting(os.pread, self.descriptor, size, self.start + offset)
+            if not piece:
+                raise self._truncated(offset)
+            pieces.append(piece)
+            offset, size = offset + len(piece), size - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def check_length(self) -> None:
+        """Refuses a file that was truncated since it was opened."""
+        if self.size is not None:
+            with blamed(self.name):
+                size = self._end() - self.start
+            if size < self.size:
+                raise self._truncated(size)
+
+    def _truncated(self, found: int) -> Failure:
+        with blamed(self.name):
+            found = min(found, max(0, self._end() - self.start))
+        msg = f"{self.name} was truncated while it was read: "
+        return Failure(f"{msg}expected {self.size} bytes, found {found}")
+
+    def __enter__(self) -> Input:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            if not self.is_standard:
+                os.close(self.descriptor)
+            elif self.size is not None:
+                # The next program to read standard input continues where this one stopped.
+                os.lseek(self.descriptor, self.start + self.size, os.SEEK_SET)
+
+
+class Part(Reader):
+    """The bytes from ``start`` to ``end`` of a file, or ``data``, which was read from there.
+
+    Several threads may read parts of one file.
+    """
+
+    def __init__(self, source: Input, start: int, end: int, data: bytes | None = None) -> None:
+        super().__init__(source.name, start, end)
+        self._source = source
+        self._start, self._stop = start, end
+        self._data = data
+
+    def _fetch(self, offset: int, size: int) -> bytes:
+        size = min(size, self._stop - offset)
+        if self._data is None:
+            return self._source.read_at(offset, size)
+        at = offset - self._start
+        return self._data[at : at + size]
