@@ -84,7 +84,7 @@ def test_dictionaries(tmp_path: Path) -> None:
     check(run("decode", "out", cwd=tmp_path), 1, "--dict")
     check(run("encode", "in", "--codec", "cpu-zstd-dict", cwd=tmp_path), 1, "--dict FILE")
     wrong = run("encode", "in", "--dict", "dict", "--codec", "cpu-gzip", cwd=tmp_path)
-    check(wrong, 1, "--dict goes with")
+    check(wrong, 1, "--dict is for codec cpu-zstd-dict")
     # What the output needs to be read again is no place for it.
     for args in (["encode", "in", "-o", "dict"], ["decode", "out", "-o", "dict"]):
         done = run(*args, "--dict", "dict", cwd=tmp_path)
@@ -104,7 +104,7 @@ def test_a_sidecar_tells_a_body_that_is_cut_between_frames(tmp_path: Path, data:
     body = (tmp_path / "out.s4").read_bytes()
     first = s4_codec.decode_index((tmp_path / "out.s4.s4index").read_bytes())["entries"][0]
     (tmp_path / "out.s4").write_bytes(body[: first["compressed_size"]])
-    words = f"is of a body of {len(body)} bytes, out.s4 has {first['compressed_size']}: it is cut"
+    words = f"describes a body of {len(body)} bytes, but out.s4 has {first['compressed_size']}: "
     check(run("decode", "out.s4", "-o", "back", cwd=tmp_path), words=words)
 
 

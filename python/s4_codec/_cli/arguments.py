@@ -1,4 +1,4 @@
-"""The command's arguments: a parser that never mixes up its streams, and sizes in bytes."""
+"""The types of the command's arguments, and a parser for closed standard streams."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 import sys
 from typing import IO, Any, NoReturn
 
-from .streams import say
+from .streams import report
 
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)(?:I?B)?", re.IGNORECASE)
 
 
 def byte_count(text: str) -> int:
-    """A number of bytes, such as ``500M``; the suffixes are powers of 1024."""
+    """Parses a number of bytes, such as ``500M``; the suffixes are powers of 1024."""
     found = _SIZE.fullmatch(text)
     size = int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ") if found else -1
     if not 0 <= size < 2**64:
@@ -23,7 +23,8 @@ def byte_count(text: str) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Where standard error is closed, what argparse has for it would go to standard output."""
+    """A parser that prints errors to standard error only: argparse falls back to standard output
+    where that is closed."""
 
     def error(self, message: str) -> NoReturn:
         if sys.stderr is None:
@@ -32,6 +33,6 @@ class Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: IO[str] | Any = None) -> None:
         if sys.stdout is None and file is None:
-            say("Error: standard output is closed")
+            report("Error: standard output is closed")
             sys.exit(1)
         super()._print_message(message, file)

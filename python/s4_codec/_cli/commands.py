@@ -1,4 +1,4 @@
-"""What the command does: encode, decode, inspect, index and reindex files of S4 frames."""
+"""The subcommands: encode, decode, inspect, index and reindex."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .inputs import Input
 from .listing import print_frames, print_frames_json, print_index, print_index_json
 from .output import Output, check_output, commit
 from .progress import Progress
-from .signals import waiting
-from .streams import Failure, reason, say, standard_stream
+from .signals import interruptible
+from .streams import Failure, reason, report, standard_stream
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ..s4_codec import _StoredFrame
 
-#: The chunk size where the length of the input is not known, as for chunked uploads.
+#: The chunk size for inputs of unknown length, as for chunked uploads.
 _UNKNOWN_LENGTH_CHUNK = 4 << 20
 
 
@@ -47,13 +47,13 @@ def _dictionary(path: str | None, level: int | None = None) -> CpuZstdDict | Non
 def _check_standard_input(args: argparse.Namespace) -> None:
     """Refuses standard input as both the input and the dictionary."""
     if args.input == "-" and args.dict == "-":
-        msg = "standard input is both the input and the dictionary"
+        msg = "standard input is both the input and the dictionary; pass a file for one of them"
         raise Failure(msg)
 
 
 def _compare_sidecar(path: str, size: int | None) -> None:
-    """Warns where the sidecar beside a body is of another: nothing else tells that a body is
-    cut between two frames."""
+    """Warns if the sidecar beside a body describes a body of another length: nothing else shows
+    that a body is truncated between two frames."""
     sidecar = path + SIDECAR_SUFFIX
     if size is None or not os.path.isfile(sidecar):
         return
@@ -64,19 +64,19 @@ def _compare_sidecar(path: str, size: int | None) -> None:
         return
     expected = found["source_compressed_size"] or found["total_padded_size"]
     if expected != size:
-        say(
-            f"Warning: {sidecar} is of a body of {expected} bytes, {path} has {size}: it is cut, "
-            "or the sidecar is of an earlier file"
+        report(
+            f"Warning: {sidecar} describes a body of {expected} bytes, but {path} has {size}: "
+            "the body is truncated, or the sidecar is stale and reindex rebuilds it"
         )
 
 
 def encode(args: argparse.Namespace) -> str:
-    """Frames of INPUT, coded in parallel."""
+    """Compresses INPUT to frames, in parallel."""
     if args.dict is not None and args.codec not in (None, "cpu-zstd-dict"):
-        msg = f"--dict goes with --codec cpu-zstd-dict, not {args.codec}"
+        msg = f"--dict is for codec cpu-zstd-dict, not {args.codec}; leave one of them out"
         raise Failure(msg)
     if args.codec == "cpu-zstd-dict" and args.dict is None:
-        msg = "cpu-zstd-dict needs its dictionary: --dict FILE"
+        msg = "codec cpu-zstd-dict needs a dictionary; pass --dict FILE"
         raise Failure(msg)
     _check_standard_input(args)
     codec = _dictionary(args.dict, args.level) or Codec.from_name(
@@ -92,7 +92,7 @@ def encode(args: argparse.Namespace) -> str:
         if args.index:
             check_output(source, sidecar, args.dict)
             if os.path.realpath(sidecar) == os.path.realpath(args.output):
-                msg = f"{sidecar} is a link to {args.output}"
+                msg = f"{sidecar} is a link to {args.output}; remove the link"
                 raise Failure(msg)
             index_out = files.enter_context(Output(sidecar, source))
         out = files.enter_context(Output(args.output, source))
@@ -111,12 +111,12 @@ def encode(args: argparse.Namespace) -> str:
             index_out.write(index.finish(stored))
         commit(out, index_out)
     if not args.index and not out.is_standard and os.path.exists(sidecar):
-        say(f"Warning: {sidecar} is of an earlier file; --index rebuilds it")
+        report(f"Warning: {sidecar} is stale: it describes an earlier file; reindex rebuilds it")
     return f"encoded {frames} frame(s), {original} original bytes, {stored} stored bytes"
 
 
 def decode(args: argparse.Namespace) -> str:
-    """The original of INPUT; nothing of a frame is written before its crc32c holds."""
+    """Decodes INPUT; a frame is written only after its crc32c was verified."""
     _check_standard_input(args)
     decoders = Decoders(_dictionary(args.dict), args.device)
     limits = Limits(args.max_size, args.max_total_size)
@@ -124,7 +124,7 @@ def decode(args: argparse.Namespace) -> str:
         check_output(source, args.output, args.dict)
         _compare_sidecar(args.input, source.size)
         pieces = decoded_pieces(source, decoders, limits, args.allow_empty)
-        # The first piece tells of structural errors before the output is opened.
+        # The first piece raises structural errors before the output is opened.
         first = list(islice(pieces, 1))
         with Output(args.output, source) as out:
             totals = [0, 0, 0]
@@ -139,7 +139,7 @@ def decode(args: argparse.Namespace) -> str:
 
 
 def inspect(args: argparse.Namespace) -> None:
-    """What the headers of INPUT say; with --verify also what its payloads are worth."""
+    """Lists the frame headers of INPUT; with --verify, also whether the payloads decode."""
     _check_standard_input(args)
     decoders = Decoders(_dictionary(args.dict), args.device)
     limits = Limits(args.max_size, args.max_total_size)
@@ -175,10 +175,10 @@ def _state(frame: _StoredFrame, payload: Any, decoders: Decoders, limits: Limits
 
 
 def _show(show: Callable[..., None], *args: Any) -> None:
-    """Prints all of a listing to standard output."""
+    """Prints a listing to standard output."""
     try:
-        waiting(show, *args)
-        waiting(sys.stdout.flush)
+        interruptible(show, *args)
+        interruptible(sys.stdout.flush)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -187,7 +187,7 @@ def _show(show: Callable[..., None], *args: Any) -> None:
 
 
 def index(args: argparse.Namespace) -> None:
-    """What the sidecar INPUT says."""
+    """Prints the sidecar INPUT."""
     standard_stream(1)
     with Input(args.input) as source:
         found = decode_index(source.read_all())
@@ -200,7 +200,7 @@ def index(args: argparse.Namespace) -> None:
 
 
 def reindex(args: argparse.Namespace) -> str:
-    """A new sidecar from the frames of BODY, bound to its length."""
+    """Builds a sidecar from the frames of BODY, bound to its length."""
     path = args.output or ("-" if args.input == "-" else args.input + SIDECAR_SUFFIX)
     builder = _IndexBuilder()
     with Input(args.input) as source:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import s4_codec as _native
 from ..s4_codec import FRAME_HEADER_BYTES, num_threads
-from .signals import waiting
-from .streams import PIECE, Failure, spool, spooling
+from .signals import interruptible
+from .streams import PIECE, Failure, spool_errors, temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -59,15 +59,15 @@ class Frames:
             if len(payload) < size:
                 raise self._cut()
             return payload
-        with spool() as descriptor:
+        with temporary_file() as descriptor:
             while size and (piece := self._source.read(min(size, PIECE))):
                 size -= len(piece)
-                with spooling():
+                with spool_errors():
                     while piece:
                         piece = piece[os.write(descriptor, piece) :]
             if size:
                 raise self._cut()
-            with spooling():
+            with spool_errors():
                 return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
 
     def _cut(self) -> Failure:
@@ -84,7 +84,7 @@ def decode_frame(
     if size <= IN_MEMORY:
         return codec.decompress(payload, size, checksum, max_size=max_size)
     _native._admit(codec, payload, size, checksum, max_size)
-    with spool() as descriptor, spooling():
+    with temporary_file() as descriptor, spool_errors():
         # Writing to a mapping whose blocks the disk lacks would end the process.
         os.posix_fallocate(descriptor, 0, size)
         original = mmap.mmap(descriptor, size)
@@ -104,8 +104,8 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         for item in items:
             running.append(pool.submit(work, item))
             if len(running) > width:
-                yield waiting(running.popleft().result)
+                yield interruptible(running.popleft().result)
         while running:
-            yield waiting(running.popleft().result)
+            yield interruptible(running.popleft().result)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -7,8 +7,8 @@ import errno
 import os
 import stat
 
-from .signals import waiting
-from .streams import PIECE, Failure, blamed, refuse_closed, standard_stream
+from .signals import interruptible
+from .streams import PIECE, Failure, errors_of, refuse_closed, standard_stream
 
 #: Bytes that are read from a stream at a time, as many as a pipe holds, and read ahead of a file.
 _WINDOW = 64 << 10
@@ -88,9 +88,9 @@ class Input(Reader):
         super().__init__("standard input" if self.is_standard else path, 0, None)
         if not self.is_standard:
             refuse_closed(path)
-        with blamed(self.name):
+        with errors_of(self.name):
             self.descriptor = (
-                waiting(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+                interruptible(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
                 if not self.is_standard
                 else standard_stream(0)
             )
@@ -112,17 +112,17 @@ class Input(Reader):
         return os.lseek(self.descriptor, 0, os.SEEK_END)
 
     def _fetch(self, offset: int, size: int) -> bytes:
-        with blamed(self.name):
+        with errors_of(self.name):
             if self.size is None:
                 return self._next(min(size, _WINDOW))
-            piece = waiting(os.pread, self.descriptor, size, self.start + offset)
+            piece = interruptible(os.pread, self.descriptor, size, self.start + offset)
         if not piece and offset < self.size:
             self.check_length()
         return piece
 
     def _next(self, size: int) -> bytes:
         try:
-            return waiting(os.read, self.descriptor, size)
+            return interruptible(os.read, self.descriptor, size)
         except BlockingIOError as error:
             msg = "the input is non-blocking and has no data yet; use a blocking one"
             raise BlockingIOError(errno.EAGAIN, msg) from error
@@ -135,8 +135,8 @@ class Input(Reader):
         """``size`` bytes of a file from ``offset`` on; any thread may call this."""
         pieces = []
         while size > 0:
-            with blamed(self.name):
-                piece = waiting(os.pread, self.descriptor, size, self.start + offset)
+            with errors_of(self.name):
+                piece = interruptible(os.pread, self.descriptor, size, self.start + offset)
             if not piece:
                 raise self._truncated(offset)
             pieces.append(piece)
@@ -146,13 +146,13 @@ class Input(Reader):
     def check_length(self) -> None:
         """Refuses a file that was truncated since it was opened."""
         if self.size is not None:
-            with blamed(self.name):
+            with errors_of(self.name):
                 size = self._end() - self.start
             if size < self.size:
                 raise self._truncated(size)
 
     def _truncated(self, found: int) -> Failure:
-        with blamed(self.name):
+        with errors_of(self.name):
             found = min(found, max(0, self._end() - self.start))
         msg = f"{self.name} was truncated while it was read: "
         return Failure(f"{msg}expected {self.size} bytes, found {found}")

@@ -1,4 +1,4 @@
-"""What the commands ``inspect`` and ``index`` print: tables for people, or JSON."""
+"""What ``inspect`` and ``index`` print: tables or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command writes: files that appear when they are complete, or streams."""
+"""What the command writes: files that appear when complete, or streams."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from .signals import check, waiting
-from .streams import PIECE, Failure, blamed, refuse_closed, standard_stream
+from .signals import check, interruptible
+from .streams import PIECE, Failure, errors_of, refuse_closed, standard_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +25,10 @@ STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 class Output:
-    """A file that appears under its name only when :func:`commit` puts it there.
+    """A temporary file that :func:`commit` renames to its final name.
 
     It gets the permissions of the file that it replaces, else those of ``source``. Standard
-    output, and what is no regular file, such as a device or a named pipe, is written as it is.
+    output and special files, such as devices and named pipes, are written directly.
     """
 
     def __init__(self, path: str, source: Input) -> None:
@@ -36,11 +36,11 @@ class Output:
         self.name = "standard output" if self.is_standard else path
         self._scratch: str | None = None
         if self.is_standard:
-            with blamed(self.name):
+            with errors_of(self.name):
                 self._descriptor = standard_stream(1)
             return
         refuse_closed(path)
-        with blamed(self.name):
+        with errors_of(self.name):
             try:
                 found: os.stat_result | None = os.stat(path)
             except FileNotFoundError:
@@ -48,7 +48,7 @@ class Output:
                     raise
                 found = None
             if found is not None and not stat.S_ISREG(found.st_mode):
-                self._descriptor = waiting(os.open, path, os.O_WRONLY | os.O_CLOEXEC)
+                self._descriptor = interruptible(os.open, path, os.O_WRONLY | os.O_CLOEXEC)
                 return
             self._target = os.path.realpath(path)
             self._mode = _permissions(found or source.status)
@@ -59,37 +59,37 @@ class Output:
 
     @property
     def folder(self) -> str | None:
-        """Where the file will appear; None for what is written as it is."""
+        """The folder of the file; None for what is written directly."""
         return None if self._scratch is None else os.path.dirname(self._target)
 
     def write(self, data: Buffer) -> None:
-        """Writes all of ``data``, a piece at a time."""
-        with memoryview(data) as view, self._blamed():
+        """Writes all of ``data``, at most ``PIECE`` bytes at a time."""
+        with memoryview(data) as view, self._errors():
             start = 0
             while start < len(view):
                 with view[start : start + PIECE] as piece:
-                    start += waiting(os.write, self._descriptor, piece)
+                    start += interruptible(os.write, self._descriptor, piece)
 
     @contextlib.contextmanager
-    def _blamed(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         try:
-            with blamed(self.name):
+            with errors_of(self.name):
                 yield
         except Failure as failure:
-            # A reader of standard output that has gone is nobody's fault.
+            # A closed pipe on standard output is not an error to report.
             if self.is_standard and isinstance(failure.__cause__, BrokenPipeError):
                 raise failure.__cause__ from None
             raise
 
     def finish(self) -> None:
-        """Has all that was written on the disk, or known not to be."""
-        with self._blamed():
+        """Flushes what was written to the disk, and raises what failed."""
+        with self._errors():
             if self._scratch is not None:
                 os.fchmod(self._descriptor, self._mode)
                 os.fsync(self._descriptor)
                 self._close()
             elif self.is_standard:
-                # Some file systems tell of errors only when a descriptor is closed.
+                # Some file systems report errors only when a descriptor is closed.
                 os.close(os.dup(self._descriptor))
             else:
                 self._close()
@@ -99,16 +99,16 @@ class Output:
         os.close(descriptor)
 
     def place(self) -> None:
-        """Gives the file its name."""
+        """Renames the file to its final name."""
         if self._scratch is not None:
-            with blamed(self.name):
+            with errors_of(self.name):
                 os.replace(self._scratch, self._target)
             self._scratch = None
 
     def remove_old(self) -> None:
-        """Takes away the file that has the name."""
+        """Removes the file that has the final name."""
         if self._scratch is not None:
-            with blamed(self.name), contextlib.suppress(FileNotFoundError):
+            with errors_of(self.name), contextlib.suppress(FileNotFoundError):
                 os.unlink(self._target)
 
     def __enter__(self) -> Output:
@@ -124,10 +124,10 @@ class Output:
 
 
 def commit(body: Output, sidecar: Output | None = None) -> None:
-    """Puts a complete file in its place, and its sidecar with it.
+    """Renames a complete file to its final name, and its sidecar with it.
 
-    At no moment is a body beside the sidecar of another: both are on the disk before the old
-    sidecar goes, which is before the new body comes.
+    A body never lies beside the sidecar of another body: both new files are on the disk before
+    the old sidecar is removed, and that happens before the new body gets its name.
     """
     outputs = [body] if sidecar is None else [body, sidecar]
     for output in outputs:
@@ -139,12 +139,12 @@ def commit(body: Output, sidecar: Output | None = None) -> None:
     for output in outputs:
         output.place()
     for folder, name in folders.items():
-        with blamed(name):
+        with errors_of(name):
             _sync_folder(folder)
 
 
 def _sync_folder(folder: str) -> None:
-    """Has new names of files on the disk, where the system can do that."""
+    """Flushes the names of new files to the disk, if the file system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
@@ -159,7 +159,7 @@ def _sync_folder(folder: str) -> None:
 
 
 def _scratch_name(target: str) -> tuple[str, str]:
-    """What the name of a temporary file begins and ends with; the whole fits into 255 bytes."""
+    """The prefix and suffix of the temporary file's name, which is at most 255 bytes long."""
     name = os.fsencode(os.path.basename(target))[:200].decode(errors="ignore")
     return f".s4-{name}-", ".tmp"
 
@@ -173,27 +173,27 @@ def _permissions(like: os.stat_result) -> int:
 
 
 def check_output(source: Input, path: str, dictionary: str | None = None) -> None:
-    """Refuses a terminal, the input itself, and the dictionary that the output needs."""
+    """Refuses to write to a terminal, to the input, or to the dictionary."""
     if path in STANDARD_OUTPUT:
         if sys.stdout is None:
             return
         if sys.stdout.isatty():
-            msg = "the result is binary: write it to a file (-o FILE) or a pipe, not a terminal"
+            msg = "the output is binary and standard output is a terminal; use -o FILE or a pipe"
             raise Failure(msg)
-        with blamed("standard output"):
+        with errors_of("standard output"):
             found = os.fstat(standard_stream(1))
     else:
         try:
             found = os.stat(path)
         except OSError:
-            # If it is at fault, opening it says so.
+            # Opening it will report the error.
             return
         if dictionary not in (None, "-") and os.path.samestat(found, os.stat(str(dictionary))):
-            msg = f"{dictionary} is both the dictionary and the output"
+            msg = f"{dictionary} is both the dictionary and the output; choose another output"
             raise Failure(msg)
         if source.is_standard:
-            # A new file takes the place of what is read.
+            # A new file replaces the one that is read.
             return
     if stat.S_ISREG(found.st_mode) and os.path.samestat(found, source.status):
-        msg = f"{source.name} is both the input and the output"
+        msg = f"{source.name} is both the input and the output; choose another output"
         raise Failure(msg)

@@ -1,14 +1,14 @@
-"""A bar that shows how far the command is."""
+"""The progress bar."""
 
 from __future__ import annotations
 
 import sys
 
-from .signals import waiting
+from .signals import interruptible
 
 
 class Progress:
-    """A bar on standard error, where that is a terminal."""
+    """A progress bar on standard error, if that is a terminal."""
 
     def __init__(self, total: int | None) -> None:
         self.total = total
@@ -30,7 +30,7 @@ class Progress:
             text = f"[{bar:<40}] {share:4.0%}  {self.done >> 20:,} of {self.total >> 20:,} MiB"
         else:
             text = f"{self.done >> 20:,} MiB"
-        waiting(self._print, f"\r{text}")
+        interruptible(self._print, f"\r{text}")
 
     def _print(self, text: str) -> None:
         try:

@@ -1,5 +1,8 @@
-"""Signals that end the command: heard while it waits, and never between two steps that belong
-together, such as making a temporary file and noting its name."""
+"""Signals that end the command.
+
+They raise an exception only during calls that may block, never between two steps that belong
+together, such as creating a temporary file and recording its name.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The signals, and what the command says of each.
+#: The signals, and the message for each.
 _WORDS = {
     signal.SIGINT: "interrupted",
     signal.SIGTERM: "terminated",
@@ -22,69 +25,69 @@ _WORDS = {
 
 
 class Stopped(BaseException):
-    """A signal came that ends the command."""
+    """A signal that ends the command arrived."""
 
     def __init__(self, number: int) -> None:
         super().__init__(_WORDS[signal.Signals(number)])
-        #: The exit status, as shells have it.
+        #: The exit status that shells expect.
         self.status = 128 + number
 
 
-#: The signal that came first.
+#: The first signal that arrived.
 _pending: int | None = None
-#: Whether the main thread waits for something that a signal may end.
-_waiting = False
+#: Whether the main thread is in a call that a signal may end.
+_is_interruptible = False
 
 
-def _note(number: int, _: Any) -> None:
-    global _pending, _waiting
-    # Those that follow the first must not disturb the cleaning up.
+def _on_signal(number: int, _: Any) -> None:
+    global _pending, _is_interruptible
+    # Signals after the first must not disturb the cleanup.
     if _pending is None:
         _pending = number
-    if _waiting:
-        _waiting = False
+    if _is_interruptible:
+        _is_interruptible = False
         raise Stopped(_pending)
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
-    """While this lasts, signals raise :class:`Stopped`, in :func:`waiting` alone.
+def handling_signals() -> Iterator[None]:
+    """Makes signals raise :class:`Stopped`, but only within :func:`interruptible`.
 
-    Signals that the process was told to ignore, as by nohup, stay ignored.
+    Ignored signals, such as SIGHUP under nohup, stay ignored.
     """
-    global _pending, _waiting
+    global _pending, _is_interruptible
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _pending, _waiting = None, False
+    _pending, _is_interruptible = None, False
     before = {kind: signal.getsignal(kind) for kind in _WORDS}
     try:
         for kind, handler in before.items():
             if handler not in (signal.SIG_IGN, None):
-                signal.signal(kind, _note)
+                signal.signal(kind, _on_signal)
         yield
     finally:
-        _pending, _waiting = None, False
+        _pending, _is_interruptible = None, False
         for kind, handler in before.items():
             if handler not in (signal.SIG_IGN, None):
                 signal.signal(kind, handler)
 
 
-def waiting(call: Callable[..., T], *args: Any) -> T:
-    """Calls something that may take long; a signal before or meanwhile raises."""
-    global _waiting
+def interruptible(call: Callable[..., T], *args: Any) -> T:
+    """Makes a call that may block; a signal before or during it raises :class:`Stopped`."""
+    global _is_interruptible
     if threading.current_thread() is not threading.main_thread():
         return call(*args)
-    _waiting = True
+    _is_interruptible = True
     try:
         if _pending is not None:
             raise Stopped(_pending)
         return call(*args)
     finally:
-        _waiting = False
+        _is_interruptible = False
 
 
 def check() -> None:
-    """Raises if a signal came."""
+    """Raises :class:`Stopped` if a signal has arrived."""
     if _pending is not None:
         raise Stopped(_pending)

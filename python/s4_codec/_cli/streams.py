@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Bytes that are read or written at a time.
+#: The most bytes that are read or written at a time.
 PIECE = 1 << 20
 
 _DESCRIPTOR = re.compile(r"/dev/(std(?:in|out|err))|(?:/dev|/proc/self)/fd/([012])")
@@ -21,25 +21,25 @@ _STREAMS = ("stdin", "stdout", "stderr")
 
 
 class Failure(Exception):
-    """What ends a command with a message and exit status 1."""
+    """Ends the command with a message and exit status 1."""
 
 
 def reserve_descriptors() -> None:
-    """Gives closed standard streams a place, so that no file is opened in it.
+    """Opens the null device for closed standard streams, so that no file gets their descriptors.
 
-    Whatever still writes there, such as a library to standard error, would write into the file.
+    A library that prints to standard error would otherwise write into that file.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError as error:
-            # The lowest free descriptor is the one that is opened.
+            # The system opens the lowest free descriptor, which is this one.
             if error.errno == errno.EBADF:
                 os.open(os.devnull, os.O_RDWR)
 
 
-def say(text: str) -> None:
-    """Writes a line to standard error, if somebody is there to read it."""
+def report(text: str) -> None:
+    """Prints a line to standard error, if that is open."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):
             print(" ".join(text.splitlines()), file=sys.stderr, flush=True)
@@ -50,8 +50,8 @@ def reason(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def blamed(name: str) -> Iterator[None]:
-    """Errors of the system are those of the file ``name``."""
+def errors_of(name: str) -> Iterator[None]:
+    """Turns system errors into failures that name the file ``name``."""
     try:
         yield
     except OSError as error:
@@ -60,7 +60,7 @@ def blamed(name: str) -> Iterator[None]:
 
 
 def standard_stream(number: int) -> int:
-    """The descriptor of standard input or output."""
+    """The descriptor of standard input (0) or output (1)."""
     stream = getattr(sys, _STREAMS[number])
     if stream is None:
         msg = f"standard {'output' if number else 'input'} is closed"
@@ -71,7 +71,7 @@ def standard_stream(number: int) -> int:
 
 
 def refuse_closed(path: str) -> None:
-    """Refuses names of standard streams that are closed: the null device has their place."""
+    """Refuses paths of closed standard streams, which would open the null device."""
     if found := _DESCRIPTOR.fullmatch(path):
         number = _STREAMS.index(found[1]) if found[1] else int(found[2])
         if getattr(sys, _STREAMS[number]) is None:
@@ -80,10 +80,10 @@ def refuse_closed(path: str) -> None:
 
 
 @contextlib.contextmanager
-def spool() -> Iterator[int]:
-    """The descriptor of a temporary file without a name, which nobody else can change."""
+def temporary_file() -> Iterator[int]:
+    """The descriptor of a temporary file without a name, which no other process can change."""
     with contextlib.ExitStack() as files:
-        with spooling():
+        with spool_errors():
             file = files.enter_context(
                 tempfile.TemporaryFile(buffering=0, prefix=".s4-", suffix=".tmp")
             )
@@ -91,11 +91,11 @@ def spool() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def spooling() -> Iterator[None]:
-    """Errors of the system are those of the folder of temporary files."""
+def spool_errors() -> Iterator[None]:
+    """Turns system errors into failures that name the folder of temporary files."""
     try:
         yield
     except OSError as error:
         folder = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"
-        msg = f"{folder}: {reason(error)}, for a temporary file; TMPDIR names another folder"
+        msg = f"{folder}: {reason(error)}, for a temporary file; set TMPDIR to use another folder"
         raise Failure(msg) from error
