@@ -43,7 +43,7 @@
 //! after it, which a test enforces. The last three exist only with the feature `python`.
 //! `docs/format.md` describes the bytes.
 
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 
 pub mod background;
 pub mod body;

@@ -160,7 +160,11 @@ KINDS = [
     Kind("cut in the stream", member()[:-300], wrong=CUT),
     Kind("cut in the header", member()[:7], wrong=CUT),
     Kind("block type 3", member(stream=b"\x07"), wrong="a truncated or damaged member"),
-    Kind("stored length wrong", member(stream=b"\x01\1\0\1\0a"), wrong="a truncated or damaged member"),
+    Kind(
+        "stored length wrong",
+        member(stream=b"\x01\1\0\1\0a"),
+        wrong="a truncated or damaged member",
+    ),
     Kind("distance too far", member(stream=bytes.fromhex("4b04060000")), wrong=CUT),
 ]
 

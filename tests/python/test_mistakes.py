@@ -81,7 +81,10 @@ MISTAKES = {
     ),
     "frames without a dictionary": Mistake(frames(dict_codec()), "decode", "dictionary="),
     "frames of another dictionary": Mistake(
-        frames(dict_codec()), "decode", "that they were compressed with", dictionary=OTHER_DICTIONARY
+        frames(dict_codec()),
+        "decode",
+        "that they were compressed with",
+        dictionary=OTHER_DICTIONARY,
     ),
     "payloads for frames": Mistake(bare(CpuGzip()), "decode", 'decompress with codec="cpu-gzip"'),
     "text for frames": Mistake(TEXTS, "decode", "never compressed"),
