@@ -1,8 +1,10 @@
-"""Compression codecs for values and columns, in the bytes of the S4 gateway.
+"""Compression codecs for values and columns, in the S4 wire format.
 
-Values: the codec classes, and :func:`decode` for frames. Stored objects:
-:func:`encode_s4_object` and :func:`decode_s4_object`. Polars columns: ``s4_codec.polars``.
-Arrow data: ``s4_codec.arrow``.
+- Values: the codec classes, and :func:`decode` for frames.
+- Stored objects: :func:`encode_s4_object` and :func:`decode_s4_object`.
+- Polars columns: ``s4_codec.polars``.
+- Arrow data: ``s4_codec.arrow``.
+- Spark columns: ``s4_codec.spark``.
 """
 
 from .s4_codec import (

@@ -1,4 +1,4 @@
-"""The native module. Import from ``s4_codec``, which holds the same names."""
+"""The native module. Import these names from ``s4_codec``."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol, SupportsIndex, final
@@ -7,17 +7,17 @@ from typing_extensions import Buffer
 
 __version__: str
 
-#: What a frame begins with.
+#: The magic at the start of a frame.
 FRAME_MAGIC: bytes
-#: What a padding between frames begins with.
+#: The magic at the start of a padding between frames.
 PADDING_MAGIC: bytes
-#: Bytes of a frame before its payload.
+#: The length of a frame header in bytes.
 FRAME_HEADER_BYTES: int
-#: What the names of sidecars end with.
+#: The suffix of a sidecar's name.
 SIDECAR_SUFFIX: str
 
 class _ArrayInterface(Protocol):
-    """NumPy arrays, which type checkers know as buffers only from Python 3.12 on."""
+    """NumPy arrays. Type checkers accept them as buffers only from Python 3.12 on."""
 
     @property
     def __array_interface__(self) -> dict[str, Any]: ...
@@ -32,28 +32,28 @@ _ArrowExporter = _ArrowArrayExporter | _ArrowStreamExporter
 _Data = Buffer | _ArrayInterface
 
 class S4Error(ValueError):
-    """The data is invalid. Base of the errors that are about data."""
+    """The data is invalid. Base class of the errors about data."""
 
-    #: Of an error about a row of Arrow data, its position; else None.
+    #: The position of the bad row in Arrow data; None for other errors.
     row: int | None
 
 class S4CrcMismatchError(S4Error):
-    """The decoded bytes do not have the stated crc32c."""
+    """The decoded bytes do not match the expected crc32c."""
 
 class S4SizeMismatchError(S4Error):
-    """The payload holds fewer bytes than ``original_size`` says."""
+    """The payload holds fewer bytes than ``original_size``."""
 
 class S4CodecMismatchError(S4Error):
-    """The payload was made by another codec than the one asked to decode it."""
+    """The payload was made by another codec than the one decoding it."""
 
 class S4UnregisteredCodecError(S4Error):
     """The codec's name is unknown, or the codec is not available here."""
 
 class S4ManifestSizeExceedsLimitError(S4Error):
-    """A value is longer than the limit. ``max_size`` raises the limit of decoding."""
+    """A value exceeds the size limit. ``max_size`` raises the limit for decoding."""
 
 class S4ManifestSizeMismatchError(S4Error):
-    """The payload is not as long as its manifest says."""
+    """A stored object is not as long as its metadata or sidecar says."""
 
 class S4FrameError(S4Error):
     """The bytes are not S4F2 frames."""
@@ -64,13 +64,13 @@ class S4IndexError(S4Error):
 class S4BackendError(RuntimeError):
     """A codec's library or device failed, or is missing."""
 
-    #: As that of S4Error.
+    #: As for :class:`S4Error`.
     row: int | None
 
 class S4IoError(OSError):
-    """The payload does not decode: cut, damaged, or longer than ``original_size``."""
+    """The payload does not decode: truncated, damaged, or longer than ``original_size``."""
 
-    #: As that of S4Error.
+    #: As for :class:`S4Error`.
     row: int | None
 
 _DataType = Literal[
@@ -81,9 +81,9 @@ class Codec:
     """A codec and its settings. The base of the codec classes.
 
     Codecs are values: immutable, hashable, equal by class and settings, and picklable.
-    Any number of threads may use one at once. All methods release the GIL; the buffer
-    passed in must not be changed meanwhile. An interrupt (Ctrl-C) ends them within half a
-    second; what then still runs in the background keeps the buffer until it ends.
+    Threads may share one. All methods release the GIL; do not change the input buffer during a
+    call. An interrupt (Ctrl-C) ends a call within half a second. Work that then continues in
+    the background holds the input buffer until it ends.
     """
 
     @property
@@ -96,14 +96,14 @@ class Codec:
 
     @staticmethod
     def from_name(name: str, level: SupportsIndex | None = None) -> Codec:
-        """The codec of a name, with its default level or another.
+        """Create the codec with this name, at ``level`` or its default level.
 
         Raises
         ------
         S4UnregisteredCodecError
-            There is no codec of that name here.
+            No available codec has this name.
         ValueError
-            The level is out of range, or the codec has none.
+            The level is out of range, or the codec has no level.
         """
 
     def compress(self, data: _Data) -> tuple[bytes, int, int]:
@@ -112,29 +112,29 @@ class Codec:
         Parameters
         ----------
         data
-            Any object with a C-contiguous buffer, of any item type: bytes, bytearray,
+            Any object with a C-contiguous buffer of any item type: bytes, bytearray,
             memoryview, array, NumPy array, mmap.
 
         Returns
         -------
         tuple of (payload, original_size, crc32c)
             The compressed bytes; the length of ``data`` in bytes; the CRC-32C of ``data``.
-            All three are needed to decompress.
+            Decompressing needs all three.
 
         Raises
         ------
         TypeError
-            ``data`` has no buffer, or one of Python objects.
+            ``data`` is not a buffer, or is a buffer of Python objects.
         BufferError
             The buffer is not C-contiguous.
         S4ManifestSizeExceedsLimitError
             ``data`` is longer than 5 GiB.
         S4BackendError
-            The codec needs a GPU, and it is not there or failed.
+            The codec needs a GPU, which is missing or failed.
         """
 
     def encode(self, data: _Data) -> bytes:
-        """Compress one value to a frame, which says by itself how to decode it.
+        """Compress one value to a self-describing frame.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Codec:
         Returns
         -------
         bytes
-            One S4F2 frame, for :func:`s4_codec.decode`: 28 bytes of header, and the payload.
+            One S4F2 frame, a 28-byte header and the payload; :func:`s4_codec.decode` decodes it.
 
         Raises
         ------
@@ -165,38 +165,39 @@ class Codec:
         Parameters
         ----------
         data
-            The payload: what :meth:`compress` made, or what another writer of the codec's
-            format did (several zstd frames or gzip members in a row are one payload).
+            The payload, from :meth:`compress` or another writer of the codec's format.
+            Concatenated zstd frames or gzip members are one payload.
         original_size
-            Bytes that the payload decodes to.
+            The length of the decoded bytes.
         crc32c
-            CRC-32C of the decoded bytes.
+            The CRC-32C of the decoded bytes.
         max_size
             The largest ``original_size`` to accept, in bytes; default 5 GiB.
 
         Returns
         -------
         bytes
-            Exactly ``original_size`` bytes with that checksum; never others.
+            Exactly ``original_size`` bytes with that checksum.
 
         Raises
         ------
         S4ManifestSizeExceedsLimitError
             ``original_size`` is above ``max_size``.
         S4IoError
-            The payload is cut, damaged, followed by other bytes, or decodes to more than
-            ``original_size``.
+            The payload is truncated, damaged or followed by other bytes, or decodes to more
+            than ``original_size``.
         S4SizeMismatchError
             The payload decodes to less than ``original_size``, or cannot hold that much.
         S4CrcMismatchError
-            The decoded bytes have another checksum.
+            The decoded bytes do not match ``crc32c``.
         S4CodecMismatchError, S4BackendError
-            Of the nvcomp codecs: the container is another codec's, or damaged; or the codec
-            needs a GPU, and it is not there or failed.
+            nvcomp codecs only: another codec made the container, or it is damaged; or the
+            codec needs a GPU, which is missing or failed.
         TypeError, BufferError
-            ``data`` has no buffer, or one that is not C-contiguous.
+            ``data`` is not a buffer, or not C-contiguous.
         OverflowError
-            ``original_size`` or ``max_size`` does not fit 64 bits, or ``crc32c`` 32.
+            ``original_size`` or ``max_size`` is not a 64-bit unsigned integer, or ``crc32c``
+            not a 32-bit one.
         """
 
     def __eq__(self, other: object) -> bool: ...
@@ -227,7 +228,7 @@ class CpuZstd(Codec):
 
 @final
 class CpuGzip(Codec):
-    """gzip (RFC 1952). Writes one member, without name or time.
+    """gzip (RFC 1952). Writes one member without a name or time.
 
     Parameters
     ----------
@@ -247,20 +248,20 @@ class CpuGzip(Codec):
 
 @final
 class Passthrough(Codec):
-    """No compression: the payload is the value, and is verified like any other."""
+    """No compression: the payload is the value itself. Length and crc32c are verified as usual."""
 
     def __new__(cls) -> Passthrough: ...
 
 @final
 class CpuZstdDict(Codec):
-    """zstd with a dictionary, trained or of raw content. Writes one frame that states its
-    content size and, with a trained dictionary, the dictionary's id.
+    """zstd with a dictionary, either trained or raw content. Writes one frame that states its
+    content size and, for a trained dictionary, the dictionary's id.
 
     Parameters
     ----------
     dict_bytes
-        The dictionary, such as :func:`train_dictionary` makes. It is prepared once in a
-        process, however many codecs have it.
+        The dictionary, for example from :func:`train_dictionary`. A process prepares it once,
+        however many codecs use it.
     level
         1 (fastest) to 22 (smallest).
 
@@ -285,48 +286,48 @@ class CpuZstdDict(Codec):
 
 @final
 class NvcompZstd(Codec):
-    """zstd in an FCG1 container, as GPUs write it: one frame for each 64 KiB.
+    """zstd in an FCG1 container: one zstd frame per 64 KiB chunk.
 
-    Decompressing with it says that the bytes are your own: on a GPU, what is damaged can end the
-    use of CUDA in this process. Where ``"auto"`` falls back to the CPU because a GPU failed, a
-    ``RuntimeWarning`` says so. GPU memory is kept between calls, see :func:`release_gpu_memory`.
+    Decompress only data that you trust: on a GPU, damaged data can make CUDA unusable in this
+    process. If a GPU fails and ``"auto"`` falls back to the CPU, a ``RuntimeWarning`` says so.
+    GPU memory is kept between calls; see :func:`release_gpu_memory`.
 
     Parameters
     ----------
     device
-        The number of a GPU, which has to be there; or ``"auto"``: the first GPU where there is
-        one and it pays (values of 32 KiB on average, 16 MiB together), else the CPU, which
-        writes and reads the same format.
+        The number of a GPU, which must be present; or ``"auto"``. ``"auto"`` uses the first GPU
+        if there is one and the data is large enough (values of at least 32 KiB on average and
+        16 MiB in total), else the CPU, which reads and writes the same format.
 
     Raises
     ------
     S4BackendError
-        That GPU is not there; :func:`gpu_status` says why.
+        That GPU cannot be used; :func:`gpu_status` says why.
     """
 
     def __new__(cls, device: SupportsIndex | Literal["auto"] = 0) -> NvcompZstd: ...
     @property
     def device(self) -> int | Literal["auto"]:
-        """Where it runs: a GPU's number, or ``"auto"``."""
+        """Where the codec runs: the number of a GPU, or ``"auto"``."""
 
 @final
 class NvcompBitcomp(Codec):
-    """Bitcomp in an FCG1 container. Compressing and decompressing take an NVIDIA GPU, for the
-    format is not public.
+    """Bitcomp in an FCG1 container. The format is not public, so compressing and decompressing
+    need an NVIDIA GPU.
 
     Parameters
     ----------
     data_type
-        What the bytes are to be taken for: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
+        The type of the numbers in a value: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
         ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
     device
-        The number of a GPU, which has to be there; or ``"auto"``, the first, which can be made
-        where there is none.
+        The number of a GPU, which must be present; or ``"auto"`` for the first GPU, which is not
+        looked for before the codec is used.
 
     Raises
     ------
     S4BackendError
-        That GPU is not there; :func:`gpu_status` says why.
+        That GPU cannot be used; :func:`gpu_status` says why.
     ValueError
         The data type is unknown.
     """
@@ -336,89 +337,89 @@ class NvcompBitcomp(Codec):
     ) -> NvcompBitcomp: ...
     @property
     def device(self) -> int | Literal["auto"]:
-        """Where it runs: a GPU's number, or ``"auto"``."""
+        """Where the codec runs: the number of a GPU, or ``"auto"``."""
     @property
     def data_type(self) -> _DataType:
-        """What the bytes are taken for."""
+        """The type of the numbers in a value."""
 
 @final
 class NvcompGDeflate(Codec):
-    """GDeflate in an FCG1 container: one page for each 64 KiB. Decompressing works anywhere,
-    compressing takes an NVIDIA GPU.
+    """GDeflate in an FCG1 container: one page per 64 KiB chunk. Compressing needs an NVIDIA GPU;
+    decompressing works on any machine.
 
     Parameters
     ----------
     device
-        The number of a GPU, which has to be there; or ``"auto"``: the first GPU to compress, and
-        to decompress where it pays, as with :class:`NvcompZstd`, else the CPU.
+        The number of a GPU, which must be present; or ``"auto"``. ``"auto"`` compresses on the
+        first GPU. It decompresses there if the data is large enough, as :class:`NvcompZstd`
+        does, else on the CPU.
 
     Raises
     ------
     S4BackendError
-        That GPU is not there; :func:`gpu_status` says why.
+        That GPU cannot be used; :func:`gpu_status` says why.
     """
 
     def __new__(cls, device: SupportsIndex | Literal["auto"] = 0) -> NvcompGDeflate: ...
     @property
     def device(self) -> int | Literal["auto"]:
-        """Where it runs: a GPU's number, or ``"auto"``."""
+        """Where the codec runs: the number of a GPU, or ``"auto"``."""
 
 def read_frame(data: _Data) -> tuple[dict[str, Any], bytes, bytes]:
-    """Parse the frame at the front of a body. Nothing is decoded.
+    """Parse the first frame of a body. Nothing is decoded.
 
     Returns
     -------
     tuple of (header, payload, rest)
-        ``header`` has the keys ``codec`` (its name), ``original_size``, ``compressed_size``
-        and ``crc32c``; ``rest`` is what follows the frame.
+        ``header`` has the keys ``codec`` (the codec's name), ``original_size``,
+        ``compressed_size`` and ``crc32c``; ``rest`` is the bytes after the frame.
 
     Raises
     ------
     S4FrameError
-        No whole frame of a known codec is there.
+        The data does not start with a complete frame of a known codec.
     """
 
 def frame_iter(data: _Data) -> list[tuple[dict[str, Any], bytes]]:
-    """Parse all frames of a body, passing over paddings. Nothing is decoded.
+    """Parse all frames of a body, skipping padding. Nothing is decoded.
 
     The list holds a copy of every payload; for large bodies use :func:`iter_frames`.
 
     Returns
     -------
     list of tuple of (header, payload)
-        As :func:`read_frame` has them.
+        As :func:`read_frame` returns them.
 
     Raises
     ------
     S4FrameError
-        The body is not frames and paddings from its first byte to its last, or encrypted.
+        The body has anything other than complete frames and padding, or is encrypted.
     """
 
 def iter_frames(data: _Data) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Parse the frames of a body one by one, passing over paddings. Nothing is decoded.
+    """Parse the frames of a body one by one, skipping padding. Nothing is decoded.
 
-    Holds one payload at a time, so it suits bodies of any length, such as an ``mmap``; where
-    :func:`frame_iter` refuses a damaged body as a whole, this yields the frames before the
-    damage.
+    Holds one payload at a time, so it suits bodies of any length, such as an ``mmap``. For a
+    damaged body it yields the frames before the damage, where :func:`frame_iter` yields none.
 
     Parameters
     ----------
     data
-        Any contiguous buffer. It stays exported until the iterator ends or goes, so it cannot
-        be resized or closed meanwhile.
+        Any contiguous buffer. It stays exported until the iterator ends or is deleted, so it
+        cannot be resized or closed until then.
 
     Returns
     -------
     iterator of tuple of (header, payload)
-        As :func:`read_frame` has them. An error ends it.
+        As :func:`read_frame` returns them. An error ends the iterator.
 
     Raises
     ------
     TypeError, BufferError
-        ``data`` has no buffer, or one that is not C-contiguous.
+        ``data`` is not a buffer, or not C-contiguous.
     S4FrameError
-        From the iterator, at that place: no whole frame or padding of a known kind is there,
-        or the body is encrypted.
+        Raised by the iterator where the body has no complete frame or padding, a frame has an
+        unknown codec id, or the body is encrypted.
     """
 
 def decode(
@@ -427,63 +428,66 @@ def decode(
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> bytes:
-    """Decode a body: frames of any codecs, in parallel, and verify each.
+    """Decode a body of frames and verify each frame. Frames are decoded in parallel.
 
     Parameters
     ----------
     data
-        Frames and paddings. Zero bytes are the empty object.
+        Frames of any mix of codecs, with or without padding. Zero bytes decode to zero bytes.
     dictionary
-        For frames of cpu-zstd-dict: its bytes, or a :class:`CpuZstdDict`.
+        For frames of cpu-zstd-dict: the dictionary's bytes, or a :class:`CpuZstdDict`.
     max_size
-        The most bytes to decode to; default 5 GiB.
+        The maximum number of bytes to decode to, of all frames together; default 5 GiB.
     device
-        The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
-        CPU without. Only for bytes of your own or of somebody you trust: a damaged chunk on a
-        GPU can end the use of CUDA in this process.
+        The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs. Without it they
+        decode on the CPU if they can. Only for data that you trust: a damaged chunk can make
+        CUDA unusable in this process.
 
     Returns
     -------
     bytes
+        The original: the decoded frames, concatenated.
 
     Raises
     ------
     S4FrameError
-        The body is not frames, or paddings only, or encrypted.
+        The body is not frames, has only padding, or is encrypted.
     S4UnregisteredCodecError
-        A frame's codec cannot be decoded here, or needs a dictionary.
+        A frame's codec is not available, or a frame needs a dictionary.
     S4ManifestSizeExceedsLimitError, S4IoError, S4SizeMismatchError, S4CrcMismatchError
-        A frame is bad, as :meth:`Codec.decompress` has it.
+        A frame is bad, as for :meth:`Codec.decompress`.
     S4BackendError
-        A container is damaged, or the device is not there.
+        A container is damaged, or needs a GPU, or the device is missing or failed.
     """
 
 def decode_index(data: _Data) -> dict[str, Any]:
-    """Parse a sidecar, of version 1, 2 or 3.
+    """Parse a sidecar of version 1, 2 or 3.
 
     Returns
     -------
     dict
-        ``total_padded_size`` (of the stored body), ``total_original_size``, ``source_etag``
-        and ``source_compressed_size`` (None where not bound), ``entries`` (dicts of
-        ``original_offset``, ``original_size``, ``compressed_offset``, ``compressed_size``),
-        and ``sse`` (None, or how the body is encrypted).
+        ``total_padded_size``, the length of the stored body; ``total_original_size``;
+        ``source_etag`` and ``source_compressed_size``, None if not bound; ``entries``, a list
+        of dicts with ``original_offset``, ``original_size``, ``compressed_offset`` and
+        ``compressed_size``; ``sse``, a dict with the encryption parameters, or None. Sizes and
+        offsets are in bytes.
 
     Raises
     ------
     S4IndexError
-        The bytes are no sidecar, or one whose entries overlap.
+        The bytes are not a sidecar, or its entries overlap.
     """
 
 def bind_index(
     sidecar: _Data, source_compressed_size: SupportsIndex, source_etag: str | None = None
 ) -> bytes:
-    """Bind a sidecar to a stored body: its length, and the ETag that the store gave it.
+    """Bind a sidecar to a stored body by the body's length in bytes and its ETag in the store.
 
     Returns
     -------
     bytes
-        The sidecar with both values replaced; 0, None and ``""`` mean not bound.
+        The sidecar with both values replaced. A size of 0 and an ETag of None or ``""`` mean
+        not bound.
 
     Raises
     ------
@@ -492,24 +496,28 @@ def bind_index(
     """
 
 def build_index(body: _Data) -> bytes:
-    """The sidecar of a body, version 2, not bound.
+    """Build the sidecar of a body: version 2, not bound.
 
     Raises
     ------
-    S4FrameError, S4IndexError
-        The body is not frames and paddings from its first byte to its last, or its frames are
-        more than a sidecar can list.
+    S4FrameError
+        The body has anything other than complete frames and padding.
+    S4IndexError
+        The body has more frames than a sidecar can list, or their sizes overflow 64 bits.
     """
 
 def lookup_range(sidecar: _Data, start: SupportsIndex, end: SupportsIndex) -> dict[str, int] | None:
-    """What to fetch of a stored body for the original bytes ``start`` to before ``end``.
+    """Find the part of a stored body that holds the bytes ``start`` to ``end`` of the original.
+
+    The range is half-open. An ``end`` beyond the original is moved to its end.
 
     Returns
     -------
     dict or None
-        ``first_frame`` and ``last_frame``; ``byte_start`` and ``byte_end`` in the stored
-        body, themselves a body; ``slice_start`` and ``slice_end`` in what that decodes to.
-        None where there is nothing of that range, or an end is in a gap.
+        ``first_frame`` and ``last_frame``, the numbers of the first and last frame;
+        ``byte_start`` and ``byte_end``, their half-open range in the stored body, which is
+        itself a body; ``slice_start`` and ``slice_end``, the half-open range to take of what
+        that body decodes to. None if the range holds no bytes, or an end of it is in a gap.
 
     Raises
     ------
@@ -518,9 +526,10 @@ def lookup_range(sidecar: _Data, start: SupportsIndex, end: SupportsIndex) -> di
     """
 
 def pick_chunk_size(content_length: SupportsIndex) -> int:
-    """Bytes of the original per frame that objects of this length are written with.
+    """The number of original bytes per frame for an object of ``content_length`` bytes.
 
-    Up to 1 MiB it is 1 MiB, up to 100 MiB 4 MiB, above 16 MiB.
+    Frames hold 1 MiB of objects up to 1 MiB, 4 MiB of objects up to 100 MiB, and 16 MiB of
+    larger ones. Returned in bytes.
     """
 
 def dict_id(dict_bytes: _Data) -> str:
@@ -529,7 +538,7 @@ def dict_id(dict_bytes: _Data) -> str:
 def encode_s4_object(
     data: _Data, codec: str = "cpu-zstd", level: SupportsIndex = 3
 ) -> dict[str, Any]:
-    """Encode a whole object as the S4 gateway stores it; frames are coded in parallel.
+    """Encode a whole object as the S4 gateway stores it. Frames are compressed in parallel.
 
     Parameters
     ----------
@@ -538,18 +547,18 @@ def encode_s4_object(
     codec
         ``"cpu-zstd"`` or ``"passthrough"``.
     level
-        The zstd level; out of range, the nearest one.
+        The zstd level. A level outside 1 to 22 is clamped to that range.
 
     Returns
     -------
     dict
-        ``body``; ``sidecar``, for a body of more than one frame, not yet bound, else None;
-        ``metadata``, a dict of strings.
+        ``body``, the stored bytes; ``sidecar``, an unbound sidecar if the body has more than one
+        frame, else None; ``metadata``, a dict of strings.
 
     Raises
     ------
     NotImplementedError
-        Objects of that codec are written through the S4 gateway.
+        Only the S4 gateway writes objects of that codec.
     """
 
 def decode_s4_object(
@@ -563,85 +572,86 @@ def decode_s4_object(
 ) -> bytes:
     """Decode an object as the S4 gateway stores it, and verify it.
 
-    Metadata says how the body is stored. Without (``None``) the body says it: what starts with
-    the magic of frames or paddings is frames, anything else is returned as it is. Metadata
-    without any ``s4-*`` key is that of another writer's object, which is returned as it is,
-    unless it looks like one of S4's: with a sidecar, or a body that starts as frames.
+    The metadata tells how the body is stored. Without metadata (``None``), a body that starts
+    with the magic of a frame or padding is decoded as frames, and any other body is returned
+    unchanged. An object whose metadata has no ``s4-*`` key was stored by another program and is
+    returned unchanged, unless it looks like an S4 object: if it has a sidecar, or its body
+    starts like frames, it is an error.
 
     Parameters
     ----------
     body
-        The stored bytes, all of them.
+        All stored bytes.
     metadata
-        The object's user metadata: keys such as ``s4-codec``, in any case, with the prefix
-        ``x-amz-meta-`` or without. None for what is kept without any, such as the files of the
-        command ``s4-codec``; nothing then tells frames that are missing at the end.
+        The object's user metadata: keys such as ``s4-codec``, in any case, with or without the
+        prefix ``x-amz-meta-``. None for a body without metadata, such as a file of the command
+        ``s4-codec``; missing frames at its end are then detected only with a sidecar.
     sidecar
-        The object's sidecar, if there is one. The frames of ``body`` say where they are, but
-        where no metadata says how long the body is, the sidecar does.
+        The object's sidecar, if it has one. Frames are located by the headers in ``body``; the
+        sidecar states the length of the body if the metadata does not.
     byte_range
-        ``(start, end)``, half-open, of the original. Only frames that hold some of it are
-        decoded, and the checksum of the whole cannot be verified.
+        ``(start, end)``, a half-open range of the original in bytes. Only frames that overlap it
+        are decoded, so the checksum of the whole original is not verified.
     dictionary
-        For objects of cpu-zstd-dict: its bytes, or a :class:`CpuZstdDict`. It has to be the one
-        that ``s4-dict-id`` names.
+        For objects of cpu-zstd-dict: the dictionary's bytes, or a :class:`CpuZstdDict`. Its id
+        must be the ``s4-dict-id`` of the metadata.
     max_size
-        The longest original to decode, in bytes; default 5 GiB.
+        The largest original to decode, in bytes; default 5 GiB.
     device
-        The number of a GPU, or ``"auto"``, for payloads of the nvcomp codecs; they decode on
-        the CPU without, as far as that can be. As for :func:`decode`, only for bytes that you
-        trust.
+        The number of a GPU, or ``"auto"``, for payloads of the nvcomp codecs. Without it they
+        decode on the CPU if they can. Only for data that you trust, as for :func:`decode`.
 
     Returns
     -------
     bytes
+        The original, or the range of it.
 
     Raises
     ------
     S4FrameError
-        The metadata is unusable, or says nothing of an object that looks like one of S4's; the
-        object is encrypted, or the body no frames.
+        The metadata is unusable, or does not tell how an S4 object is stored; the object is
+        encrypted; or the body is not frames.
     S4ManifestSizeMismatchError
-        The body is not as long as the metadata, or else the sidecar, says.
+        The length of the body is not that of the metadata or, without one, of the sidecar.
     S4SizeMismatchError, S4CrcMismatchError
-        The original is not what the metadata says.
+        The length or checksum of the original is not that of the metadata.
     ValueError
-        The range is outside of the object.
+        The range is outside the object.
     S4IndexError
         ``sidecar`` is not a valid sidecar.
     S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError, S4BackendError
-        As :func:`decode`.
+        As for :func:`decode`.
     """
 
 def train_dictionary(
     samples: Iterable[_Data] | _ArrowExporter, size: SupportsIndex = 112_640
 ) -> bytes:
-    """Train a dictionary on samples of what it is to compress.
+    """Train a dictionary on samples of the data to compress.
 
     Parameters
     ----------
     samples
-        An iterable of buffers, a Polars series or Arrow data of binary or string: some
-        thousands, about a hundred times ``size`` together, and 7 at least. Nulls in a series
-        or Arrow data are passed over, as are empty samples. libzstd takes just under 4 GiB: of
-        more, every second sample is taken, every fourth, and so on, evenly over them all; of
-        a sample longer than 256 MiB, its front.
+        An iterable of buffers, a Polars series, or binary or string Arrow data. Pass at least
+        7 samples, better some thousands, with about ``100 * size`` bytes in total. Nulls in a
+        series or Arrow data and empty samples are skipped. libzstd accepts just under 4 GiB;
+        of more, every second sample is used, or every fourth, and so on, spread evenly. Of a
+        sample longer than 256 MiB, only the first 256 MiB are used.
     size
-        The dictionary's length in bytes, at most; 256 or more.
+        The maximum length of the dictionary in bytes; at least 256.
 
     Returns
     -------
     bytes
-        A stock zstd dictionary, for :class:`CpuZstdDict` or any other user of zstd.
+        A standard zstd dictionary, for :class:`CpuZstdDict` or any other zstd program.
 
     Raises
     ------
     S4BackendError
         There are too few samples, or they are too short.
     TypeError
-        ``samples`` are something else, such as an expression, text or one buffer.
+        ``samples`` is of another type, such as an expression, text or a single buffer.
     ValueError
-        ``size`` is under 256.
+        ``size`` is less than 256.
     """
 
 def crc32c(data: _Data) -> int:
@@ -650,45 +660,45 @@ def crc32c(data: _Data) -> int:
     Raises
     ------
     TypeError, BufferError
-        ``data`` has no buffer, or one that is not C-contiguous.
+        ``data`` is not a buffer, or not C-contiguous.
     """
 
 def gpu_available() -> bool:
-    """Whether the GPU codecs can run on a GPU here; :func:`gpu_status` says why not."""
+    """Whether the GPU codecs can use a GPU on this machine; :func:`gpu_status` says why not."""
 
 def gpu_status() -> str:
-    """Which GPUs and libraries the GPU codecs would use, or why there is none."""
+    """Describe the GPUs and libraries that the GPU codecs would use, or why they can use none."""
 
 def release_gpu_memory() -> None:
-    """Give back all memory of GPUs, and what else is kept there between calls.
+    """Release the GPU memory and other GPU resources that are kept between calls.
 
-    Waits for the calls that use a GPU. The next call takes anew what it needs.
+    Waits for running GPU calls. The next GPU call allocates what it needs again.
 
     Raises
     ------
     S4BackendError
-        Something could not be given back, now or before.
+        A resource could not be released, now or earlier.
     """
 
 def num_threads() -> int:
-    """Threads that column functions run on.
+    """The number of threads that column functions use.
 
-    What :func:`set_num_threads` said, else the environment variable ``S4_NUM_THREADS``,
-    else the number of cores that this process may use.
+    This is the number set with :func:`set_num_threads`, else that of the environment variable
+    ``S4_NUM_THREADS``, else the number of cores that this process may use.
 
     Raises
     ------
     ValueError
-        ``S4_NUM_THREADS`` is not a whole number from 1 to 1024.
+        ``S4_NUM_THREADS`` is not an integer from 1 to 1024.
     """
 
 def set_num_threads(n: SupportsIndex) -> None:
-    """Set the number of threads of column functions from now on.
+    """Set the number of threads that column functions use.
 
     Raises
     ------
     ValueError
-        ``n`` is not from 1 to 1024.
+        ``n`` is outside the range 1 to 1024.
     """
 
 def _codec_options(codec: Codec | str) -> dict[str, Any]: ...
@@ -714,7 +724,7 @@ def _admit(
     codec: Codec | str, data: _Data, original_size: int, crc32c: int, max_size: int
 ) -> None: ...
 def _decompress_into(
-    codec: Codec | str, data: _Data, original_size: int, crc32c: int, room: Buffer
+    codec: Codec | str, data: _Data, original_size: int, crc32c: int, dst: Buffer
 ) -> None: ...
 
 @final

@@ -1,4 +1,4 @@
-//! Bytes in from any Python buffer, bytes out without a second copy.
+//! Reads any Python buffer as bytes, and fills new `bytes` objects in place.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -23,10 +23,10 @@ impl Bytes<'_> {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),
             Self::Buffer(buffer) if buffer.len_bytes() == 0 => &[],
-            // SAFETY: the exporter keeps `len_bytes` contiguous bytes there until the view
-            // is released, which happens when this drops. That nobody writes to them
-            // meanwhile is what the documentation asks of the caller; if somebody does, the
-            // result is wrong, but no kernel goes beyond its buffers, as `Kernel` says.
+            // SAFETY: the exporter keeps `len_bytes` contiguous bytes valid until the view is
+            // released, when this drops. The documentation forbids writing to them during a
+            // call. A caller who does so gets a wrong result, but no access out of bounds:
+            // `Kernel` demands that kernels rely on no byte that they read before.
             Self::Buffer(buffer) => unsafe {
                 std::slice::from_raw_parts(buffer.buf_ptr().cast(), buffer.len_bytes())
             },
@@ -56,7 +56,10 @@ where
             ))
         })?;
         if holds_objects(buffer.format().to_bytes()) {
-            return Err(PyTypeError::new_err("the buffer holds Python objects, not bytes"));
+            return Err(PyTypeError::new_err(
+                "expected a buffer of bytes or numbers, found one of Python objects; \
+                 convert it to bytes first",
+            ));
         }
         if !buffer.is_c_contiguous() {
             return Err(PyBufferError::new_err(
@@ -67,7 +70,8 @@ where
     }
 }
 
-/// Whether a buffer's format has references to objects; names of fields stand between colons.
+/// Whether a buffer's format (PEP 3118) contains object references. Colons enclose the names
+/// of fields, which do not count.
 fn holds_objects(format: &[u8]) -> bool {
     format.split(|&byte| byte == b':').step_by(2).any(|types| types.contains(&b'O'))
 }
@@ -79,7 +83,9 @@ impl WritableBytes {
     pub fn try_new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let buffer = PyUntypedBuffer::get(object)?;
         if buffer.readonly() || !buffer.is_c_contiguous() {
-            return Err(PyBufferError::new_err("the buffer is read-only or not C-contiguous"));
+            return Err(PyBufferError::new_err(
+                "expected a writable C-contiguous buffer, found a read-only or strided one",
+            ));
         }
         Ok(Self(buffer))
     }
@@ -88,14 +94,14 @@ impl WritableBytes {
         if self.0.len_bytes() == 0 {
             return &mut [];
         }
-        // SAFETY: the exporter keeps `len_bytes` contiguous writable bytes there until the
-        // view is released; that nobody else uses them meanwhile is for our own callers.
+        // SAFETY: the exporter keeps `len_bytes` contiguous writable bytes valid until the view
+        // is released. Only this package passes such buffers, and it uses each in one place.
         unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.len_bytes()) }
     }
 }
 
-/// The object's buffer; through a memoryview where it leaves shape and strides to be
-/// inferred, as arrays of ctypes do.
+/// The object's buffer. Exporters that leave the shape or strides to be inferred, such as
+/// ctypes arrays, are read through a memoryview.
 fn untyped(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
     PyUntypedBuffer::get(object).or_else(|error| {
         if !error.is_instance_of::<PyBufferError>(object.py()) {
@@ -108,24 +114,24 @@ fn untyped(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
     })
 }
 
-/// Results of this size come in fresh pages from the system, smaller ones mostly in pages
-/// that the allocator had before.
+/// Results from this size on get fresh pages from the system. Smaller ones mostly reuse pages
+/// that the allocator has.
 const FRESH_BYTES: usize = 16 << 20;
 
-/// A `bytes` object of `len` bytes that `fill` initialises; it should release the GIL.
+/// A `bytes` object of `len` bytes that `fill` initialises. `fill` should release the GIL.
 pub fn new_bytes<'py>(
     py: Python<'py>,
     len: usize,
     fill: impl FnOnce(Python<'py>, &mut [MaybeUninit<u8>]) -> PyResult<()>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let (bytes, start) = uninit_bytes(py, len)?;
-    // SAFETY: memory of the object, which nobody else knows yet.
+    // SAFETY: these are the `len` bytes of an object that no other code has seen yet.
     fill(py, unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) })?;
     Ok(bytes)
 }
 
-/// A `bytes` object of `len` bytes that are not initialised, for the caller to do before
-/// anybody else knows of it; and where they are.
+/// A `bytes` object of `len` uninitialised bytes, and their address. The caller initialises
+/// them before any other code sees the object.
 #[inline]
 pub fn uninit_bytes(
     py: Python<'_>,
@@ -133,8 +139,8 @@ pub fn uninit_bytes(
 ) -> PyResult<(Bound<'_, PyBytes>, NonNull<MaybeUninit<u8>>)> {
     let size = ffi::Py_ssize_t::try_from(len)
         .map_err(|_| PyMemoryError::new_err(format!("could not allocate {len} bytes")))?;
-    // SAFETY: with a null pointer the object is made uninitialised, and it is `bytes` by
-    // construction.
+    // SAFETY: for a null pointer, PyBytes_FromStringAndSize returns a `bytes` object with `size`
+    // uninitialised bytes, or null.
     unsafe {
         let object = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size);
         let bytes = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>();
@@ -149,8 +155,8 @@ pub fn uninit_bytes(
 
 /// A `bytes` object with a copy of `data`.
 pub fn to_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    new_bytes(py, data.len(), |py, room| {
-        py.detach(|| copy_to(data, room));
+    new_bytes(py, data.len(), |py, dst| {
+        py.detach(|| copy_to(data, dst));
         Ok(())
     })
 }

@@ -1,4 +1,4 @@
-//! The base of the codec classes: a value around [`Codec`], with all methods.
+//! The base of the codec classes. It wraps a [`Codec`] and has all methods.
 
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,7 +12,7 @@ use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
 use super::cpu::{CpuGzip, CpuZstd, Passthrough};
 use super::dictionary::CpuZstdDict;
 use super::errors::raise;
-use super::held::{decompressed_apart, made_apart};
+use super::held::{compress_in_background, decompress_in_background};
 use super::nvcomp::{NvcompBitcomp, NvcompGDeflate, NvcompZstd};
 use crate::background;
 use crate::codec::Codec;
@@ -28,52 +28,53 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_codec_options, module)?)
 }
 
-/// Payload memory that a thread keeps between calls, up to this size.
+/// The largest payload buffer, in bytes, that a thread keeps between calls.
 const KEPT_PAYLOAD_BYTES: usize = 4 << 20;
 
 thread_local! {
     static PAYLOAD: Cell<Vec<u8>> = Cell::default();
 }
 
-/// A copy of what a call made in the thread's memory, which is kept for the next.
-fn taken(py: Python<'_>, made: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
-    let bytes = to_bytes(py, &made)?;
-    if made.capacity() <= KEPT_PAYLOAD_BYTES {
-        PAYLOAD.set(made);
+/// A copy of the thread's payload buffer, which is kept for the next call.
+fn copy_payload(py: Python<'_>, payload: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
+    let bytes = to_bytes(py, &payload)?;
+    if payload.capacity() <= KEPT_PAYLOAD_BYTES {
+        PAYLOAD.set(payload);
     }
     Ok(bytes)
 }
 
 impl PyCodec {
-    /// What `make` makes of one value, which it appends, and what it tells of it.
-    fn made<'py, T: Send + 'static>(
+    /// Runs `compress` on one value, in the background if that takes long. Returns the bytes
+    /// that it appended and what it returned.
+    fn compress_with<'py, T: Send + 'static>(
         &self,
         py: Python<'py>,
         data: Bytes<'_>,
-        make: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
+        compress: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
     ) -> PyResult<(Bound<'py, PyBytes>, T)> {
         let value = data.as_slice();
         if !background::is_long_compression(&self.0, value.len(), 1) {
-            let mut made = PAYLOAD.take();
-            let told = py.detach(|| make(&self.0, value, &mut made)).map_err(raise)?;
-            return Ok((taken(py, made)?, told));
+            let mut payload = PAYLOAD.take();
+            let result = py.detach(|| compress(&self.0, value, &mut payload)).map_err(raise)?;
+            return Ok((copy_payload(py, payload)?, result));
         }
-        made_apart(py, &self.0, data, make)
+        compress_in_background(py, &self.0, data, compress)
     }
 }
 
 /// A codec and its settings. The base of the codec classes.
 ///
 /// Codecs are values: immutable, hashable, equal by class and settings, and picklable.
-/// Any number of threads may use one at once. All methods release the GIL; the buffer
-/// passed in must not be changed meanwhile. An interrupt (Ctrl-C) ends them within half a
-/// second; what then still runs in the background keeps the buffer until it ends.
+/// Threads may share one. All methods release the GIL; do not change the input buffer during a
+/// call. An interrupt (Ctrl-C) ends a call within half a second. Work that then continues in
+/// the background holds the input buffer until it ends.
 #[pyclass(name = "Codec", module = "s4_codec", subclass, frozen)]
 pub struct PyCodec(pub(super) Codec);
 
-/// What every codec class adds to its base. Python lets `__class__` be assigned between classes
-/// of one layout, which would make another codec of an object; with fields of their own, no two
-/// classes share a layout.
+/// The field that every codec class adds to its base. Python allows assigning `__class__`
+/// between classes of the same layout, which would turn an object into another codec. A field
+/// of its own gives each class its own layout.
 #[derive(Default)]
 pub struct OwnLayout {
     _field: u8,
@@ -81,14 +82,14 @@ pub struct OwnLayout {
 
 #[pymethods]
 impl PyCodec {
-    /// The codec of a name, with its default level or another.
+    /// Create the codec with this name, at ``level`` or its default level.
     ///
     /// Raises
     /// ------
     /// S4UnregisteredCodecError
-    ///     There is no codec of that name here.
+    ///     No available codec has this name.
     /// ValueError
-    ///     The level is out of range, or the codec has none.
+    ///     The level is out of range, or the codec has no level.
     #[staticmethod]
     #[pyo3(signature = (name, level = None))]
     fn from_name(py: Python<'_>, name: &str, level: Option<i64>) -> PyResult<Py<PyAny>> {
@@ -112,35 +113,35 @@ impl PyCodec {
     /// Parameters
     /// ----------
     /// data
-    ///     Any object with a C-contiguous buffer, of any item type: bytes, bytearray,
+    ///     Any object with a C-contiguous buffer of any item type: bytes, bytearray,
     ///     memoryview, array, NumPy array, mmap.
     ///
     /// Returns
     /// -------
     /// tuple of (payload, original_size, crc32c)
     ///     The compressed bytes; the length of ``data`` in bytes; the CRC-32C of ``data``.
-    ///     All three are needed to decompress.
+    ///     Decompressing needs all three.
     ///
     /// Raises
     /// ------
     /// TypeError
-    ///     ``data`` has no buffer, or one of Python objects.
+    ///     ``data`` is not a buffer, or is a buffer of Python objects.
     /// BufferError
     ///     The buffer is not C-contiguous.
     /// S4ManifestSizeExceedsLimitError
     ///     ``data`` is longer than 5 GiB.
     /// S4BackendError
-    ///     The codec needs a GPU, and it is not there or failed.
+    ///     The codec needs a GPU, which is missing or failed.
     fn compress<'py>(
         &self,
         py: Python<'py>,
         data: Bytes<'_>,
     ) -> PyResult<(Bound<'py, PyBytes>, u64, u32)> {
-        let (payload, manifest) = self.made(py, data, Codec::compress)?;
+        let (payload, manifest) = self.compress_with(py, data, Codec::compress)?;
         Ok((payload, manifest.original_size, manifest.crc32c))
     }
 
-    /// Compress one value to a frame, which says by itself how to decode it.
+    /// Compress one value to a self-describing frame.
     ///
     /// Parameters
     /// ----------
@@ -150,14 +151,14 @@ impl PyCodec {
     /// Returns
     /// -------
     /// bytes
-    ///     One S4F2 frame, for :func:`s4_codec.decode`: 28 bytes of header, and the payload.
+    ///     One S4F2 frame, a 28-byte header and the payload; :func:`s4_codec.decode` decodes it.
     ///
     /// Raises
     /// ------
     /// TypeError, BufferError, S4ManifestSizeExceedsLimitError, S4BackendError
     ///     As for :meth:`compress`.
     fn encode<'py>(&self, py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(self.made(py, data, Codec::encode)?.0)
+        Ok(self.compress_with(py, data, Codec::encode)?.0)
     }
 
     /// Decompress one payload and verify it.
@@ -165,38 +166,39 @@ impl PyCodec {
     /// Parameters
     /// ----------
     /// data
-    ///     The payload: what :meth:`compress` made, or what another writer of the codec's
-    ///     format did (several zstd frames or gzip members in a row are one payload).
+    ///     The payload, from :meth:`compress` or another writer of the codec's format.
+    ///     Concatenated zstd frames or gzip members are one payload.
     /// original_size
-    ///     Bytes that the payload decodes to.
+    ///     The length of the decoded bytes.
     /// crc32c
-    ///     CRC-32C of the decoded bytes.
+    ///     The CRC-32C of the decoded bytes.
     /// max_size
     ///     The largest ``original_size`` to accept, in bytes; default 5 GiB.
     ///
     /// Returns
     /// -------
     /// bytes
-    ///     Exactly ``original_size`` bytes with that checksum; never others.
+    ///     Exactly ``original_size`` bytes with that checksum.
     ///
     /// Raises
     /// ------
     /// S4ManifestSizeExceedsLimitError
     ///     ``original_size`` is above ``max_size``.
     /// S4IoError
-    ///     The payload is cut, damaged, followed by other bytes, or decodes to more than
-    ///     ``original_size``.
+    ///     The payload is truncated, damaged or followed by other bytes, or decodes to more
+    ///     than ``original_size``.
     /// S4SizeMismatchError
     ///     The payload decodes to less than ``original_size``, or cannot hold that much.
     /// S4CrcMismatchError
-    ///     The decoded bytes have another checksum.
+    ///     The decoded bytes do not match ``crc32c``.
     /// S4CodecMismatchError, S4BackendError
-    ///     Of the nvcomp codecs: the container is another codec's, or damaged; or the codec
-    ///     needs a GPU, and it is not there or failed.
+    ///     nvcomp codecs only: another codec made the container, or it is damaged; or the
+    ///     codec needs a GPU, which is missing or failed.
     /// TypeError, BufferError
-    ///     ``data`` has no buffer, or one that is not C-contiguous.
+    ///     ``data`` is not a buffer, or not C-contiguous.
     /// OverflowError
-    ///     ``original_size`` or ``max_size`` does not fit 64 bits, or ``crc32c`` 32.
+    ///     ``original_size`` or ``max_size`` is not a 64-bit unsigned integer, or ``crc32c``
+    ///     not a 32-bit one.
     #[pyo3(signature = (data, original_size, crc32c, *, max_size=None))]
     fn decompress<'py>(
         &self,
@@ -217,10 +219,10 @@ impl PyCodec {
                 1,
             )
         {
-            return decompressed_apart(py, &self.0, data, len, manifest);
+            return decompress_in_background(py, &self.0, data, len, manifest);
         }
-        new_bytes(py, len, |py, room| {
-            py.detach(|| self.0.decode(payload, &manifest, room).map(drop)).map_err(raise)
+        new_bytes(py, len, |py, dst| {
+            py.detach(|| self.0.decode(payload, &manifest, dst).map(drop)).map_err(raise)
         })
     }
 
@@ -261,14 +263,15 @@ impl PyCodec {
         Ok(format!("{class}({})", settings.join(", ")))
     }
 
-    /// What makes an equal codec of which arguments.
+    /// The callable and arguments that recreate the codec, for pickle.
     fn __reduce__<'py>(
         slf: &Bound<'py, Self>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, codec) = (slf.py(), &slf.get().0);
         let arguments = PyList::empty(py);
         if let Some(device) = codec.device() {
-            // Not by the class, which looks for the device.
+            // Not the class: its constructor requires the device, which the unpickling
+            // machine may lack.
             let data_type = codec.data_type().unwrap_or_default().name();
             let arguments = (codec.name(), data_type, device.to_string()).into_pyobject(py)?;
             return Ok((py.import("s4_codec.s4_codec")?.getattr("_nvcomp_codec")?, arguments));
@@ -291,7 +294,7 @@ impl PyCodec {
     }
 }
 
-/// The object of a codec, of its class.
+/// The Python object of a codec, an instance of that codec's class.
 pub fn to_object(py: Python<'_>, codec: Codec) -> PyResult<Py<PyAny>> {
     let base = PyClassInitializer::from(PyCodec(codec.clone()));
     Ok(match codec {
@@ -335,7 +338,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for CodecArgument {
     }
 }
 
-/// A codec as the column plugins take it.
+/// A codec as keyword arguments of the column plugins.
 #[pyfunction]
 pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_, PyDict>> {
     let options = PyDict::new(py);
@@ -353,7 +356,7 @@ pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_
     Ok(options)
 }
 
-/// Checks whether a payload can hold what is claimed, as decompressing does first.
+/// Checks the claimed size against the limit and the payload, as decompressing does first.
 #[pyfunction]
 fn _admit(
     py: Python<'_>,
@@ -367,8 +370,8 @@ fn _admit(
     py.detach(|| codec.0.admit(payload, &manifest, max_size)).map(drop).map_err(raise)
 }
 
-/// Decompresses to a writable buffer of ``original_size`` bytes, which was admitted, and verifies
-/// it there.
+/// Decompresses into a writable buffer of ``original_size`` bytes and verifies the result. The
+/// caller has checked the size with ``_admit``.
 #[pyfunction]
 fn _decompress_into(
     py: Python<'_>,
@@ -376,17 +379,20 @@ fn _decompress_into(
     data: Bytes<'_>,
     original_size: u64,
     crc32c: u32,
-    room: &Bound<'_, PyAny>,
+    dst: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let (payload, manifest) = (data.as_slice(), Manifest { original_size, crc32c });
-    let mut room = WritableBytes::try_new(room)?;
-    let room = room.as_mut_slice();
-    if room.len() as u64 != original_size {
-        return Err(PyValueError::new_err("the room is not original_size bytes"));
+    let mut dst = WritableBytes::try_new(dst)?;
+    let dst = dst.as_mut_slice();
+    if dst.len() as u64 != original_size {
+        let len = dst.len();
+        return Err(PyValueError::new_err(format!(
+            "dst must have original_size = {original_size} bytes, but has {len}"
+        )));
     }
     py.detach(|| {
         codec.0.admit(payload, &manifest, original_size)?;
-        codec.0.decode(payload, &manifest, room).map(drop)
+        codec.0.decode(payload, &manifest, dst).map(drop)
     })
     .map_err(raise)
 }

@@ -1,4 +1,4 @@
-//! The classes of CPU codecs without a dictionary.
+//! The classes of the CPU codecs that use no dictionary.
 
 use pyo3::prelude::*;
 
@@ -46,7 +46,7 @@ impl CpuZstd {
     }
 }
 
-/// gzip (RFC 1952). Writes one member, without name or time.
+/// gzip (RFC 1952). Writes one member without a name or time.
 ///
 /// Parameters
 /// ----------
@@ -79,7 +79,7 @@ impl CpuGzip {
     }
 }
 
-/// No compression: the payload is the value, and is verified like any other.
+/// No compression: the payload is the value itself. Length and crc32c are verified as usual.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
 #[derive(Default)]
 pub struct Passthrough {

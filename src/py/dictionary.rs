@@ -1,4 +1,4 @@
-//! The codec with a dictionary, and training one.
+//! The codec with a dictionary, and dictionary training.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,14 +24,14 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(train_dictionary, module)?)
 }
 
-/// zstd with a dictionary, trained or of raw content. Writes one frame that states its
-/// content size and, with a trained dictionary, the dictionary's id.
+/// zstd with a dictionary, either trained or raw content. Writes one frame that states its
+/// content size and, for a trained dictionary, the dictionary's id.
 ///
 /// Parameters
 /// ----------
 /// dict_bytes
-///     The dictionary, such as :func:`train_dictionary` makes. It is prepared once in a
-///     process, however many codecs have it.
+///     The dictionary, for example from :func:`train_dictionary`. A process prepares it once,
+///     however many codecs use it.
 /// level
 ///     1 (fastest) to 22 (smallest).
 ///
@@ -83,7 +83,7 @@ impl CpuZstdDict {
     }
 }
 
-/// An argument: a dictionary's bytes, or the codec that has it.
+/// An argument: a dictionary's bytes, or a codec with a dictionary.
 pub struct DictionaryArgument(pub Arc<Dictionary>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
@@ -100,32 +100,32 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
     }
 }
 
-/// Train a dictionary on samples of what it is to compress.
+/// Train a dictionary on samples of the data to compress.
 ///
 /// Parameters
 /// ----------
 /// samples
-///     An iterable of buffers, a Polars series or Arrow data of binary or string: some
-///     thousands, about a hundred times ``size`` together, and 7 at least. Nulls in a series
-///     or Arrow data are passed over, as are empty samples. libzstd takes just under 4 GiB: of
-///     more, every second sample is taken, every fourth, and so on, evenly over them all; of
-///     a sample longer than 256 MiB, its front.
+///     An iterable of buffers, a Polars series, or binary or string Arrow data. Pass at least
+///     7 samples, better some thousands, with about ``100 * size`` bytes in total. Nulls in a
+///     series or Arrow data and empty samples are skipped. libzstd accepts just under 4 GiB;
+///     of more, every second sample is used, or every fourth, and so on, spread evenly. Of a
+///     sample longer than 256 MiB, only the first 256 MiB are used.
 /// size
-///     The dictionary's length in bytes, at most; 256 or more.
+///     The maximum length of the dictionary in bytes; at least 256.
 ///
 /// Returns
 /// -------
 /// bytes
-///     A stock zstd dictionary, for :class:`CpuZstdDict` or any other user of zstd.
+///     A standard zstd dictionary, for :class:`CpuZstdDict` or any other zstd program.
 ///
 /// Raises
 /// ------
 /// S4BackendError
 ///     There are too few samples, or they are too short.
 /// TypeError
-///     ``samples`` are something else, such as an expression, text or one buffer.
+///     ``samples`` is of another type, such as an expression, text or a single buffer.
 /// ValueError
-///     ``size`` is under 256.
+///     ``size`` is less than 256.
 #[pyfunction]
 #[pyo3(signature = (samples, size = 112_640))]
 fn train_dictionary<'py>(
@@ -150,26 +150,27 @@ fn train_dictionary<'py>(
     to_bytes(py, &dictionary)
 }
 
-/// Training on so many bytes takes some milliseconds.
+/// Training on this many bytes takes a few milliseconds.
 const SHORT_BYTES: usize = 16 << 10;
 
-/// Samples between two looks for signals: an iterator of buffers may never run Python's own.
-const LOOK: usize = 256;
+/// Samples between two checks for signals. An iterator implemented in C may never run Python
+/// code, which would check for them.
+const SIGNAL_CHECK_INTERVAL: usize = 256;
 
 /// The samples of an iterable of buffers.
 fn collected(samples: &Bound<'_, PyAny>) -> PyResult<Training> {
     let py = samples.py();
     let refused = |given: String| {
         PyTypeError::new_err(format!(
-            "samples must be an iterable of buffers such as a list of bytes, a Polars series \
-             or Arrow data of binary or string, not {given}"
+            "samples must be an iterable of buffers such as a list of bytes, a Polars series, \
+             or binary or string Arrow data, not {given}"
         ))
     };
     let class = |object: &Bound<'_, PyAny>| object.get_type().name().map(|name| name.to_string());
     let name = class(samples)?;
-    // Text and buffers are iterable, and what comes of it are no samples.
+    // Text and buffers are iterable, but yield characters and integers, not samples.
     if samples.is_instance_of::<PyString>() || samples.extract::<Bytes>().is_ok() {
-        return Err(refused(format!("one {name}; cut it into the values to compress")));
+        return Err(refused(format!("one {name}; split it into the values to compress")));
     }
     let Ok(iterator) = samples.try_iter() else {
         let hint = if name == "Expr" { "; pass a series, such as df[\"body\"]" } else { "" };
@@ -189,7 +190,7 @@ fn collected(samples: &Bound<'_, PyAny>) -> PyResult<Training> {
             wrong
         })?;
         training.add(bytes.as_slice()).map_err(raise)?;
-        if number % LOOK == LOOK - 1 {
+        if number % SIGNAL_CHECK_INTERVAL == SIGNAL_CHECK_INTERVAL - 1 {
             py.check_signals()?;
         }
     }

@@ -1,4 +1,4 @@
-//! The exception tree, and the one place where an error becomes an exception.
+//! The exception classes, and the only place that turns an error into an exception.
 
 use pyo3::create_exception;
 use pyo3::exceptions::{
@@ -13,25 +13,25 @@ create_exception!(
     s4_codec,
     S4Error,
     PyValueError,
-    "The data is invalid. Base of the errors that are about data."
+    "The data is invalid. Base class of the errors about data."
 );
 create_exception!(
     s4_codec,
     S4CrcMismatchError,
     S4Error,
-    "The decoded bytes do not have the stated crc32c."
+    "The decoded bytes do not match the expected crc32c."
 );
 create_exception!(
     s4_codec,
     S4SizeMismatchError,
     S4Error,
-    "The payload holds fewer bytes than ``original_size`` says."
+    "The payload holds fewer bytes than ``original_size``."
 );
 create_exception!(
     s4_codec,
     S4CodecMismatchError,
     S4Error,
-    "The payload was made by another codec than the one asked to decode it."
+    "The payload was made by another codec than the one decoding it."
 );
 create_exception!(
     s4_codec,
@@ -43,13 +43,13 @@ create_exception!(
     s4_codec,
     S4ManifestSizeExceedsLimitError,
     S4Error,
-    "A value is longer than the limit. ``max_size`` raises the limit of decoding."
+    "A value exceeds the size limit. ``max_size`` raises the limit for decoding."
 );
 create_exception!(
     s4_codec,
     S4ManifestSizeMismatchError,
     S4Error,
-    "The payload is not as long as its manifest says."
+    "A stored object is not as long as its metadata or sidecar says."
 );
 create_exception!(s4_codec, S4FrameError, S4Error, "The bytes are not S4F2 frames.");
 create_exception!(s4_codec, S4IndexError, S4Error, "The bytes are not an S4IX sidecar.");
@@ -63,13 +63,13 @@ create_exception!(
     s4_codec,
     S4IoError,
     PyOSError,
-    "The payload does not decode: cut, damaged, or longer than ``original_size``."
+    "The payload does not decode: truncated, damaged, or longer than ``original_size``."
 );
 
-/// The attribute of an error about a row of a column: its position; else none.
+/// The attribute with the position of the bad row; None for errors that are not about a row.
 const ROW: &str = "row";
 
-/// Puts the exceptions into the module.
+/// Adds the exception classes to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     for base in
@@ -91,12 +91,12 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("S4IoError", py.get_type::<S4IoError>())
 }
 
-/// The exception that `error` is.
+/// Converts `error` to its exception.
 pub fn raise(error: Error) -> PyErr {
     exception(error.class(), error.to_string())
 }
 
-/// The exception that `error` is; of a bad row, with its position as the attribute `row`.
+/// Converts `error` to its exception. For a bad row, the attribute `row` holds its position.
 pub fn raise_row(py: Python<'_>, error: Error) -> PyErr {
     let (row, message) = match &error {
         Error::Row(bad) => {
@@ -106,7 +106,7 @@ pub fn raise_row(py: Python<'_>, error: Error) -> PyErr {
         _ => return raise(error),
     };
     let exception = exception(error.class(), message);
-    // Exceptions have a dictionary, so only memory can run out here.
+    // Exceptions have a `__dict__`, so this fails only when memory runs out.
     let _ = exception.value(py).setattr(ROW, row);
     exception
 }

@@ -1,4 +1,4 @@
-//! Buffers for work that may go on after its caller has left: kept alive until it ends.
+//! Buffers of work that may outlive its call. They stay alive until the work ends.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::pool::Interrupted;
 
-/// The memory of an argument, on which nothing is released before this goes.
+/// The bytes of an argument, and a reference that keeps them alive.
 pub struct Held {
     start: NonNull<u8>,
     len: usize,
@@ -28,7 +28,7 @@ enum Owner {
     Buffer(#[allow(dead_code, reason = "kept")] PyUntypedBuffer),
 }
 
-// SAFETY: memory that is only read, and an owner that any thread may release.
+// SAFETY: the memory is only read, and any thread may release the owner.
 unsafe impl Send for Held {}
 // SAFETY: as above.
 unsafe impl Sync for Held {}
@@ -45,33 +45,35 @@ impl Held {
     }
 
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the owner keeps these bytes where they are.
+        // SAFETY: the owner keeps these bytes valid and in place.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
-    /// The bytes, for what goes to another thread together with this.
+    /// The bytes without a lifetime, for values that move to another thread together with this.
     ///
     /// # Safety
-    /// They are not used once this has been dropped.
+    /// The slice must not be used after this is dropped.
     pub unsafe fn as_slice_unbound(&self) -> &'static [u8] {
-        // SAFETY: the owner keeps these bytes where they are; the caller's word for the rest.
+        // SAFETY: the owner keeps these bytes valid and in place, and the caller does not use
+        // them once it is gone.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
-/// The memory of a `bytes` object that nobody else knows yet.
-struct Room {
+/// The memory of a new `bytes` object that no other code has seen yet.
+struct UnseenBytes {
     start: NonNull<MaybeUninit<u8>>,
     len: usize,
     _bytes: Py<PyBytes>,
 }
 
-// SAFETY: memory that one thread at a time writes to, and an object that any may release.
-unsafe impl Send for Room {}
+// SAFETY: one thread at a time writes to the memory, and any thread may release the object.
+unsafe impl Send for UnseenBytes {}
 // SAFETY: as above.
-unsafe impl Sync for Room {}
+unsafe impl Sync for UnseenBytes {}
 
-/// A `bytes` object of `len` bytes that `fill` makes of `inputs`, apart if that is long.
+/// A `bytes` object of `len` bytes that `fill` writes from `inputs`, in the background if that
+/// takes long.
 pub fn filled_bytes<'py, I: Send + Sync + 'static>(
     py: Python<'py>,
     len: usize,
@@ -80,45 +82,46 @@ pub fn filled_bytes<'py, I: Send + Sync + 'static>(
     fill: impl FnOnce(&I, &mut [MaybeUninit<u8>], Interrupted) -> Result<()> + Send + 'static,
 ) -> PyResult<Bound<'py, PyBytes>> {
     if !is_long {
-        return new_bytes(py, len, |py, room| {
-            interruptible(py, |interrupted| fill(&inputs, room, interrupted))
+        return new_bytes(py, len, |py, dst| {
+            interruptible(py, |interrupted| fill(&inputs, dst, interrupted))
         });
     }
     let (bytes, start) = uninit_bytes(py, len)?;
-    let room = Room { start, len, _bytes: bytes.clone().unbind() };
-    let work = move |(inputs, room): &(I, Room), interrupted: Interrupted| {
-        // SAFETY: `room` is `len` bytes of an object that it keeps; only this one call uses
-        // them until it is over, and nobody knows the object if it is not.
-        let room = unsafe { std::slice::from_raw_parts_mut(room.start.as_ptr(), room.len) };
-        fill(inputs, room, interrupted)
+    let unseen = UnseenBytes { start, len, _bytes: bytes.clone().unbind() };
+    let work = move |(inputs, unseen): &(I, UnseenBytes), interrupted: Interrupted| {
+        // SAFETY: `unseen` keeps an object of `len` bytes alive. `work` runs once and is the only
+        // user of the bytes until it ends; after an interrupt, nobody receives the object.
+        let dst = unsafe { std::slice::from_raw_parts_mut(unseen.start.as_ptr(), unseen.len) };
+        fill(inputs, dst, interrupted)
     };
-    interruptible(py, |interrupted| background::run(true, (inputs, room), work, interrupted))?;
+    interruptible(py, |interrupted| background::run(true, (inputs, unseen), work, interrupted))?;
     Ok(bytes)
 }
 
-/// What `make` makes of one value apart, and what it tells of it.
+/// Runs `compress` on one value in the background. Returns the bytes that it appended and what
+/// it returned.
 #[cold]
-pub fn made_apart<'py, T: Send + 'static>(
+pub fn compress_in_background<'py, T: Send + 'static>(
     py: Python<'py>,
     codec: &Codec,
     value: Bytes<'_>,
-    make: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
+    compress: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
 ) -> PyResult<(Bound<'py, PyBytes>, T)> {
     let codec = codec.clone();
     let work = move |value: &Arc<Held>, _: Interrupted| {
-        let mut made = Vec::new();
-        let told = make(&codec, value.as_slice(), &mut made)?;
-        Ok((made, told))
+        let mut payload = Vec::new();
+        let result = compress(&codec, value.as_slice(), &mut payload)?;
+        Ok((payload, result))
     };
     let value = Held::new(value);
-    let (made, told) =
+    let (payload, result) =
         interruptible(py, |interrupted| background::run(true, value, work, interrupted))?;
-    Ok((to_bytes(py, &made)?, told))
+    Ok((to_bytes(py, &payload)?, result))
 }
 
-/// The `len` bytes of a payload that was admitted, decompressed apart.
+/// Decompresses an admitted payload of `len` original bytes in the background.
 #[cold]
-pub fn decompressed_apart<'py>(
+pub fn decompress_in_background<'py>(
     py: Python<'py>,
     codec: &Codec,
     payload: Bytes<'_>,
@@ -126,7 +129,7 @@ pub fn decompressed_apart<'py>(
     manifest: Manifest,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let codec = codec.clone();
-    filled_bytes(py, len, true, Held::new(payload), move |payload, room, _| {
-        codec.decode(payload.as_slice(), &manifest, room).map(drop)
+    filled_bytes(py, len, true, Held::new(payload), move |payload, dst, _| {
+        codec.decode(payload.as_slice(), &manifest, dst).map(drop)
     })
 }

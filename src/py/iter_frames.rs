@@ -1,4 +1,4 @@
-//! The frames of a body, one by one.
+//! The iterator over the frames of a body.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
@@ -15,19 +15,19 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(iter_frames, module)?)
 }
 
-/// Where a walk through a body is. Ends for good after the last frame or an error.
+/// A position in a body. Ends for good after the last frame or an error.
 #[pyclass(name = "_FrameIterator", module = "s4_codec")]
 struct FrameIterator {
-    /// ``bytes``, or a memoryview: while it lives, the exporter does not move or resize its
-    /// buffer. None at the end.
+    /// ``bytes``, or a memoryview, which stops the exporter from moving or resizing its buffer.
+    /// None at the end.
     body: Option<Py<PyAny>>,
     at: usize,
     count: usize,
 }
 
 impl FrameIterator {
-    /// Reads the next frame of the body. Its bytes may have changed since the last one, so
-    /// nothing is known of them but their length.
+    /// Reads the next frame. The bytes of the body may have changed since the last call, so only
+    /// their number is relied on.
     fn step<'a>(&mut self, body: &'a [u8]) -> Result<Option<Frame<'a>>> {
         if self.at == 0 {
             refuse_encrypted(body)?;
@@ -52,7 +52,7 @@ impl FrameIterator {
                 return Ok(None);
             };
             let body: Bytes = body.bind_borrowed(py).extract()?;
-            // No longer borrowed while the payload is copied, for other threads run then.
+            // The borrow ends before the payload is copied, since other threads may run then.
             let step = slf.try_borrow_mut()?.step(body.as_slice()).map_err(raise)?;
             step.map(|frame| Ok((header_dict(py, &frame.header)?, to_bytes(py, frame.payload)?)))
                 .transpose()
@@ -73,30 +73,29 @@ impl FrameIterator {
     }
 }
 
-/// Parse the frames of a body one by one, passing over paddings. Nothing is decoded.
+/// Parse the frames of a body one by one, skipping padding. Nothing is decoded.
 ///
-/// Holds one payload at a time, so it suits bodies of any length, such as an ``mmap``; where
-/// :func:`frame_iter` refuses a damaged body as a whole, this yields the frames before the
-/// damage.
+/// Holds one payload at a time, so it suits bodies of any length, such as an ``mmap``. For a
+/// damaged body it yields the frames before the damage, where :func:`frame_iter` yields none.
 ///
 /// Parameters
 /// ----------
 /// data
-///     Any contiguous buffer. It stays exported until the iterator ends or goes, so it cannot
-///     be resized or closed meanwhile.
+///     Any contiguous buffer. It stays exported until the iterator ends or is deleted, so it
+///     cannot be resized or closed until then.
 ///
 /// Returns
 /// -------
 /// iterator of tuple of (header, payload)
-///     As :func:`read_frame` has them. An error ends it.
+///     As :func:`read_frame` returns them. An error ends the iterator.
 ///
 /// Raises
 /// ------
 /// TypeError, BufferError
-///     ``data`` has no buffer, or one that is not C-contiguous.
+///     ``data`` is not a buffer, or not C-contiguous.
 /// S4FrameError
-///     From the iterator, at that place: no whole frame or padding of a known kind is there,
-///     or the body is encrypted.
+///     Raised by the iterator where the body has no complete frame or padding, a frame has an
+///     unknown codec id, or the body is encrypted.
 #[pyfunction]
 fn iter_frames(data: &Bound<'_, PyAny>) -> PyResult<FrameIterator> {
     let _: Bytes = data.extract()?;

@@ -1,5 +1,6 @@
-//! The Python module: arguments in, the core, results out. A test holds these docstrings
-//! equal to the stub's.
+//! The Python module: converts arguments, calls the core, converts results.
+//!
+//! The stub `s4_codec.pyi` repeats the docstrings; a test compares the two.
 
 mod arrow;
 mod buffer;
@@ -25,7 +26,7 @@ use crate::error::{Error, Result, catch_panic};
 use crate::pool::{self, Interrupted};
 use errors::{raise, raise_row};
 
-/// Compression codecs for values and columns, in the bytes of the S4 gateway.
+/// Compression codecs for values and columns, in the S4 wire format.
 #[pymodule(name = "s4_codec")]
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -51,40 +52,40 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Raises
 /// ------
 /// TypeError, BufferError
-///     ``data`` has no buffer, or one that is not C-contiguous.
+///     ``data`` is not a buffer, or not C-contiguous.
 #[pyfunction]
 fn crc32c(py: Python<'_>, data: buffer::Bytes<'_>) -> u32 {
     let data = data.as_slice();
     py.detach(|| crate::manifest::crc32c(data))
 }
 
-/// Threads that column functions run on.
+/// The number of threads that column functions use.
 ///
-/// What :func:`set_num_threads` said, else the environment variable ``S4_NUM_THREADS``,
-/// else the number of cores that this process may use.
+/// This is the number set with :func:`set_num_threads`, else that of the environment variable
+/// ``S4_NUM_THREADS``, else the number of cores that this process may use.
 ///
 /// Raises
 /// ------
 /// ValueError
-///     ``S4_NUM_THREADS`` is not a whole number from 1 to 1024.
+///     ``S4_NUM_THREADS`` is not an integer from 1 to 1024.
 #[pyfunction]
 fn num_threads() -> PyResult<usize> {
     pool::num_threads().map_err(raise)
 }
 
-/// Set the number of threads of column functions from now on.
+/// Set the number of threads that column functions use.
 ///
 /// Raises
 /// ------
 /// ValueError
-///     ``n`` is not from 1 to 1024.
+///     ``n`` is outside the range 1 to 1024.
 #[pyfunction]
 fn set_num_threads(py: Python<'_>, n: i64) -> PyResult<()> {
     py.detach(|| pool::set_num_threads(n)).map_err(raise)
 }
 
-/// Runs `work` with the GIL released, and looks for signals meanwhile; what a signal's handler
-/// raises ends the work and is the call's error.
+/// Runs `work` with the GIL released and checks for signals meanwhile. If a signal handler raises
+/// an exception, the work ends and the call raises that exception.
 fn interruptible<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(Interrupted) -> Result<T> + Send,

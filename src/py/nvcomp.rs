@@ -1,4 +1,4 @@
-//! The classes of the codecs of GPUs, and where they run.
+//! The classes of the GPU codecs, and the device argument.
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -29,13 +29,13 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_device_option, module)?)
 }
 
-/// Where Python looks for packages, and so where pip installs libnvcomp.
+/// The folders of `sys.path`, where pip installs libnvcomp.
 fn package_folders(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
     let path = py.import("sys")?.getattr("path")?;
     Ok(path.try_iter()?.filter_map(|folder| folder.ok()?.extract().ok()).collect())
 }
 
-/// Warns as Python does, wherever the calling thread is.
+/// Issues a Python warning from any thread.
 fn warn(text: &str) -> Result<()> {
     let warned = Python::try_attach(|py| {
         let text = CString::new(text.replace('\0', "\\0")).unwrap_or_default();
@@ -45,32 +45,32 @@ fn warn(text: &str) -> Result<()> {
     warned.unwrap_or(Ok(()))
 }
 
-/// Whether the GPU codecs can run on a GPU here; :func:`gpu_status` says why not.
+/// Whether the GPU codecs can use a GPU on this machine; :func:`gpu_status` says why not.
 #[pyfunction]
 fn gpu_available(py: Python<'_>) -> bool {
     py.detach(gpu::available)
 }
 
-/// Which GPUs and libraries the GPU codecs would use, or why there is none.
+/// Describe the GPUs and libraries that the GPU codecs would use, or why they can use none.
 #[pyfunction]
 fn gpu_status(py: Python<'_>) -> String {
     py.detach(gpu::status)
 }
 
-/// Give back all memory of GPUs, and what else is kept there between calls.
+/// Release the GPU memory and other GPU resources that are kept between calls.
 ///
-/// Waits for the calls that use a GPU. The next call takes anew what it needs.
+/// Waits for running GPU calls. The next GPU call allocates what it needs again.
 ///
 /// Raises
 /// ------
 /// S4BackendError
-///     Something could not be given back, now or before.
+///     A resource could not be released, now or earlier.
 #[pyfunction]
 fn release_gpu_memory(py: Python<'_>) -> PyResult<()> {
     py.detach(gpu::release_memory).map_err(|failure| raise(failure.into()))
 }
 
-/// Makes a codec that was pickled, wherever its device is.
+/// Unpickles a codec without checking that its device is present.
 #[pyfunction]
 fn _nvcomp_codec(py: Python<'_>, name: &str, data_type: &str, device: &str) -> PyResult<Py<PyAny>> {
     let codec = Codec::from_name(name, None)
@@ -78,7 +78,7 @@ fn _nvcomp_codec(py: Python<'_>, name: &str, data_type: &str, device: &str) -> P
     to_object(py, codec.map_err(raise)?)
 }
 
-/// Whether columns of a codec go to a GPU as a whole.
+/// Whether whole columns of a codec go to a GPU in one call.
 #[pyfunction]
 fn _is_batched(py: Python<'_>, codec: CodecArgument) -> bool {
     match codec.0.device() {
@@ -88,13 +88,13 @@ fn _is_batched(py: Python<'_>, codec: CodecArgument) -> bool {
     }
 }
 
-/// A device as the column plugins take it, which is there if it has a number.
+/// A device as an option of the column plugins. A numbered GPU must be present.
 #[pyfunction]
 fn _device_option(py: Python<'_>, device: DeviceArgument) -> PyResult<String> {
     Ok(device.checked(py)?.to_string())
 }
 
-/// An argument: what Bitcomp takes its input for, by name.
+/// An argument: the name of a Bitcomp data type.
 struct DataTypeArgument(DataType);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for DataTypeArgument {
@@ -118,16 +118,20 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DeviceArgument {
     type Error = PyErr;
 
     fn extract(device: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        let wanted = "device must be the number of a GPU or 'auto'";
+        let expected = "device must be the number of a GPU or 'auto'";
+        let wrong_type = || {
+            let found = device.get_type().name().map_or("?".into(), |name| name.to_string());
+            PyTypeError::new_err(format!("{expected}, not {found}"))
+        };
         match device.extract::<&str>() {
             Ok("auto") => Ok(Self(Device::Auto)),
-            Ok(other) => Err(PyValueError::new_err(format!("{wanted}, not '{other}'"))),
-            Err(_) if device.is_instance_of::<PyBool>() => Err(PyTypeError::new_err(wanted)),
+            Ok(other) => Err(PyValueError::new_err(format!("{expected}, not '{other}'"))),
+            Err(_) if device.is_instance_of::<PyBool>() => Err(wrong_type()),
             Err(_) => device.extract().map(Device::Gpu).map(Self).map_err(|error| {
                 if error.is_instance_of::<PyTypeError>(device.py()) {
-                    PyTypeError::new_err(wanted)
+                    wrong_type()
                 } else {
-                    PyOverflowError::new_err(format!("{wanted}, not {}", &*device))
+                    PyOverflowError::new_err(format!("{expected}, not {}", &*device))
                 }
             }),
         }
@@ -135,12 +139,14 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DeviceArgument {
 }
 
 impl DeviceArgument {
-    /// The device, which is there if it has a number.
+    /// The device. A numbered GPU must be present.
     pub fn checked(self, py: Python<'_>) -> PyResult<Device> {
         if let Device::Gpu(ordinal) = self.0 {
             py.detach(|| gpu::check(ordinal)).map_err(|failure| {
-                let text =
-                    format!("{}; device=\"auto\" uses the CPU where it can", Error::from(failure));
+                let text = format!(
+                    "{}; device=\"auto\" uses the CPU where possible",
+                    Error::from(failure)
+                );
                 raise(Error::Unavailable(text))
             })?;
         }
@@ -148,7 +154,7 @@ impl DeviceArgument {
     }
 }
 
-/// The device that an optional argument names; the CPU without.
+/// The device of an optional argument, by default the CPU.
 pub fn device_or_cpu(py: Python<'_>, device: Option<DeviceArgument>) -> PyResult<Device> {
     device.map_or(Ok(Device::Cpu), |device| device.checked(py))
 }
@@ -156,7 +162,7 @@ pub fn device_or_cpu(py: Python<'_>, device: Option<DeviceArgument>) -> PyResult
 /// The default of `device`.
 const FIRST: DeviceArgument = DeviceArgument(Device::Gpu(0));
 
-/// Where a codec runs: a GPU's number, or ``"auto"``.
+/// Where a codec runs: the number of a GPU, or ``"auto"``.
 fn device<'py>(py: Python<'py>, codec: &PyCodec) -> PyResult<Bound<'py, PyAny>> {
     match codec.0.device() {
         Some(Device::Gpu(ordinal)) => Ok(ordinal.into_pyobject(py)?.into_any()),
@@ -164,23 +170,23 @@ fn device<'py>(py: Python<'py>, codec: &PyCodec) -> PyResult<Bound<'py, PyAny>> 
     }
 }
 
-/// zstd in an FCG1 container, as GPUs write it: one frame for each 64 KiB.
+/// zstd in an FCG1 container: one zstd frame per 64 KiB chunk.
 ///
-/// Decompressing with it says that the bytes are your own: on a GPU, what is damaged can end the
-/// use of CUDA in this process. Where ``"auto"`` falls back to the CPU because a GPU failed, a
-/// ``RuntimeWarning`` says so. GPU memory is kept between calls, see :func:`release_gpu_memory`.
+/// Decompress only data that you trust: on a GPU, damaged data can make CUDA unusable in this
+/// process. If a GPU fails and ``"auto"`` falls back to the CPU, a ``RuntimeWarning`` says so.
+/// GPU memory is kept between calls; see :func:`release_gpu_memory`.
 ///
 /// Parameters
 /// ----------
 /// device
-///     The number of a GPU, which has to be there; or ``"auto"``: the first GPU where there is
-///     one and it pays (values of 32 KiB on average, 16 MiB together), else the CPU, which
-///     writes and reads the same format.
+///     The number of a GPU, which must be present; or ``"auto"``. ``"auto"`` uses the first GPU
+///     if there is one and the data is large enough (values of at least 32 KiB on average and
+///     16 MiB in total), else the CPU, which reads and writes the same format.
 ///
 /// Raises
 /// ------
 /// S4BackendError
-///     That GPU is not there; :func:`gpu_status` says why.
+///     That GPU cannot be used; :func:`gpu_status` says why.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
 #[derive(Default)]
 pub struct NvcompZstd {
@@ -197,29 +203,29 @@ impl NvcompZstd {
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
-    /// Where it runs: a GPU's number, or ``"auto"``.
+    /// Where the codec runs: the number of a GPU, or ``"auto"``.
     #[getter]
     fn device<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         device(slf.py(), slf.as_super())
     }
 }
 
-/// Bitcomp in an FCG1 container. Compressing and decompressing take an NVIDIA GPU, for the
-/// format is not public.
+/// Bitcomp in an FCG1 container. The format is not public, so compressing and decompressing
+/// need an NVIDIA GPU.
 ///
 /// Parameters
 /// ----------
 /// data_type
-///     What the bytes are to be taken for: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
+///     The type of the numbers in a value: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
 ///     ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
 /// device
-///     The number of a GPU, which has to be there; or ``"auto"``, the first, which can be made
-///     where there is none.
+///     The number of a GPU, which must be present; or ``"auto"`` for the first GPU, which is not
+///     looked for before the codec is used.
 ///
 /// Raises
 /// ------
 /// S4BackendError
-///     That GPU is not there; :func:`gpu_status` says why.
+///     That GPU cannot be used; :func:`gpu_status` says why.
 /// ValueError
 ///     The data type is unknown.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
@@ -245,32 +251,33 @@ impl NvcompBitcomp {
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
-    /// Where it runs: a GPU's number, or ``"auto"``.
+    /// Where the codec runs: the number of a GPU, or ``"auto"``.
     #[getter]
     fn device<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         device(slf.py(), slf.as_super())
     }
 
-    /// What the bytes are taken for.
+    /// The type of the numbers in a value.
     #[getter]
     fn data_type(slf: PyRef<'_, Self>) -> Option<&'static str> {
         slf.as_super().0.data_type().map(DataType::name)
     }
 }
 
-/// GDeflate in an FCG1 container: one page for each 64 KiB. Decompressing works anywhere,
-/// compressing takes an NVIDIA GPU.
+/// GDeflate in an FCG1 container: one page per 64 KiB chunk. Compressing needs an NVIDIA GPU;
+/// decompressing works on any machine.
 ///
 /// Parameters
 /// ----------
 /// device
-///     The number of a GPU, which has to be there; or ``"auto"``: the first GPU to compress, and
-///     to decompress where it pays, as with :class:`NvcompZstd`, else the CPU.
+///     The number of a GPU, which must be present; or ``"auto"``. ``"auto"`` compresses on the
+///     first GPU. It decompresses there if the data is large enough, as :class:`NvcompZstd`
+///     does, else on the CPU.
 ///
 /// Raises
 /// ------
 /// S4BackendError
-///     That GPU is not there; :func:`gpu_status` says why.
+///     That GPU cannot be used; :func:`gpu_status` says why.
 #[pyclass(module = "s4_codec", extends = PyCodec, frozen)]
 #[derive(Default)]
 pub struct NvcompGDeflate {
@@ -289,7 +296,7 @@ impl NvcompGDeflate {
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
 
-    /// Where it runs: a GPU's number, or ``"auto"``.
+    /// Where the codec runs: the number of a GPU, or ``"auto"``.
     #[getter]
     fn device<'py>(slf: PyRef<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         device(slf.py(), slf.as_super())

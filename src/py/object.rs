@@ -1,4 +1,4 @@
-//! Whole stored objects.
+//! Encoding and decoding whole objects.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,15 +26,16 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(decode_s4_object, module)?)
 }
 
-/// Bytes of the original per frame that objects of this length are written with.
+/// The number of original bytes per frame for an object of ``content_length`` bytes.
 ///
-/// Up to 1 MiB it is 1 MiB, up to 100 MiB 4 MiB, above 16 MiB.
+/// Frames hold 1 MiB of objects up to 1 MiB, 4 MiB of objects up to 100 MiB, and 16 MiB of
+/// larger ones. Returned in bytes.
 #[pyfunction]
 fn pick_chunk_size(content_length: u64) -> u64 {
     object::pick_chunk_size(content_length)
 }
 
-/// Encode a whole object as the S4 gateway stores it; frames are coded in parallel.
+/// Encode a whole object as the S4 gateway stores it. Frames are compressed in parallel.
 ///
 /// Parameters
 /// ----------
@@ -43,18 +44,18 @@ fn pick_chunk_size(content_length: u64) -> u64 {
 /// codec
 ///     ``"cpu-zstd"`` or ``"passthrough"``.
 /// level
-///     The zstd level; out of range, the nearest one.
+///     The zstd level. A level outside 1 to 22 is clamped to that range.
 ///
 /// Returns
 /// -------
 /// dict
-///     ``body``; ``sidecar``, for a body of more than one frame, not yet bound, else None;
-///     ``metadata``, a dict of strings.
+///     ``body``, the stored bytes; ``sidecar``, an unbound sidecar if the body has more than one
+///     frame, else None; ``metadata``, a dict of strings.
 ///
 /// Raises
 /// ------
 /// NotImplementedError
-///     Objects of that codec are written through the S4 gateway.
+///     Only the S4 gateway writes objects of that codec.
 #[pyfunction]
 #[pyo3(signature = (data, codec = "cpu-zstd", level = 3))]
 fn encode_s4_object<'py>(
@@ -68,8 +69,8 @@ fn encode_s4_object<'py>(
         "passthrough" => false,
         _ => {
             return Err(PyNotImplementedError::new_err(format!(
-                "objects of codec {codec:?} are written through the S4 gateway; \
-                 here are cpu-zstd and passthrough"
+                "expected codec cpu-zstd or passthrough, got {codec:?}; objects of other codecs \
+                 are written through the S4 gateway"
             )));
         }
     };
@@ -84,8 +85,8 @@ fn encode_s4_object<'py>(
         };
         let frames =
             interruptible(py, |interrupted| background::run(is_long, held, encode, interrupted))?;
-        new_bytes(py, frames.bytes(), |py, room| {
-            interruptible(py, |interrupted| frames.move_to(room, interrupted))
+        new_bytes(py, frames.bytes(), |py, dst| {
+            interruptible(py, |interrupted| frames.move_to(dst, interrupted))
         })?
     } else {
         to_bytes(py, original)?
@@ -113,38 +114,40 @@ fn encode_s4_object<'py>(
     Ok(dict)
 }
 
-/// An argument: a pair of offsets.
+/// An argument: a half-open range of offsets.
 struct ByteRange(Range<u64>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for ByteRange {
     type Error = PyErr;
 
     fn extract(range: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        let wanted = "byte_range must be (start, end), two offsets from 0 on";
-        let outside = |error: PyErr| {
+        let refused = |error: PyErr| {
+            let message = format!("byte_range must be (start, end) in bytes, not {range:?}");
             if error.is_instance_of::<PyOverflowError>(range.py()) {
-                PyValueError::new_err(format!("{wanted}, not {}", &*range))
+                PyValueError::new_err(message)
             } else {
-                PyTypeError::new_err(format!("{wanted}, not {}", &*range))
+                PyTypeError::new_err(message)
             }
         };
-        let ends: Vec<Bound<'_, PyAny>> = range.extract().map_err(outside)?;
-        let [start, end] = &ends[..] else { return Err(outside(PyTypeError::new_err(()))) };
-        Ok(Self(start.extract().map_err(outside)?..end.extract().map_err(outside)?))
+        let ends: Vec<Bound<'_, PyAny>> = range.extract().map_err(refused)?;
+        let [start, end] = &ends[..] else { return Err(refused(PyTypeError::new_err(()))) };
+        Ok(Self(start.extract().map_err(refused)?..end.extract().map_err(refused)?))
     }
 }
 
 fn parse_metadata(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata> {
     let metadata = metadata.cast::<PyMapping>().map_err(|_| {
         PyTypeError::new_err(format!(
-            "metadata must be a mapping of strings to strings, or None; not {}",
-            metadata.get_type()
+            "metadata must be a mapping of strings to strings or None, not {}",
+            metadata.get_type().name().map_or("?".into(), |name| name.to_string())
         ))
     })?;
     let mut pairs = Vec::new();
     for pair in metadata.items()?.iter() {
         pairs.push(pair.extract::<(String, String)>().map_err(|_| {
-            PyTypeError::new_err("metadata must be a mapping of strings to strings")
+            PyTypeError::new_err(format!(
+                "metadata must be a mapping of strings to strings, but has the item {pair:?}"
+            ))
         })?);
     }
     let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -153,54 +156,55 @@ fn parse_metadata(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata> {
 
 /// Decode an object as the S4 gateway stores it, and verify it.
 ///
-/// Metadata says how the body is stored. Without (``None``) the body says it: what starts with
-/// the magic of frames or paddings is frames, anything else is returned as it is. Metadata
-/// without any ``s4-*`` key is that of another writer's object, which is returned as it is,
-/// unless it looks like one of S4's: with a sidecar, or a body that starts as frames.
+/// The metadata tells how the body is stored. Without metadata (``None``), a body that starts
+/// with the magic of a frame or padding is decoded as frames, and any other body is returned
+/// unchanged. An object whose metadata has no ``s4-*`` key was stored by another program and is
+/// returned unchanged, unless it looks like an S4 object: if it has a sidecar, or its body
+/// starts like frames, it is an error.
 ///
 /// Parameters
 /// ----------
 /// body
-///     The stored bytes, all of them.
+///     All stored bytes.
 /// metadata
-///     The object's user metadata: keys such as ``s4-codec``, in any case, with the prefix
-///     ``x-amz-meta-`` or without. None for what is kept without any, such as the files of the
-///     command ``s4-codec``; nothing then tells frames that are missing at the end.
+///     The object's user metadata: keys such as ``s4-codec``, in any case, with or without the
+///     prefix ``x-amz-meta-``. None for a body without metadata, such as a file of the command
+///     ``s4-codec``; missing frames at its end are then detected only with a sidecar.
 /// sidecar
-///     The object's sidecar, if there is one. The frames of ``body`` say where they are, but
-///     where no metadata says how long the body is, the sidecar does.
+///     The object's sidecar, if it has one. Frames are located by the headers in ``body``; the
+///     sidecar states the length of the body if the metadata does not.
 /// byte_range
-///     ``(start, end)``, half-open, of the original. Only frames that hold some of it are
-///     decoded, and the checksum of the whole cannot be verified.
+///     ``(start, end)``, a half-open range of the original in bytes. Only frames that overlap it
+///     are decoded, so the checksum of the whole original is not verified.
 /// dictionary
-///     For objects of cpu-zstd-dict: its bytes, or a :class:`CpuZstdDict`. It has to be the one
-///     that ``s4-dict-id`` names.
+///     For objects of cpu-zstd-dict: the dictionary's bytes, or a :class:`CpuZstdDict`. Its id
+///     must be the ``s4-dict-id`` of the metadata.
 /// max_size
-///     The longest original to decode, in bytes; default 5 GiB.
+///     The largest original to decode, in bytes; default 5 GiB.
 /// device
-///     The number of a GPU, or ``"auto"``, for payloads of the nvcomp codecs; they decode on
-///     the CPU without, as far as that can be. As for :func:`decode`, only for bytes that you
-///     trust.
+///     The number of a GPU, or ``"auto"``, for payloads of the nvcomp codecs. Without it they
+///     decode on the CPU if they can. Only for data that you trust, as for :func:`decode`.
 ///
 /// Returns
 /// -------
 /// bytes
+///     The original, or the range of it.
 ///
 /// Raises
 /// ------
 /// S4FrameError
-///     The metadata is unusable, or says nothing of an object that looks like one of S4's; the
-///     object is encrypted, or the body no frames.
+///     The metadata is unusable, or does not tell how an S4 object is stored; the object is
+///     encrypted; or the body is not frames.
 /// S4ManifestSizeMismatchError
-///     The body is not as long as the metadata, or else the sidecar, says.
+///     The length of the body is not that of the metadata or, without one, of the sidecar.
 /// S4SizeMismatchError, S4CrcMismatchError
-///     The original is not what the metadata says.
+///     The length or checksum of the original is not that of the metadata.
 /// ValueError
-///     The range is outside of the object.
+///     The range is outside the object.
 /// S4IndexError
 ///     ``sidecar`` is not a valid sidecar.
 /// S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, S4IoError, S4BackendError
-///     As :func:`decode`.
+///     As for :func:`decode`.
 #[pyfunction]
 #[pyo3(signature = (
     body,
@@ -234,12 +238,13 @@ fn decode_s4_object<'py>(
     };
     let is_long = background::is_long_decompression(options.device, body.as_slice().len(), 1);
     let held = Held::new(body);
-    // SAFETY: what is made of it is dropped together with `held`, before it.
+    // SAFETY: only `object` keeps the slice. It drops before `held`: locals drop in reverse
+    // order, and it is the first field of the tuple.
     let body = unsafe { held.as_slice_unbound() };
     let object = py.detach(|| Object::plan(body, metadata.as_ref(), sidecar, &options));
     let object = object.map_err(raise)?;
     let len = object.decoded_len().map_err(raise)?;
-    filled_bytes(py, len, is_long, (object, held), |(object, _), room, interrupted| {
-        object.decode(room, interrupted)
+    filled_bytes(py, len, is_long, (object, held), |(object, _), dst, interrupted| {
+        object.decode(dst, interrupted)
     })
 }

@@ -1,4 +1,4 @@
-//! What producers of Arrow data know of it beside what they export.
+//! Checks of the Python object that exports Arrow data, before it exports.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -6,13 +6,14 @@ use pyo3::types::PyList;
 
 use crate::polars::OBJECTS;
 
-/// Refuses columns of Python objects: Polars exports the addresses of such, as plain bytes of a
-/// fixed size (and the oldest Polars ends the process there), so it is asked first.
+/// Refuses Polars columns of Python objects. Polars exports the objects' addresses as fixed-size
+/// binary data (the oldest supported Polars aborts the process), so this asks for the types
+/// first.
 pub fn refuse_objects(data: &Bound<'_, PyAny>) -> PyResult<()> {
     let modules = data.py().import("sys")?.getattr("modules")?;
     let Ok(polars) = modules.get_item("polars") else { return Ok(()) };
     let data = &unwrapped(data)?;
-    // A module that is called so and has no such classes made no such column.
+    // Another module named polars, without these classes, has no such columns.
     let is = |name: &str| -> PyResult<bool> {
         polars.getattr_opt(name)?.map_or(Ok(false), |class| data.is_instance(&class))
     };
@@ -36,7 +37,7 @@ pub fn refuse_objects(data: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// What a narwhals object wraps, which exports in its place.
+/// The object that a narwhals object wraps; it exports the data.
 fn unwrapped<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let module = data.get_type().module()?;
     if module.to_cow()?.split('.').next() == Some("narwhals") && data.hasattr("to_native")? {
@@ -45,7 +46,7 @@ fn unwrapped<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     Ok(data.clone())
 }
 
-/// Whether a Polars type is `object`, or a list, an Array, a struct or an extension of it.
+/// Whether a Polars type is `object`, or a List, Array, Struct or extension that contains it.
 fn holds(dtype: &Bound<'_, PyAny>, object: &Bound<'_, PyAny>) -> PyResult<bool> {
     if dtype.eq(object)? {
         return Ok(true);

@@ -1,4 +1,4 @@
-//! What an interrupt means to Python, for threads that Python knows nothing of.
+//! Python's part in interrupts: what SIGINT does, and releasing Python objects on other threads.
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
@@ -10,28 +10,28 @@ use crate::signal;
 
 pub fn register() {
     background::set_release(release);
-    signal::set_hook(stops);
+    signal::set_hook(raises_interrupt);
 }
 
-/// Releases what may belong to Python, if there is a Python still.
+/// Releases memory that may belong to Python, unless the interpreter has ended.
 fn release(release: &mut dyn FnMut()) {
     Python::try_attach(|_| release());
 }
 
-/// Whether SIGINT is to raise KeyboardInterrupt: a handler of the user's own may well want the
-/// work to go on, and only the main thread, which waits for the work, can run it.
-fn stops() -> bool {
-    let ask = |py: Python<'_>| -> PyResult<bool> {
+/// Whether SIGINT raises KeyboardInterrupt. A user's own handler may want the work to go on, and
+/// only the main thread can run it, which waits for the work.
+fn raises_interrupt() -> bool {
+    let has_default_handler = |py: Python<'_>| -> PyResult<bool> {
         let signal = py.import(intern!(py, "signal"))?;
         let handler = signal.call_method1("getsignal", (signal.getattr("SIGINT")?,))?;
-        let stops = handler.is(&signal.getattr("default_int_handler")?);
-        if stops {
+        let is_default = handler.is(&signal.getattr("default_int_handler")?);
+        if is_default {
             put_interrupt_first(py)?;
         }
-        Ok(stops)
+        Ok(is_default)
     };
     Python::try_attach(|py| {
-        ask(py).unwrap_or_else(|error| {
+        has_default_handler(py).unwrap_or_else(|error| {
             error.write_unraisable(py, None);
             true
         })
@@ -39,21 +39,21 @@ fn stops() -> bool {
     .unwrap_or(true)
 }
 
-/// Polars knows one class for the errors of plugins, and raises it although an interrupt is
-/// pending. So the first of these errors that comes looks for signals as it is made.
+/// Polars raises every plugin error as ComputeError, even if an interrupt is pending. So the
+/// next ComputeError checks for signals in its constructor.
 fn put_interrupt_first(py: Python<'_>) -> PyResult<()> {
     if let Some(class) = compute_error(py)?
         && !class.getattr("__dict__")?.contains("__init__")?
     {
-        class.setattr("__init__", wrap_pyfunction!(_look_for_signals, py)?)?;
+        class.setattr("__init__", wrap_pyfunction!(_check_signals, py)?)?;
     }
     Ok(())
 }
 
-/// Stands in for the class's `__init__` once.
+/// Replaces the class's `__init__` for one call.
 #[pyfunction]
 #[pyo3(signature = (*_args, **_kwargs))]
-fn _look_for_signals(
+fn _check_signals(
     py: Python<'_>,
     _args: &Bound<'_, PyTuple>,
     _kwargs: Option<&Bound<'_, PyDict>>,
@@ -69,7 +69,7 @@ fn _look_for_signals(
     py.check_signals()
 }
 
-/// The class, where Polars is in use.
+/// The class ComputeError, if Polars is imported.
 fn compute_error(py: Python<'_>) -> PyResult<Option<Bound<'_, PyType>>> {
     let modules = py.import("sys")?.getattr("modules")?;
     let polars = modules.call_method1("get", ("polars.exceptions",))?;

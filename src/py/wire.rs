@@ -1,4 +1,4 @@
-//! The S4 wire format: frames and sidecars.
+//! Frames, bodies and sidecars of the S4 wire format.
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
@@ -44,18 +44,18 @@ pub fn header_dict<'py>(py: Python<'py>, header: &Header) -> PyResult<Bound<'py,
 
 pub type PyFrame<'py> = (Bound<'py, PyDict>, Bound<'py, PyBytes>);
 
-/// Parse the frame at the front of a body. Nothing is decoded.
+/// Parse the first frame of a body. Nothing is decoded.
 ///
 /// Returns
 /// -------
 /// tuple of (header, payload, rest)
-///     ``header`` has the keys ``codec`` (its name), ``original_size``, ``compressed_size``
-///     and ``crc32c``; ``rest`` is what follows the frame.
+///     ``header`` has the keys ``codec`` (the codec's name), ``original_size``,
+///     ``compressed_size`` and ``crc32c``; ``rest`` is the bytes after the frame.
 ///
 /// Raises
 /// ------
 /// S4FrameError
-///     No whole frame of a known codec is there.
+///     The data does not start with a complete frame of a known codec.
 #[pyfunction]
 fn read_frame<'py>(
     py: Python<'py>,
@@ -66,23 +66,23 @@ fn read_frame<'py>(
     Ok((header, to_bytes(py, frame.payload)?, to_bytes(py, rest)?))
 }
 
-/// Parse all frames of a body, passing over paddings. Nothing is decoded.
+/// Parse all frames of a body, skipping padding. Nothing is decoded.
 ///
 /// The list holds a copy of every payload; for large bodies use :func:`iter_frames`.
 ///
 /// Returns
 /// -------
 /// list of tuple of (header, payload)
-///     As :func:`read_frame` has them.
+///     As :func:`read_frame` returns them.
 ///
 /// Raises
 /// ------
 /// S4FrameError
-///     The body is not frames and paddings from its first byte to its last, or encrypted.
+///     The body has anything other than complete frames and padding, or is encrypted.
 #[pyfunction]
 fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py>>> {
     refuse_encrypted(data.as_slice()).map_err(raise)?;
-    // All are parsed before any is copied.
+    // Parse all frames first, so that a damaged body costs no copies.
     let mut frames: Vec<(usize, Frame)> = Vec::new();
     for step in Frames::new(data.as_slice()) {
         frames.try_reserve(1).map_err(|_| PyMemoryError::new_err("too many frames"))?;
@@ -94,35 +94,36 @@ fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py
     frames.into_iter().map(frame).collect()
 }
 
-/// Decode a body: frames of any codecs, in parallel, and verify each.
+/// Decode a body of frames and verify each frame. Frames are decoded in parallel.
 ///
 /// Parameters
 /// ----------
 /// data
-///     Frames and paddings. Zero bytes are the empty object.
+///     Frames of any mix of codecs, with or without padding. Zero bytes decode to zero bytes.
 /// dictionary
-///     For frames of cpu-zstd-dict: its bytes, or a :class:`CpuZstdDict`.
+///     For frames of cpu-zstd-dict: the dictionary's bytes, or a :class:`CpuZstdDict`.
 /// max_size
-///     The most bytes to decode to; default 5 GiB.
+///     The maximum number of bytes to decode to, of all frames together; default 5 GiB.
 /// device
-///     The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
-///     CPU without. Only for bytes of your own or of somebody you trust: a damaged chunk on a
-///     GPU can end the use of CUDA in this process.
+///     The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs. Without it they
+///     decode on the CPU if they can. Only for data that you trust: a damaged chunk can make
+///     CUDA unusable in this process.
 ///
 /// Returns
 /// -------
 /// bytes
+///     The original: the decoded frames, concatenated.
 ///
 /// Raises
 /// ------
 /// S4FrameError
-///     The body is not frames, or paddings only, or encrypted.
+///     The body is not frames, has only padding, or is encrypted.
 /// S4UnregisteredCodecError
-///     A frame's codec cannot be decoded here, or needs a dictionary.
+///     A frame's codec is not available, or a frame needs a dictionary.
 /// S4ManifestSizeExceedsLimitError, S4IoError, S4SizeMismatchError, S4CrcMismatchError
-///     A frame is bad, as :meth:`Codec.decompress` has it.
+///     A frame is bad, as for :meth:`Codec.decompress`.
 /// S4BackendError
-///     A container is damaged, or the device is not there.
+///     A container is damaged, or needs a GPU, or the device is missing or failed.
 #[pyfunction]
 #[pyo3(signature = (data, dictionary = None, max_size = None, device = None))]
 fn decode<'py>(
@@ -135,31 +136,33 @@ fn decode<'py>(
     let device = device_or_cpu(py, device)?;
     let is_long = background::is_long_decompression(device, data.as_slice().len(), 1);
     let held = Held::new(data);
-    // SAFETY: what is made of it is dropped together with `held`, before it.
+    // SAFETY: only `body` keeps the slice. It drops before `held`: locals drop in reverse
+    // order, and it is the first field of the tuple.
     let data = unsafe { held.as_slice_unbound() };
     let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
     let dictionary = dictionary.map(|dictionary| dictionary.0);
     let body = py.detach(|| Body::plan(data, dictionary.as_ref(), device, limit)).map_err(raise)?;
     let len = usize::try_from(body.len())?;
-    filled_bytes(py, len, is_long, (body, held), move |(body, _), room, interrupted| {
-        decode_body(body, device, room, interrupted)
+    filled_bytes(py, len, is_long, (body, held), move |(body, _), dst, interrupted| {
+        decode_body(body, device, dst, interrupted)
     })
 }
 
-/// Parse a sidecar, of version 1, 2 or 3.
+/// Parse a sidecar of version 1, 2 or 3.
 ///
 /// Returns
 /// -------
 /// dict
-///     ``total_padded_size`` (of the stored body), ``total_original_size``, ``source_etag``
-///     and ``source_compressed_size`` (None where not bound), ``entries`` (dicts of
-///     ``original_offset``, ``original_size``, ``compressed_offset``, ``compressed_size``),
-///     and ``sse`` (None, or how the body is encrypted).
+///     ``total_padded_size``, the length of the stored body; ``total_original_size``;
+///     ``source_etag`` and ``source_compressed_size``, None if not bound; ``entries``, a list
+///     of dicts with ``original_offset``, ``original_size``, ``compressed_offset`` and
+///     ``compressed_size``; ``sse``, a dict with the encryption parameters, or None. Sizes and
+///     offsets are in bytes.
 ///
 /// Raises
 /// ------
 /// S4IndexError
-///     The bytes are no sidecar, or one whose entries overlap.
+///     The bytes are not a sidecar, or its entries overlap.
 #[pyfunction]
 fn decode_index<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyDict>> {
     let index = Index::parse(data.as_slice()).map_err(raise)?;
@@ -192,12 +195,13 @@ fn decode_index<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, Py
     Ok(dict)
 }
 
-/// Bind a sidecar to a stored body: its length, and the ETag that the store gave it.
+/// Bind a sidecar to a stored body by the body's length in bytes and its ETag in the store.
 ///
 /// Returns
 /// -------
 /// bytes
-///     The sidecar with both values replaced; 0, None and ``""`` mean not bound.
+///     The sidecar with both values replaced. A size of 0 and an ETag of None or ``""`` mean
+///     not bound.
 ///
 /// Raises
 /// ------
@@ -216,27 +220,31 @@ fn bind_index<'py>(
     to_bytes(py, &bound.map_err(raise)?)
 }
 
-/// The sidecar of a body, version 2, not bound.
+/// Build the sidecar of a body: version 2, not bound.
 ///
 /// Raises
 /// ------
-/// S4FrameError, S4IndexError
-///     The body is not frames and paddings from its first byte to its last, or its frames are
-///     more than a sidecar can list.
+/// S4FrameError
+///     The body has anything other than complete frames and padding.
+/// S4IndexError
+///     The body has more frames than a sidecar can list, or their sizes overflow 64 bits.
 #[pyfunction]
 fn build_index<'py>(py: Python<'py>, body: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
     let sidecar = index::build(body.as_slice()).map_err(raise)?;
     to_bytes(py, &sidecar)
 }
 
-/// What to fetch of a stored body for the original bytes ``start`` to before ``end``.
+/// Find the part of a stored body that holds the bytes ``start`` to ``end`` of the original.
+///
+/// The range is half-open. An ``end`` beyond the original is moved to its end.
 ///
 /// Returns
 /// -------
 /// dict or None
-///     ``first_frame`` and ``last_frame``; ``byte_start`` and ``byte_end`` in the stored
-///     body, themselves a body; ``slice_start`` and ``slice_end`` in what that decodes to.
-///     None where there is nothing of that range, or an end is in a gap.
+///     ``first_frame`` and ``last_frame``, the numbers of the first and last frame;
+///     ``byte_start`` and ``byte_end``, their half-open range in the stored body, which is
+///     itself a body; ``slice_start`` and ``slice_end``, the half-open range to take of what
+///     that body decodes to. None if the range holds no bytes, or an end of it is in a gap.
 ///
 /// Raises
 /// ------
