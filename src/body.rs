@@ -1,4 +1,4 @@
-//! Stored bodies: their frames, admitted and decoded.
+//! Stored bodies: their frames, admitted and decoded. See "Body" in `docs/format.md`.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;

@@ -3,7 +3,8 @@
 //! A manifest travels with each payload and says what it decodes to. [`Manifest::seal`]
 //! makes it when compressing; [`Manifest::admit`] judges its claim before anything is
 //! allocated from it; [`Manifest::decode`] decodes into exactly that many bytes and
-//! confirms length and crc32c. The order of the checks is that of the S4 wire format.
+//! confirms length and crc32c. The order of the checks is that of the S4 wire format; see
+//! "Manifest" in `docs/format.md`.
 
 use std::mem::MaybeUninit;
 

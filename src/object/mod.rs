@@ -1,4 +1,5 @@
-//! S4 objects: a stored body and the metadata that says how to read it.
+//! S4 objects: a stored body and the metadata that says how to read it. See "Object" in
+//! `docs/format.md`.
 
 mod metadata;
 

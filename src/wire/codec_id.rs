@@ -1,4 +1,5 @@
-//! Codec ids and names: the S4 wire format's own, and permanent.
+//! Codec ids and names of the S4 wire format. They never change. See "Codecs" in
+//! `docs/format.md`.
 
 use crate::error::{Error, Result};
 use crate::kernel::fcg1::Algorithm;

@@ -9,7 +9,8 @@
 //!        "S4P1"  length    filler, skipped unread
 //! ```
 //!
-//! Integers are little-endian; `crc32c` is that of this frame's original bytes.
+//! Integers are little-endian; `crc32c` is that of this frame's original bytes. See "Frame",
+//! "Padding" and "Body" in `docs/format.md`.
 
 use super::codec_id::CodecId;
 use super::{u32_at, u64_at};

@@ -9,7 +9,8 @@
 //!        original offset, original size, compressed offset, compressed size; each u64
 //! ```
 //!
-//! Version 1 has its entries at 32. Integers are little-endian. There is no checksum.
+//! Version 1 has its entries at 32. Integers are little-endian. There is no checksum. See
+//! "Sidecar" in `docs/format.md`.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! The S4 wire format: self-describing frames, and sidecars that index them.
 //!
-//! Parsers work on slices, copy nothing and believe no length before it has been compared
-//! with what is there.
+//! Parsers work on slices, copy nothing and check every length against the slice before they use
+//! it. `docs/format.md` specifies the bytes and defines the terms.
 
 pub mod codec_id;
 pub mod frame;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Chunk `i` holds the original's bytes from `i * chunk bytes` on. Integers are
-//! little-endian.
+//! little-endian. See "Container" in `docs/format.md`.
 
 mod cpu;
 mod writer;
