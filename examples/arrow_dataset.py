@@ -1,11 +1,11 @@
-"""Write a partitioned Parquet dataset with a compressed column, scan it back and check it.
+"""Write a partitioned Parquet dataset with a compressed column, scan it and verify every value.
 
     python examples/arrow_dataset.py                        # Python's own library files
     python examples/arrow_dataset.py logs.parquet --column body --partition day
     python examples/arrow_dataset.py --codec cpu-gzip --output some-folder
 
-PyArrow decompresses in the scan itself, with a function from its registry; DuckDB, where it is
-installed, queries the same files and hands what it finds over as Arrow data.
+PyArrow decompresses during the scan, with a registered compute function. If DuckDB is
+installed, it queries the same files and returns Arrow data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CODECS = ("cpu-zstd", "cpu-gzip", "passthrough")
 
 
 def library_files() -> pa.Table:
-    """The .py files of the running interpreter's standard library, by top folder."""
+    """The .py files of this interpreter's standard library, with their top-level folders."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in sorted(root.rglob("*.py")) if "site-packages" not in p.parts]
     names = [p.relative_to(root) for p in paths]
@@ -43,7 +43,7 @@ def library_files() -> pa.Table:
 
 
 def is_compressible(column: pa.ChunkedArray) -> bool:
-    """Whether a column has values to compress: an empty part of it tells."""
+    """Whether a column can be compressed. An empty slice of it is enough to tell."""
     try:
         s4.compress(column[:0])
     except TypeError:
@@ -64,7 +64,7 @@ def size_on_disk(folder: Path) -> int:
 
 
 def write(table: pa.Table, folder: Path, column: str, codec: Codec, partition: str | None) -> None:
-    """Writes ``table`` with ``column`` compressed, a folder for each value of ``partition``."""
+    """Write ``table`` with ``column`` compressed, one folder per value of ``partition``."""
     packed = s4.compress(table[column], codec)
     table = table.set_column(table.column_names.index(column), column, packed)
     # The payloads are compressed already.
@@ -82,20 +82,20 @@ def write(table: pa.Table, folder: Path, column: str, codec: Codec, partition: s
 
 
 def scan(folder: Path, column: str, codec: Codec) -> pa.Table:
-    """Reads the dataset; the scan decompresses ``column``, batch by batch."""
+    """Read the dataset. The scan decompresses ``column`` batch by batch."""
     dataset = ds.dataset(folder, format="parquet", partitioning="hive")
     _, decompress = s4.register_compute_functions(codec, "large_binary")
     projection = {name: ds.field(name) for name in dataset.schema.names}
-    # PyArrow has no other way to call a registered function in a projection.
+    # PyArrow has no public way to call a registered function in a projection.
     projection[column] = ds.field(column)._call(decompress, [ds.field(column)])
     return dataset.to_table(projection)
 
 
 def largest_with_duckdb(folder: Path, column: str, codec: Codec) -> bytes | None:
-    """DuckDB finds the largest value without decompressing any; only that one is."""
+    """Find the largest value with DuckDB by its size, and decompress only that one."""
     import duckdb
 
-    # Text for DuckDB's SQL: a quote in it is doubled.
+    # SQL escapes a quote by doubling it.
     files = str(folder / "**" / "*.parquet").replace("'", "''")
     name = '"' + column.replace('"', '""') + '"'
     query = f"SELECT {name} FROM '{files}' ORDER BY {name}.original_size DESC NULLS LAST LIMIT 1"
@@ -109,11 +109,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", nargs="?", type=Path, help="Parquet; default: Python's library")
-    parser.add_argument("--column", help="default: the binary or string column with most bytes")
+    parser.add_argument("--column", help="default: the largest binary or string column")
     parser.add_argument("--partition", help="column to partition by")
     parser.add_argument("--codec", choices=CODECS, default="cpu-zstd", help="default: cpu-zstd")
-    parser.add_argument("--level", type=int, help="zstd: 1 to 22, gzip: 0 to 9")
-    parser.add_argument("--output", type=Path, help="new folder to write; default: none kept")
+    parser.add_argument("--level", type=int, help="1 to 22 for zstd, 0 to 9 for gzip")
+    parser.add_argument("--output", type=Path, help="new folder to write; default: a temporary one")
     args = parser.parse_args()
     try:
         codec = Codec.from_name(args.codec, args.level)
@@ -122,7 +122,7 @@ def main() -> None:
     try:
         table = library_files() if args.file is None else pq.read_table(args.file)
     except FileNotFoundError:
-        sys.exit(f"cannot read {args.file}: there is no such file")
+        sys.exit(f"cannot read {args.file}: file not found")
     except (OSError, pa.ArrowException) as error:
         sys.exit(f"cannot read {args.file}: {error}")
     if not len(table):
@@ -137,13 +137,12 @@ def main() -> None:
     }
     column: str = args.column or max(usable, key=lambda name: usable[name], default="")
     if column not in usable:
-        what = f"{column!r} is not one of them" if column else "there is none"
-        sys.exit(f"a binary or string column is needed, {what}; columns: {table.schema.names}")
+        found = f"{column!r} is not one" if column else "the table has none"
+        sys.exit(f"expected a binary or string column, but {found}; columns: {table.schema.names}")
     if partition is not None and partition not in table.column_names:
         sys.exit(f"no column {partition!r} to partition by; columns: {table.schema.names}")
 
-    # A row number, written with the rest, tells which row of the scan is which: files come in
-    # any order.
+    # The scan returns files in any order, so a row number identifies the rows.
     row = free_name(table)
     table = table.append_column(row, pa.array(range(len(table)), pa.int64()))
     with tempfile.TemporaryDirectory() as scratch:
@@ -159,14 +158,14 @@ def main() -> None:
         restored = scan(folder, column, codec).sort_by(row)
         expected = s4.decompress(table[column], "passthrough")
         if not restored[column].equals(expected):
-            sys.exit("the scan restored something else")
-        print(f"scanned  {len(restored):,} rows, every value as it was")
+            sys.exit("the scan returned other values than were written")
+        print(f"scanned  {len(restored):,} rows, all values unchanged")
         if expected.null_count < len(expected) and importlib.util.find_spec("duckdb"):
             largest = largest_with_duckdb(folder, column, codec)
             if largest is None:
                 sys.exit("DuckDB found no value")
             if len(largest) != pc.max(pc.binary_length(expected)).as_py():
-                sys.exit("DuckDB found another row")
+                sys.exit(f"expected the largest value, but DuckDB found {len(largest):,} bytes")
             print(f"duckdb   found the largest value, {len(largest):,} bytes, by original_size")
 
 

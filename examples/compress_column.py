@@ -4,7 +4,8 @@
     python examples/compress_column.py logs.parquet --column body
     python examples/compress_column.py access.log --codec cpu-gzip --level 9
 
-The file may be Parquet, Arrow IPC, CSV, TSV, NDJSON (.ndjson, .jsonl) or text, one row a line.
+The file may be Parquet, Arrow IPC, CSV, TSV, NDJSON (.ndjson, .jsonl), or text with one row per
+line.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ CODECS = {
 
 
 def library_files() -> pl.DataFrame:
-    """The .py files of the running interpreter's standard library."""
+    """The .py files of this interpreter's standard library."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in sorted(root.rglob("*.py")) if "site-packages" not in p.parts]
     return pl.DataFrame({"path": map(str, paths), "body": [p.read_bytes() for p in paths]})
 
 
 def text_lines(path: Path) -> pl.DataFrame:
-    """The lines of a text file, without their ends."""
+    """The lines of a text file, without line ends."""
     return pl.DataFrame({"line": path.read_bytes().splitlines()}, schema={"line": pl.Binary})
 
 
 def read(path: Path) -> pl.DataFrame:
-    """A table from a file, by its suffix."""
+    """Read a table in the format that the file's suffix names."""
     match path.suffix.lower():
         case ".parquet" | ".pq":
             return pl.read_parquet(path)
@@ -54,18 +55,18 @@ def read(path: Path) -> pl.DataFrame:
         case ".ndjson" | ".jsonl":
             return pl.read_ndjson(path)
         case ".gz" | ".zst" | ".zip" | ".bz2" | ".xz":
-            sys.exit(f"{path} is compressed already; unpack it first")
+            sys.exit(f"cannot read {path}: it is compressed already; decompress it first")
         case _:
             return text_lines(path)
 
 
 def total_bytes(values: pl.Series) -> int:
-    """The bytes of all values of a Binary column."""
+    """The total size in bytes of the values of a Binary column."""
     return int(values.bin.size().sum())
 
 
 def choose_column(table: pl.DataFrame, wanted: str | None) -> str:
-    """The wanted column, or the Binary or String column with the most bytes."""
+    """The wanted column, or else the largest Binary or String column."""
     usable = {
         name: total_bytes(table[name].cast(pl.Binary))
         for name, dtype in table.schema.items()
@@ -75,17 +76,19 @@ def choose_column(table: pl.DataFrame, wanted: str | None) -> str:
         return max(usable, key=lambda name: usable[name])
     if wanted in usable:
         return wanted
-    what = f"{wanted!r} is not one of them" if wanted else "there is none"
-    sys.exit(f"a Binary or String column is needed, {what}; columns: {dict(table.schema)}")
+    found = f"{wanted!r} is not one" if wanted else "the table has none"
+    sys.exit(f"expected a Binary or String column, but {found}; columns: {dict(table.schema)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", nargs="?", type=Path, help="default: Python's own library files")
-    parser.add_argument("--column", help="default: the Binary or String column with most bytes")
+    parser.add_argument("file", nargs="?", type=Path, help="default: Python's library files")
+    parser.add_argument("--column", help="default: the largest Binary or String column")
     parser.add_argument("--codec", choices=CODECS, default="cpu-zstd")
-    parser.add_argument("--level", type=int)
-    parser.add_argument("--output", type=Path, help="Parquet file to write; default: none kept")
+    parser.add_argument("--level", type=int, help="1 to 22 for zstd, 0 to 9 for gzip")
+    parser.add_argument(
+        "--output", type=Path, help="Parquet file to write; default: a temporary one"
+    )
     args = parser.parse_args()
     if args.level is not None and args.codec == "passthrough":
         parser.error("passthrough has no level")
@@ -125,7 +128,7 @@ def main() -> None:
     restored = read_back.with_columns(s4.decompress(column, codec, dtype=dtype))
     decompress_seconds = time.perf_counter() - start
     if not restored[column].equals(values, null_equal=True):
-        sys.exit("the restored column differs")
+        sys.exit("the restored column differs from the original")
 
     ratio = original / payload if payload else 1.0
     print(f"payload  {payload:,} bytes, ratio {ratio:.2f}")

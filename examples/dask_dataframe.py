@@ -4,8 +4,8 @@
     python examples/dask_dataframe.py logs/ --column message --level 9 --output packed/
     python examples/dask_dataframe.py logs/ --column message --scheduler tcp://host:8786
 
-Needs Dask (pip install '.[dask]'). Without --scheduler it starts two worker processes of one
-thread on this machine. On a cluster, input and output must be where all workers see them.
+Needs Dask (pip install '.[dask]'). Without --scheduler it starts two worker processes with one
+thread each on this machine. On a cluster, all workers must have access to input and output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from s4_codec import CpuZstd
 
 
 def library_files(folder: Path) -> str:
-    """The .py files of the running interpreter's library, as a folder of Parquet files."""
+    """The .py files of this interpreter's standard library, as a folder of Parquet files."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in sorted(root.rglob("*.py")) if "site-packages" not in p.parts]
     folder.mkdir()
@@ -44,13 +44,13 @@ def library_files(folder: Path) -> str:
 def connect(scheduler: str | None) -> Client:
     if scheduler is not None:
         return Client(scheduler)
-    # A worker has one core, and the other cores have workers of their own.
+    # Each worker process uses one core, so it needs one thread.
     settings = {"env": {"S4_NUM_THREADS": "1"}, "dashboard_address": None}
     return Client(LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **settings))
 
 
 def read(folder: str) -> dd.DataFrame:
-    """A data frame whose columns stay Arrow data, which nothing copies; a file is a partition."""
+    """Read a data frame of Arrow columns, which are not copied. Each file is a partition."""
     types = {"types_mapper": pd.ArrowDtype}
     return dd.read_parquet(folder, split_row_groups=False, arrow_to_pandas=types)
 
@@ -69,7 +69,7 @@ def decompress(part: pd.DataFrame, column: str, codec: CpuZstd, dtype: str) -> p
 
 
 def size(part: pd.DataFrame, column: str) -> int:
-    """The bytes of the values, or of their payloads."""
+    """The total size in bytes of the values, or of the payloads of compressed values."""
     values = pa.array(part[column])
     if pa.types.is_struct(values.type):
         values = pc.struct_field(values, "payload")
@@ -77,7 +77,7 @@ def size(part: pd.DataFrame, column: str) -> int:
 
 
 def equal_rows(part: pd.DataFrame, restored: pd.DataFrame, column: str) -> int:
-    """How many rows of a partition hold what they held."""
+    """The number of rows of a partition that are unchanged."""
     before, after = (pa.array(each[column]).cast("large_binary") for each in (part, restored))
     both_null = pc.and_(before.is_null(), after.is_null())
     return pc.sum(pc.or_kleene(pc.equal(before, after), both_null)).as_py() or 0
@@ -88,7 +88,8 @@ def choose_column(types: dict[str, pa.DataType], wanted: str | None) -> str:
     usable = [name for name, dtype in types.items() if dtype in kinds]
     column = wanted or next(iter(usable), None)
     if column not in usable:
-        sys.exit(f"a binary or string column is needed; columns: {types}")
+        found = f"{column!r} is not one" if column else "the table has none"
+        sys.exit(f"expected a binary or string column, but {found}; columns: {types}")
     return column
 
 
@@ -128,12 +129,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="?", help="Parquet file or folder; default: the library")
     parser.add_argument("--column", help="default: the first binary or string column")
-    parser.add_argument("--level", type=int, default=3, help="of zstd, 1 to 22; default: 3")
-    parser.add_argument("--output", help="new folder to write; default: none kept")
+    parser.add_argument("--level", type=int, default=3, help="zstd level, 1 to 22; default: 3")
+    parser.add_argument("--output", help="new folder to write; default: a temporary one")
     parser.add_argument("--scheduler", help="address of a running scheduler")
     args = parser.parse_args()
     if args.output and Path(args.output).exists():
-        sys.exit(f"cannot write {args.output}: it exists")
+        sys.exit(f"cannot write {args.output}: it exists already")
     with tempfile.TemporaryDirectory() as scratch:
         source = args.source or library_files(Path(scratch, "library"))
         output = args.output or str(Path(scratch, "compressed"))

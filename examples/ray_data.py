@@ -5,7 +5,7 @@
     python examples/ray_data.py s3://logs/ --column message --address host:6379
 
 Needs Ray (pip install '.[ray]'). Without --address it starts Ray on this machine. On a cluster,
-input and output must be where all workers see them.
+all workers must have access to input and output.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from s4_codec import CpuZstd
 
 
 def library_files(folder: Path) -> str:
-    """The .py files of the running interpreter's library, as a folder of Parquet files."""
+    """The .py files of this interpreter's standard library, as a folder of Parquet files."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in sorted(root.rglob("*.py")) if "site-packages" not in p.parts]
     folder.mkdir()
@@ -45,7 +45,7 @@ def library_files(folder: Path) -> str:
 
 
 def start_ray(address: str | None) -> None:
-    # A task has one core, and the other cores have tasks of their own.
+    # Each task uses one core, so it needs one thread.
     environment = {"env_vars": {"S4_NUM_THREADS": "1"}}
     ray.init(address, runtime_env=environment, logging_level=logging.ERROR, log_to_driver=False)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -63,7 +63,7 @@ def decompress(batch: pa.Table, column: str, codec: CpuZstd, dtype: str) -> pa.T
 
 
 def size(batch: pa.Table, column: str) -> pa.Table:
-    """The bytes of the values, or of their payloads."""
+    """The total size in bytes of the values, or of the payloads of compressed values."""
     values = batch[column]
     if pa.types.is_struct(values.type):
         values = pc.struct_field(values, "payload")
@@ -85,7 +85,8 @@ def choose_column(types: dict[str, pa.DataType], wanted: str | None) -> str:
     usable = [name for name, dtype in types.items() if dtype in kinds]
     column = wanted or next(iter(usable), None)
     if column not in usable:
-        sys.exit(f"a binary or string column is needed; columns: {types}")
+        found = f"{column!r} is not one" if column else "the table has none"
+        sys.exit(f"expected a binary or string column, but {found}; columns: {types}")
     return column
 
 
@@ -114,7 +115,7 @@ def run(source: str, output: str, wanted: str | None, codec: CpuZstd) -> None:
     unpacking = rows / (time.perf_counter() - start)
     print(f"speed    compress {packing:,.0f} rows/s, decompress {unpacking:,.0f} rows/s")
 
-    # Rows come in any order.
+    # Ray returns rows in any order, so this compares digests.
     before, after = (
         Counter(row["digest"] for row in mapped(each, digests, column=column).iter_rows())
         for each in (table, restored)
@@ -128,12 +129,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="?", help="Parquet file or folder; default: the library")
     parser.add_argument("--column", help="default: the first binary or string column")
-    parser.add_argument("--level", type=int, default=3, help="of zstd, 1 to 22; default: 3")
-    parser.add_argument("--output", help="new folder to write; default: none kept")
-    parser.add_argument("--address", help="of a running Ray cluster")
+    parser.add_argument("--level", type=int, default=3, help="zstd level, 1 to 22; default: 3")
+    parser.add_argument("--output", help="new folder to write; default: a temporary one")
+    parser.add_argument("--address", help="address of a running Ray cluster")
     args = parser.parse_args()
     if args.output and Path(args.output).exists():
-        sys.exit(f"cannot write {args.output}: it exists")
+        sys.exit(f"cannot write {args.output}: it exists already")
     with tempfile.TemporaryDirectory() as scratch:
         source = args.source or library_files(Path(scratch, "library"))
         output = args.output or str(Path(scratch, "compressed"))

@@ -5,7 +5,8 @@
     python examples/spark_logs.py s3a://logs/ --column message --master spark://host:7077
 
 Needs Java 17 and Spark (pip install '.[spark]'). Without --master it starts two worker processes
-of one core on this machine. On a cluster, input and output must be where all workers see them.
+with one core each on this machine. On a cluster, all workers must have access to input and
+output.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "FATAL",
-    # A task has one core, and the other cores have tasks of their own.
+    # Each task uses one core, so it needs one thread.
     "spark.executorEnv.S4_NUM_THREADS": "1",
-    # Batches of some MB are the fastest; straight from Parquet they are of the reader's length.
+    # Batches of a few MB are the fastest. The second setting is for batches read from Parquet.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
     "spark.sql.parquet.columnarReaderBatchSize": "1000",
 }
 
 
 def library_files(folder: Path) -> str:
-    """The .py files of the running interpreter's library, as a folder of Parquet files."""
+    """The .py files of this interpreter's standard library, as a folder of Parquet files."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in sorted(root.rglob("*.py")) if "site-packages" not in p.parts]
     folder.mkdir()
@@ -58,13 +59,13 @@ def start_spark(master: str) -> SparkSession:
 
 
 def start_workers(spark: SparkSession, codec: CpuZstd) -> None:
-    """Gives every worker something small to do, so that the speed is without their start."""
+    """Run a small job on every worker, so that the measured time excludes starting them."""
     texts = spark.range(0, 1000, 1, 8).select(F.col("id").cast("string").alias("text"))
     texts.select(compress(codec)("text")).write.format("noop").mode("overwrite").save()
 
 
 def quoted(column: str) -> str:
-    """A column's name in SQL."""
+    """A column's name, quoted for SQL."""
     return "`" + column.replace("`", "``") + "`"
 
 
@@ -72,17 +73,18 @@ def choose_column(types: dict[str, str], wanted: str | None) -> str:
     usable = [name for name, dtype in types.items() if dtype in ("binary", "string")]
     column = wanted or next(iter(usable), None)
     if column not in usable:
-        sys.exit(f"a binary or string column is needed; columns: {types}")
+        found = f"{column!r} is not one" if column else "the table has none"
+        sys.exit(f"expected a binary or string column, but {found}; columns: {types}")
     return column
 
 
 def size(table: DataFrame, values: str) -> int:
-    """The bytes of all values."""
+    """The total size of the values in bytes."""
     return int(table.agg(F.sum(F.octet_length(values))).collect()[0][0] or 0)
 
 
 def largest_in_sql(spark: SparkSession, packed: DataFrame, column: str, codec: CpuZstd) -> int:
-    """SQL finds the largest value by its size, and decompresses only that one."""
+    """Find the largest value in SQL by its size, and decompress only that one."""
     register(spark, codec)
     packed.createOrReplaceTempView("packed")
     name = quoted(column)
@@ -130,8 +132,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="?", help="Parquet file or folder; default: the library")
     parser.add_argument("--column", help="default: the first binary or string column")
-    parser.add_argument("--level", type=int, default=3, help="of zstd, 1 to 22; default: 3")
-    parser.add_argument("--output", help="new folder to write; default: none kept")
+    parser.add_argument("--level", type=int, default=3, help="zstd level, 1 to 22; default: 3")
+    parser.add_argument("--output", help="new folder to write; default: a temporary one")
     parser.add_argument("--master", default="local-cluster[2,1,1024]", help="default: %(default)s")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -142,7 +144,7 @@ def main() -> None:
             with start_spark(args.master) as spark:
                 run(spark, source, output, args.column, codec)
         except (PySparkException, Py4JJavaError, ValueError) as error:
-            # What Java says goes on for pages; an error of a worker ends with what it was.
+            # Java's messages fill pages. The last line of a worker's traceback names the error.
             lines = str(error).strip().splitlines()
             is_workers = "Traceback (most recent call last):" in lines
             sys.exit("\n".join([lines[0], lines[-1]] if is_workers else lines[:2]))

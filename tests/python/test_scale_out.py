@@ -95,7 +95,7 @@ def test_polars_reads_what_an_example_wrote(run: Run, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["no-such-folder"], "no-such-folder"),
-        (["{source}", "--column", "id"], "a binary or string column is needed"),
+        (["{source}", "--column", "id"], "expected a binary or string column"),
         (["--level", "99"], "level must be from 1 to 22, got 99"),
     ],
 )
