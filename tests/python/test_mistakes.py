@@ -77,7 +77,10 @@ MISTAKES = {
     "text for gzip": Mistake(TEXTS, "decompress", "never compressed", "cpu-gzip"),
     "no dictionary": Mistake(packed(dict_codec()), "decompress", r"codec=CpuZstdDict\("),
     "another dictionary": Mistake(
-        packed(dict_codec()), "decompress", "that they were made", CpuZstdDict(OTHER_DICTIONARY)
+        packed(dict_codec()),
+        "decompress",
+        "that they were compressed with",
+        CpuZstdDict(OTHER_DICTIONARY),
     ),
     "frames without a dictionary": Mistake(frames(dict_codec()), "decode", "dictionary="),
     "frames of another dictionary": Mistake(
