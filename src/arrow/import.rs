@@ -8,6 +8,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_array::types::{
     ArrowDictionaryKeyType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
     DecimalType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
@@ -20,7 +21,7 @@ use arrow_array::{
 use arrow_buffer::{
     ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer,
 };
-use arrow_schema::{DataType, Field, Fields, TimeUnit};
+use arrow_schema::{DataType, Field, Fields};
 
 use super::c_data::{CArray, CSchema, count, malformed};
 use super::from_arrow;
@@ -103,30 +104,31 @@ fn decimal_type(format: &str) -> Option<DataType> {
 
 /// A type that nothing here reads, as well as messages can tell it.
 fn other_type(format: &str) -> DataType {
-    let timestamp = |unit| DataType::Timestamp(unit, None);
     match format {
         "b" => DataType::Boolean,
         "e" => DataType::Float16,
         "f" => DataType::Float32,
         "g" => DataType::Float64,
-        "tdD" => DataType::Date32,
-        "tdm" => DataType::Date64,
-        _ if format.starts_with("tss") => timestamp(TimeUnit::Second),
-        _ if format.starts_with("tsm") => timestamp(TimeUnit::Millisecond),
-        _ if format.starts_with("tsu") => timestamp(TimeUnit::Microsecond),
-        _ if format.starts_with("tsn") => timestamp(TimeUnit::Nanosecond),
+        _ if format.starts_with('t') => temporal_type(format).unwrap_or_else(unknown),
         "+m" => unread("Map"),
         "+r" => unread("RunEndEncoded"),
         "+l" | "+L" | "+vl" | "+vL" => unread("List"),
         _ if format.starts_with("+w:") => unread("FixedSizeList"),
         _ if format.starts_with("+u") => unread("Union"),
-        _ if format.starts_with("ti") => unread("Interval"),
-        _ if format.starts_with("tt") => unread("Time"),
-        _ if format.starts_with("tD") => unread("Duration"),
         "_pli128" => unread("Int128, which Arrow does not have; cast it to Int64"),
         "_plu128" => unread("UInt128, which Arrow does not have; cast it to Int64"),
-        _ => unread("a type that is not read here"),
+        _ => unknown(),
     }
+}
+
+/// A type of dates, times, instants, durations or intervals.
+fn temporal_type(format: &str) -> Option<DataType> {
+    let schema = FFI_ArrowSchema::try_new(format, Vec::new(), None).ok()?;
+    DataType::try_from(&schema).ok()
+}
+
+fn unknown() -> DataType {
+    unread("a type that is not read here")
 }
 
 /// Stands for a type that goes no further than a message, by the name that it has there.
@@ -134,37 +136,56 @@ fn unread(name: &str) -> DataType {
     DataType::List(Field::new(name, DataType::Null, true).into())
 }
 
-/// An exported array, kept until the last buffer that lies in it goes.
-#[derive(Clone)]
-pub struct Source<'a> {
+/// An exported array, or an array inside of one. Buffers that are read from it keep the whole
+/// export alive.
+pub struct SharedArray<'a> {
     array: &'a CArray,
     owner: Arc<CArray>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> SharedArray<'a> {
     pub fn new(owner: &'a Arc<CArray>) -> Self {
         Self { array: owner, owner: Arc::clone(owner) }
     }
 
-    fn of<'b>(&self, array: &'b CArray) -> Source<'b> {
-        Source { array, owner: Arc::clone(&self.owner) }
+    fn sharing<'b>(&self, array: &'b CArray) -> SharedArray<'b> {
+        SharedArray { array, owner: Arc::clone(&self.owner) }
     }
 
-    /// Places before the first row, and rows.
-    fn bounds(&self) -> Result<(usize, usize)> {
+    pub fn child(&self, i: usize) -> Result<SharedArray<'_>> {
+        Ok(self.sharing(self.array.child(i)?))
+    }
+
+    fn dictionary(&self) -> Result<SharedArray<'_>> {
+        Ok(self.sharing(self.array.dictionary()?))
+    }
+
+    /// The offset of the first row, and the number of rows.
+    pub fn bounds(&self) -> Result<(usize, usize)> {
         let (offset, rows) =
             (count(self.array.offset, "as offset")?, count(self.array.length, "rows")?);
-        // No buffer of so many elements of any width can exist.
+        // No buffer can hold as many elements, whatever their width.
         if offset.checked_add(rows).is_none_or(|end| end >= isize::MAX as usize / 32) {
-            return Err(malformed(format!("{rows} rows from place {offset} on")));
+            return Err(malformed(format!("{rows} rows from offset {offset}")));
         }
         Ok((offset, rows))
     }
 
+    fn buffers(&self) -> Result<usize> {
+        self.array.buffers()
+    }
+
     fn expect_buffers(&self, n: usize) -> Result<()> {
-        match self.array.buffers()? {
+        match self.buffers()? {
             found if found == n => Ok(()),
             found => Err(malformed(format!("{found} buffers, where the type has {n}"))),
+        }
+    }
+
+    pub fn expect_children(&self, n: usize) -> Result<()> {
+        match self.array.children()? {
+            found if found == n => Ok(()),
+            found => Err(malformed(format!("{found} arrays for a struct of {n} fields"))),
         }
     }
 
@@ -202,8 +223,33 @@ impl<'a> Source<'a> {
         Ok(ScalarBuffer::from(if aligned { bytes } else { Buffer::from_slice_ref(&*bytes) }))
     }
 
-    fn nulls(&self) -> Result<Option<NullBuffer>> {
+    /// Offsets of all rows and their end, checked to ascend from 0 or more.
+    pub fn offsets<O: OffsetSizeTrait>(&self) -> Result<OffsetBuffer<O>> {
         let (offset, rows) = self.bounds()?;
+        // An array of no rows may come without offsets.
+        let offsets = match rows {
+            0 => ScalarBuffer::from(vec![O::default()]),
+            rows => self.scalars::<O>(1, offset, rows + 1)?,
+        };
+        let ascending = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
+        if offsets[0] < O::default() || !ascending {
+            return Err(malformed("offsets that are negative or descend"));
+        }
+        // SAFETY: just checked.
+        Ok(unsafe { OffsetBuffer::new_unchecked(offsets) })
+    }
+
+    /// One bit a row, of the `i`-th buffer.
+    pub fn bits(&self, i: usize) -> Result<BooleanBuffer> {
+        let (offset, rows) = self.bounds()?;
+        if rows == 0 {
+            return Ok(BooleanBuffer::new_unset(0));
+        }
+        Ok(BooleanBuffer::new(self.bytes(i, 0, (offset + rows).div_ceil(8))?, offset, rows))
+    }
+
+    pub fn nulls(&self) -> Result<Option<NullBuffer>> {
+        let (_, rows) = self.bounds()?;
         if self.array.null_count == 0 || rows == 0 {
             return Ok(None);
         }
@@ -213,71 +259,59 @@ impl<'a> Source<'a> {
                 nulls => Err(malformed(format!("{nulls} nulls but no validity buffer"))),
             };
         }
-        let bits = self.bytes(0, 0, (offset + rows).div_ceil(8))?;
-        let nulls = NullBuffer::new(BooleanBuffer::new(bits, offset, rows));
+        let nulls = NullBuffer::new(self.bits(0)?);
         Ok(Some(nulls).filter(|nulls| nulls.null_count() > 0))
     }
 }
 
-/// The array that `source` is, of the type that [`data_type`] told.
-pub fn import(source: &Source, data_type: &DataType) -> Result<ArrayRef> {
-    let (_, rows) = source.bounds()?;
+/// Imports an array of a type that [`data_type`] has read.
+pub fn import(array: &SharedArray, data_type: &DataType) -> Result<ArrayRef> {
+    let (_, rows) = array.bounds()?;
     Ok(match data_type {
         DataType::Null => Arc::new(NullArray::new(rows)),
-        DataType::Binary | DataType::Utf8 => Arc::new(binary::<i32>(source)?),
-        DataType::LargeBinary | DataType::LargeUtf8 => Arc::new(binary::<i64>(source)?),
-        DataType::BinaryView | DataType::Utf8View => Arc::new(views(source)?),
-        DataType::FixedSizeBinary(width) => Arc::new(fixed_size(source, *width)?),
-        DataType::Int8 => Arc::new(numbers::<Int8Type>(source)?),
-        DataType::Int16 => Arc::new(numbers::<Int16Type>(source)?),
-        DataType::Int32 => Arc::new(numbers::<Int32Type>(source)?),
-        DataType::Int64 => Arc::new(numbers::<Int64Type>(source)?),
-        DataType::UInt8 => Arc::new(numbers::<UInt8Type>(source)?),
-        DataType::UInt16 => Arc::new(numbers::<UInt16Type>(source)?),
-        DataType::UInt32 => Arc::new(numbers::<UInt32Type>(source)?),
-        DataType::UInt64 => Arc::new(numbers::<UInt64Type>(source)?),
-        DataType::Decimal32(p, s) => Arc::new(decimals::<Decimal32Type>(source, *p, *s)?),
-        DataType::Decimal64(p, s) => Arc::new(decimals::<Decimal64Type>(source, *p, *s)?),
-        DataType::Decimal128(p, s) => Arc::new(decimals::<Decimal128Type>(source, *p, *s)?),
-        DataType::Decimal256(p, s) => Arc::new(decimals::<Decimal256Type>(source, *p, *s)?),
-        DataType::Dictionary(keys, values) => dictionary(source, keys, values)?,
-        DataType::Struct(fields) => structs(source, fields)?,
+        DataType::Binary | DataType::Utf8 => Arc::new(binary::<i32>(array)?),
+        DataType::LargeBinary | DataType::LargeUtf8 => Arc::new(binary::<i64>(array)?),
+        DataType::BinaryView | DataType::Utf8View => Arc::new(views(array)?),
+        DataType::FixedSizeBinary(width) => Arc::new(fixed_size(array, *width)?),
+        DataType::Int8 => Arc::new(numbers::<Int8Type>(array)?),
+        DataType::Int16 => Arc::new(numbers::<Int16Type>(array)?),
+        DataType::Int32 => Arc::new(numbers::<Int32Type>(array)?),
+        DataType::Int64 => Arc::new(numbers::<Int64Type>(array)?),
+        DataType::UInt8 => Arc::new(numbers::<UInt8Type>(array)?),
+        DataType::UInt16 => Arc::new(numbers::<UInt16Type>(array)?),
+        DataType::UInt32 => Arc::new(numbers::<UInt32Type>(array)?),
+        DataType::UInt64 => Arc::new(numbers::<UInt64Type>(array)?),
+        DataType::Decimal32(p, s) => Arc::new(decimals::<Decimal32Type>(array, *p, *s)?),
+        DataType::Decimal64(p, s) => Arc::new(decimals::<Decimal64Type>(array, *p, *s)?),
+        DataType::Decimal128(p, s) => Arc::new(decimals::<Decimal128Type>(array, *p, *s)?),
+        DataType::Decimal256(p, s) => Arc::new(decimals::<Decimal256Type>(array, *p, *s)?),
+        DataType::Dictionary(keys, values) => dictionary(array, keys, values)?,
+        DataType::Struct(fields) => structs(array, fields)?,
         _ => Arc::new(NullArray::new(rows)),
     })
 }
 
-fn binary<O: OffsetSizeTrait>(source: &Source) -> Result<GenericBinaryArray<O>> {
-    let (offset, rows) = source.bounds()?;
-    source.expect_buffers(3)?;
-    // An array of no rows may come without offsets.
-    let offsets = match rows {
-        0 => ScalarBuffer::from(vec![O::default()]),
-        rows => source.scalars::<O>(1, offset, rows + 1)?,
-    };
-    let ascending = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
-    if offsets[0] < O::default() || !ascending {
-        return Err(malformed("offsets that are negative or descend"));
-    }
-    let end = offsets[rows].as_usize();
-    // SAFETY: just checked.
-    let offsets = unsafe { OffsetBuffer::new_unchecked(offsets) };
-    GenericBinaryArray::try_new(offsets, source.bytes(2, 0, end)?, source.nulls()?)
+fn binary<O: OffsetSizeTrait>(array: &SharedArray) -> Result<GenericBinaryArray<O>> {
+    array.expect_buffers(3)?;
+    let offsets = array.offsets::<O>()?;
+    let end = offsets[offsets.len() - 1].as_usize();
+    GenericBinaryArray::try_new(offsets, array.bytes(2, 0, end)?, array.nulls()?)
         .map_err(from_arrow)
 }
 
-fn views(source: &Source) -> Result<BinaryViewArray> {
-    let (offset, rows) = source.bounds()?;
-    let Some(buffers) = source.array.buffers()?.checked_sub(3) else {
-        return Err(malformed(format!("{} buffers of views", source.array.buffers()?)));
+fn views(array: &SharedArray) -> Result<BinaryViewArray> {
+    let (offset, rows) = array.bounds()?;
+    let Some(buffers) = array.buffers()?.checked_sub(3) else {
+        return Err(malformed(format!("{} buffers of views", array.buffers()?)));
     };
-    let lens = source.scalars::<i64>(buffers + 2, 0, buffers)?;
+    let lens = array.scalars::<i64>(buffers + 2, 0, buffers)?;
     let blocks = lens
         .iter()
         .enumerate()
-        .map(|(i, &len)| source.bytes(i + 2, 0, count(len, "bytes in a data buffer")?))
+        .map(|(i, &len)| array.bytes(i + 2, 0, count(len, "bytes in a data buffer")?))
         .collect::<Result<Vec<_>>>()?;
-    let views = source.scalars::<u128>(1, offset, rows)?;
-    let nulls = source.nulls()?;
+    let views = array.scalars::<u128>(1, offset, rows)?;
+    let nulls = array.nulls()?;
     for (row, &view) in views.iter().enumerate() {
         let View { len, block, start } = View::of(view);
         let fits = len <= View::INLINE
@@ -293,60 +327,59 @@ fn views(source: &Source) -> Result<BinaryViewArray> {
     Ok(unsafe { BinaryViewArray::new_unchecked(views, blocks.into(), nulls) })
 }
 
-fn fixed_size(source: &Source, width: i32) -> Result<FixedSizeBinaryArray> {
-    let (offset, rows) = source.bounds()?;
-    source.expect_buffers(2)?;
+fn fixed_size(array: &SharedArray, width: i32) -> Result<FixedSizeBinaryArray> {
+    let (offset, rows) = array.bounds()?;
+    array.expect_buffers(2)?;
     let bytes = |places: usize| places.checked_mul(width as usize);
     let (Some(start), Some(len)) = (bytes(offset), bytes(rows)) else {
         return Err(malformed(format!("{rows} rows of {width} bytes")));
     };
-    let bytes = source.bytes(1, start, len)?;
-    FixedSizeBinaryArray::try_new_with_len(width, bytes, source.nulls()?, rows).map_err(from_arrow)
+    let bytes = array.bytes(1, start, len)?;
+    FixedSizeBinaryArray::try_new_with_len(width, bytes, array.nulls()?, rows).map_err(from_arrow)
 }
 
-fn numbers<T: ArrowPrimitiveType>(source: &Source) -> Result<PrimitiveArray<T>> {
-    let (offset, rows) = source.bounds()?;
-    source.expect_buffers(2)?;
-    let numbers = source.scalars::<T::Native>(1, offset, rows)?;
-    PrimitiveArray::try_new(numbers, source.nulls()?).map_err(from_arrow)
+pub fn numbers<T: ArrowPrimitiveType>(array: &SharedArray) -> Result<PrimitiveArray<T>> {
+    let (offset, rows) = array.bounds()?;
+    array.expect_buffers(2)?;
+    let numbers = array.scalars::<T::Native>(1, offset, rows)?;
+    PrimitiveArray::try_new(numbers, array.nulls()?).map_err(from_arrow)
 }
 
 fn decimals<T: DecimalType + ArrowPrimitiveType>(
-    source: &Source,
+    array: &SharedArray,
     precision: u8,
     scale: i8,
 ) -> Result<PrimitiveArray<T>> {
-    numbers::<T>(source)?.with_precision_and_scale(precision, scale).map_err(from_arrow)
+    numbers::<T>(array)?.with_precision_and_scale(precision, scale).map_err(from_arrow)
 }
 
-fn dictionary(source: &Source, keys: &DataType, values: &DataType) -> Result<ArrayRef> {
-    let values = import(&source.of(source.array.dictionary()?), values)?;
-    fn with_keys<K: ArrowDictionaryKeyType>(source: &Source, values: ArrayRef) -> Result<ArrayRef> {
-        let dictionary = DictionaryArray::try_new(numbers::<K>(source)?, values);
+fn dictionary(array: &SharedArray, keys: &DataType, values: &DataType) -> Result<ArrayRef> {
+    let values = import(&array.dictionary()?, values)?;
+    fn with_keys<K: ArrowDictionaryKeyType>(
+        array: &SharedArray,
+        values: ArrayRef,
+    ) -> Result<ArrayRef> {
+        let dictionary = DictionaryArray::try_new(numbers::<K>(array)?, values);
         Ok(Arc::new(dictionary.map_err(|error| malformed(error.to_string()))?))
     }
     match keys {
-        DataType::Int8 => with_keys::<Int8Type>(source, values),
-        DataType::Int16 => with_keys::<Int16Type>(source, values),
-        DataType::Int32 => with_keys::<Int32Type>(source, values),
-        DataType::Int64 => with_keys::<Int64Type>(source, values),
-        DataType::UInt8 => with_keys::<UInt8Type>(source, values),
-        DataType::UInt16 => with_keys::<UInt16Type>(source, values),
-        DataType::UInt32 => with_keys::<UInt32Type>(source, values),
-        DataType::UInt64 => with_keys::<UInt64Type>(source, values),
+        DataType::Int8 => with_keys::<Int8Type>(array, values),
+        DataType::Int16 => with_keys::<Int16Type>(array, values),
+        DataType::Int32 => with_keys::<Int32Type>(array, values),
+        DataType::Int64 => with_keys::<Int64Type>(array, values),
+        DataType::UInt8 => with_keys::<UInt8Type>(array, values),
+        DataType::UInt16 => with_keys::<UInt16Type>(array, values),
+        DataType::UInt32 => with_keys::<UInt32Type>(array, values),
+        DataType::UInt64 => with_keys::<UInt64Type>(array, values),
         other => Err(malformed(format!("a dictionary with keys of type {other}"))),
     }
 }
 
-fn structs(source: &Source, fields: &Fields) -> Result<ArrayRef> {
-    let (offset, rows) = source.bounds()?;
-    let children = source.array.children()?;
-    if children != fields.len() {
-        let fields = fields.len();
-        return Err(malformed(format!("{children} arrays for a struct of {fields} fields")));
-    }
+fn structs(array: &SharedArray, fields: &Fields) -> Result<ArrayRef> {
+    let (offset, rows) = array.bounds()?;
+    array.expect_children(fields.len())?;
     let columns = fields.iter().enumerate().map(|(i, field)| {
-        let column = import(&source.of(source.array.child(i)?), field.data_type())?;
+        let column = import(&array.child(i)?, field.data_type())?;
         if column.len() < offset + rows {
             let (name, found, wanted) = (field.name(), column.len(), offset + rows);
             return Err(malformed(format!("field {name:?} has {found} rows instead of {wanted}")));
@@ -358,7 +391,7 @@ fn structs(source: &Source, fields: &Fields) -> Result<ArrayRef> {
         .iter()
         .zip(&columns)
         .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
-    StructArray::try_new_with_length(fields.collect(), columns, source.nulls()?, rows)
+    StructArray::try_new_with_length(fields.collect(), columns, array.nulls()?, rows)
         .map(|array| Arc::new(array) as ArrayRef)
         .map_err(|error| Error::Argument(error.to_string()))
 }

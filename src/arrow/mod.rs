@@ -28,6 +28,7 @@ use crate::wire::frame::FrameInfo;
 
 pub use c_data::{CArray, CSchema, CStream};
 pub use check::{ColumnType, check_payloads};
+pub use import::{SharedArray, data_type, import, numbers};
 pub use rows::{ByteRows, PayloadRows};
 pub use text::{type_text, unit_text, value_text};
 

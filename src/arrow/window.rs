@@ -10,7 +10,7 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Fields};
 
 use super::c_data::{CArray, CSchema, CStream};
-use super::import::{Source, data_type, import};
+use super::import::{SharedArray, data_type, import};
 use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, check_payloads, type_text};
 use crate::background;
 use crate::column::{BadRows, BecameNull};
@@ -224,7 +224,7 @@ fn each_window<R: Send + Sync + 'static>(
             let is_long = chunk.length >= LONG_CHUNK;
             let (data_type, read, bytes) = (data_type.clone(), how.read, how.bytes);
             let import = move |chunk: &Arc<CArray>, _: Interrupted| {
-                let array = import(&Source::new(chunk), &data_type)?;
+                let array = import(&SharedArray::new(chunk), &data_type)?;
                 let rows = array.len();
                 let chunk = read(&if is_table { only_column(&array)? } else { array })?;
                 Ok((rows, bytes(&chunk), chunk))

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_schema::DataType;
 
-use crate::arrow::{ColumnType, PAYLOAD, unit_text};
+use crate::arrow::{CSchema, ColumnType, PAYLOAD, data_type, unit_text};
 
 /// What to do about a column of Python objects.
 pub const OBJECTS: &str = " (Python objects, whose bytes Polars does not have); make a Binary \
@@ -45,58 +44,65 @@ pub enum Dtype {
 }
 
 impl Field {
-    pub fn of(schema: &FFI_ArrowSchema) -> Self {
+    pub fn of(schema: &CSchema) -> Self {
         Self::at(schema, 0)
     }
 
-    fn at(schema: &FFI_ArrowSchema, depth: usize) -> Self {
-        let name = schema.name().unwrap_or_default().to_string();
+    fn at(schema: &CSchema, depth: usize) -> Self {
+        let name = schema.name().to_string();
         let storage = dtype(schema, depth);
-        // Codes have metadata too, and it can be long.
-        if schema.dictionary().is_some() {
-            return Self { name, dtype: storage };
-        }
-        let metadata = schema.metadata().unwrap_or_default();
-        let dtype = match metadata.get("ARROW:extension:name") {
-            Some(extension) => Dtype::Extension(extension.clone(), storage.into()),
+        let dtype = match extension_name(schema) {
+            Some(extension) => Dtype::Extension(extension, storage.into()),
             None => storage,
         };
         Self { name, dtype }
     }
 }
 
-fn dtype(schema: &FFI_ArrowSchema, depth: usize) -> Dtype {
-    let format = schema.format();
-    let child = |schema| Field::at(schema, depth + 1);
-    let inner = || Box::new(child(schema.child(0)).dtype);
-    if depth >= MAX_DEPTH {
-        return Dtype::Unknown(format.into());
+/// The name of an extension type. Categorical and Enum are none: their metadata is Polars' own.
+fn extension_name(schema: &CSchema) -> Option<String> {
+    if schema.dictionary().is_some() {
+        return None;
     }
+    let (_, name) = schema.metadata().find(|(key, _)| *key == b"ARROW:extension:name")?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+fn dtype(schema: &CSchema, depth: usize) -> Dtype {
+    let format = schema.format().unwrap_or("");
+    let unknown = || Dtype::Unknown(format.into());
+    if depth >= MAX_DEPTH {
+        return unknown();
+    }
+    let Ok(children) = schema.children() else { return unknown() };
+    let mut children = children.into_iter().map(|child| Field::at(child, depth + 1));
     match format {
         // A 128-bit integer is laid out as a decimal of the widest precision.
         "_pli128" => Dtype::Int128,
         "_plu128" => Dtype::UInt128,
-        "+s" => Dtype::Struct(schema.children().map(child).collect()),
-        "+L" => Dtype::List(inner()),
+        "+s" => Dtype::Struct(children.collect()),
+        "+L" => children.next().map_or_else(unknown, |inner| Dtype::List(inner.dtype.into())),
         // Polars has no type of fixed-size bytes: these are pointers.
         _ if format.starts_with("w:") => Dtype::Object,
         _ => match format.strip_prefix("+w:").map(str::parse) {
-            Some(Ok(width)) => Dtype::Array(inner(), width),
-            _ => other(schema),
+            Some(Ok(width)) => children
+                .next()
+                .map_or_else(unknown, |inner| Dtype::Array(inner.dtype.into(), width)),
+            _ => plain(schema).unwrap_or_else(unknown),
         },
     }
 }
 
-fn other(schema: &FFI_ArrowSchema) -> Dtype {
-    match DataType::try_from(schema) {
-        Ok(codes @ DataType::Dictionary(..)) => {
-            let metadata = schema.metadata().unwrap_or_default();
-            let is_enum = metadata.keys().any(|key| key.starts_with("_PL_ENUM"));
+/// A type that Arrow has too, or codes of text.
+fn plain(schema: &CSchema) -> Option<Dtype> {
+    Some(match data_type(schema).ok()? {
+        codes @ DataType::Dictionary(..) => {
+            let is_enum = schema.metadata().any(|(key, _)| key.starts_with(b"_PL_ENUM"));
             if is_enum { Dtype::Enum(codes) } else { Dtype::Categorical(codes) }
         }
-        Ok(plain) if !plain.is_nested() => Dtype::Plain(plain),
-        _ => Dtype::Unknown(schema.format().into()),
-    }
+        plain if !plain.is_nested() => Dtype::Plain(plain),
+        _ => return None,
+    })
 }
 
 impl Dtype {

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr;
+use std::sync::Arc;
 
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{Array, ArrayRef};
@@ -20,7 +21,7 @@ use arrow_schema::{DataType, Field as ArrowField};
 use super::dtype::Field;
 use super::import::import_array;
 use super::options::Options;
-use crate::arrow::from_arrow;
+use crate::arrow::{CArray, CSchema, SharedArray, from_arrow};
 use crate::error::{Error, Result, catch_panic};
 
 /// A column, chunk by chunk.
@@ -50,8 +51,8 @@ impl Series {
 /// `release` frees the boxes around them.
 #[repr(C)]
 pub struct SeriesExport {
-    field: *mut FFI_ArrowSchema,
-    arrays: *mut *mut FFI_ArrowArray,
+    field: *mut CSchema,
+    arrays: *mut *mut CArray,
     len: usize,
     release: Option<unsafe extern "C" fn(*mut SeriesExport)>,
     private_data: *mut c_void,
@@ -90,8 +91,9 @@ fn export(field: &ArrowField, chunk: &ArrayRef) -> Result<SeriesExport> {
     let array = Box::into_raw(Box::new(FFI_ArrowArray::new(&chunk.to_data())));
     let mut arrays = vec![array].into_boxed_slice();
     Ok(SeriesExport {
-        field: &mut *schema,
-        arrays: arrays.as_mut_ptr(),
+        // Both mirror the same C structures.
+        field: ptr::from_mut(&mut *schema).cast(),
+        arrays: arrays.as_mut_ptr().cast(),
         len: 1,
         release: Some(release_export),
         private_data: Box::into_raw(Box::new(Exported { _schema: schema, arrays })).cast(),
@@ -104,7 +106,7 @@ unsafe fn import(export: SeriesExport) -> Result<Series> {
     // SAFETY: by the caller's word the pointers are valid for `len` arrays; each array is
     // moved out once, and `export` frees only their boxes when it drops.
     let (schema, arrays) = unsafe {
-        let arrays: Vec<FFI_ArrowArray> = match export.len {
+        let arrays: Vec<CArray> = match export.len {
             0 => Vec::new(),
             len => std::slice::from_raw_parts(export.arrays, len)
                 .iter()
@@ -114,8 +116,9 @@ unsafe fn import(export: SeriesExport) -> Result<Series> {
         (&*export.field, arrays)
     };
     let field = Field::of(schema);
-    // SAFETY: Polars' own arrays, of the type that it stated.
-    let chunks = arrays.into_iter().map(|chunk| unsafe { import_array(chunk, &field.dtype) });
+    let chunks = arrays
+        .into_iter()
+        .map(|array| import_array(&SharedArray::new(&Arc::new(array)), &field.dtype));
     let chunks = chunks.collect::<Result<_>>()?;
     Ok(Series { field, chunks })
 }
@@ -178,7 +181,7 @@ pub trait Expression {
 /// # Safety
 /// The arguments are those that Polars calls a plugin's field function with.
 pub unsafe fn field_call<E: Expression>(
-    fields: *const FFI_ArrowSchema,
+    fields: *const CSchema,
     len: usize,
     returned: *mut FFI_ArrowSchema,
     kwargs: *const u8,
@@ -257,7 +260,7 @@ macro_rules! export_expression {
         /// Called by Polars, with its own arguments.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $field(
-            fields: *mut arrow_array::ffi::FFI_ArrowSchema,
+            fields: *mut $crate::arrow::CSchema,
             len: usize,
             returned: *mut arrow_array::ffi::FFI_ArrowSchema,
             kwargs: *const u8,

@@ -6,55 +6,85 @@
 //! - The offset of a struct or of an Array may count for its validity alone, its children
 //!   being cut already; in Arrow it counts for the children too.
 
-use std::ffi::c_void;
-use std::ptr;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::ffi::{FFI_ArrowArray, from_ffi_and_data_type};
-use arrow_array::types::Decimal128Type;
-use arrow_array::{
-    Array, ArrayRef, Decimal256Array, FixedSizeListArray, LargeListArray, NullArray, StructArray,
-    make_array,
+use arrow_array::types::{
+    Decimal128Type, Float16Type, Float32Type, Float64Type, Int32Type, Int64Type,
 };
-use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer, i256};
-use arrow_schema::{DataType, Field as ArrowField, Fields};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Decimal256Array, FixedSizeListArray,
+    LargeListArray, LargeStringArray, NullArray, StructArray, make_array,
+};
+use arrow_buffer::i256;
+use arrow_schema::{DataType, Field as ArrowField};
 
 use super::dtype::{Dtype, Field};
-use crate::arrow::from_arrow;
+use crate::arrow::{SharedArray, from_arrow, import, numbers};
 use crate::error::{Error, Result};
 
-/// # Safety
-/// `array` is valid, exported by Polars, and of the type `dtype`.
-pub unsafe fn import_array(array: FFI_ArrowArray, dtype: &Dtype) -> Result<ArrayRef> {
-    // SAFETY: the caller's word, passed on.
-    unsafe {
-        match dtype {
-            Dtype::Plain(DataType::Null) => Ok(unread(&array)),
-            Dtype::Plain(plain) | Dtype::Categorical(plain) | Dtype::Enum(plain) => {
-                import_plain(array, plain.clone())
-            }
-            Dtype::Int128 => import_plain(array, INT128),
-            Dtype::UInt128 => widened(&import_plain(array, INT128)?),
-            Dtype::List(inner) => import_list(array, inner),
-            Dtype::Array(inner, width) => import_fixed_size_list(array, inner, *width),
-            Dtype::Struct(fields) => import_struct(array, fields),
-            Dtype::Extension(_, storage) => import_array(array, storage),
-            Dtype::Object | Dtype::Unknown(_) => Ok(unread(&array)),
+/// Imports an array that Polars has exported as one of the type `dtype`.
+pub fn import_array(array: &SharedArray, dtype: &Dtype) -> Result<ArrayRef> {
+    match dtype {
+        Dtype::Plain(plain) => import_plain(array, plain),
+        Dtype::Categorical(codes) | Dtype::Enum(codes) => {
+            let codes = import(array, codes)?;
+            let codes = codes.as_any_dictionary();
+            Ok(codes.with_values(as_text(codes.values())))
         }
+        Dtype::Int128 => import(array, &INT128),
+        Dtype::UInt128 => widened(&import(array, &INT128)?),
+        Dtype::List(inner) => import_list(array, inner),
+        Dtype::Array(inner, width) => import_fixed_size_list(array, inner, *width),
+        Dtype::Struct(fields) => import_struct(array, fields),
+        Dtype::Extension(_, storage) => import_array(array, storage),
+        Dtype::Object | Dtype::Unknown(_) => placeholder(array),
     }
 }
 
-/// As many nulls, which stand for what nothing reads.
-fn unread(array: &FFI_ArrowArray) -> ArrayRef {
-    Arc::new(NullArray::new(array.len()))
+/// As many nulls, in place of values that nothing reads.
+fn placeholder(array: &SharedArray) -> Result<ArrayRef> {
+    let (_, rows) = array.bounds()?;
+    Ok(Arc::new(NullArray::new(rows)))
 }
 
-/// # Safety
-/// As [`import_array`], for a type that Arrow has too.
-unsafe fn import_plain(array: FFI_ArrowArray, plain: DataType) -> Result<ArrayRef> {
-    // SAFETY: the caller's word, passed on.
-    unsafe { from_ffi_and_data_type(array, plain) }.map(make_array).map_err(from_arrow)
+/// An array of a type that Arrow has too.
+fn import_plain(array: &SharedArray, plain: &DataType) -> Result<ArrayRef> {
+    match plain {
+        DataType::Utf8View | DataType::LargeUtf8 => Ok(as_text(&import(array, plain)?)),
+        // What follows is only shown, as names of rows.
+        DataType::Boolean => Ok(Arc::new(BooleanArray::new(array.bits(1)?, array.nulls()?))),
+        DataType::Float16 => Ok(Arc::new(numbers::<Float16Type>(array)?)),
+        DataType::Float32 => Ok(Arc::new(numbers::<Float32Type>(array)?)),
+        DataType::Float64 => Ok(Arc::new(numbers::<Float64Type>(array)?)),
+        DataType::Date32 => temporal::<Int32Type>(array, plain),
+        DataType::Time64(_) | DataType::Timestamp(..) | DataType::Duration(_) => {
+            temporal::<Int64Type>(array, plain)
+        }
+        _ => import(array, plain),
+    }
+}
+
+/// Dates and times, which are laid out as integers.
+fn temporal<T: ArrowPrimitiveType>(array: &SharedArray, data_type: &DataType) -> Result<ArrayRef> {
+    let integers = numbers::<T>(array)?.into_data().into_builder();
+    integers.data_type(data_type.clone()).build().map(make_array).map_err(from_arrow)
+}
+
+/// Strings, which [`import`] reads as bytes, as strings again.
+fn as_text(bytes: &ArrayRef) -> ArrayRef {
+    match bytes.data_type() {
+        // SAFETY: Polars' strings are UTF-8, and what reads them here does not rely on it.
+        DataType::BinaryView => {
+            Arc::new(unsafe { bytes.as_binary_view().clone().to_string_view_unchecked() })
+        }
+        DataType::LargeBinary => match LargeStringArray::try_from_binary(bytes.as_binary().clone())
+        {
+            Ok(text) => Arc::new(text),
+            Err(_) => Arc::clone(bytes),
+        },
+        _ => Arc::clone(bytes),
+    }
 }
 
 /// How a 128-bit integer is laid out. Its values may have a digit more than such a decimal's,
@@ -76,138 +106,53 @@ fn widened(array: &ArrayRef) -> Result<ArrayRef> {
     wide.map(|wide| Arc::new(wide) as ArrayRef).map_err(from_arrow)
 }
 
-/// The front of `struct ArrowArray` in Arrow's C data interface.
-#[repr(C)]
-struct RawArray {
-    length: i64,
-    null_count: i64,
-    offset: i64,
-    n_buffers: i64,
-    n_children: i64,
-    buffers: *mut *const c_void,
-    children: *mut *mut FFI_ArrowArray,
-}
-
-/// Moves the children of `array` out of it, and what else it has than its validity.
-///
-/// # Safety
-/// `array` is valid.
-unsafe fn take_children(array: &mut FFI_ArrowArray) -> Vec<FFI_ArrowArray> {
-    let raw: *mut RawArray = ptr::from_mut(array).cast();
-    // SAFETY: `RawArray` mirrors the interface. Children are moved out as it allows: each
-    // leaves a released array behind, which the parent's release passes over. That release
-    // goes by the exporter's own data, so counts may change.
-    unsafe {
-        let children = (0..usize::try_from((*raw).n_children).unwrap_or(0))
-            .map(|i| ptr::replace(*(*raw).children.add(i), FFI_ArrowArray::empty()))
-            .collect();
-        (*raw).n_children = 0;
-        (*raw).n_buffers = (*raw).n_buffers.min(1);
-        children
-    }
-}
-
-/// The validity of what [`take_children`] has left.
-///
-/// # Safety
-/// `array` is valid, and was a struct or a list.
-unsafe fn import_nulls(array: FFI_ArrowArray) -> Result<Option<NullBuffer>> {
-    // SAFETY: validity alone is an array of a struct type without fields.
-    let rest = unsafe { from_ffi_and_data_type(array, DataType::Struct(Fields::empty())) };
-    rest.map(|rest| rest.nulls().cloned()).map_err(from_arrow)
-}
-
 fn arrow_field(name: &str, array: &ArrayRef) -> ArrowField {
     ArrowField::new(name, array.data_type().clone(), true)
 }
 
-/// # Safety
-/// As [`import_array`], for a struct of `fields`.
-unsafe fn import_struct(mut array: FFI_ArrowArray, fields: &[Field]) -> Result<ArrayRef> {
-    // SAFETY: the caller's word.
-    let children = unsafe { take_children(&mut array) };
-    if children.len() != fields.len() {
-        return Err(Error::Argument(format!(
-            "a struct of {} fields came with {} arrays",
-            fields.len(),
-            children.len()
-        )));
-    }
-    let (offset, len) = (array.offset(), array.len());
-    let columns = children.into_iter().zip(fields).map(|(child, field)| {
-        // SAFETY: a child is an array of its field's type.
-        let column = unsafe { import_array(child, &field.dtype)? };
-        Ok(if column.len() >= offset + len { column.slice(offset, len) } else { column })
+fn import_struct(array: &SharedArray, fields: &[Field]) -> Result<ArrayRef> {
+    let (offset, rows) = array.bounds()?;
+    array.expect_children(fields.len())?;
+    let columns = fields.iter().enumerate().map(|(i, field)| {
+        let column = import_array(&array.child(i)?, &field.dtype)?;
+        Ok(if column.len() >= offset + rows { column.slice(offset, rows) } else { column })
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
-    // SAFETY: a struct, without its children by now.
-    let nulls = unsafe { import_nulls(array)? };
-    if columns.is_empty() {
-        return Ok(Arc::new(StructArray::new_empty_fields(len, nulls)));
-    }
     let fields =
         fields.iter().zip(&columns).map(|(field, column)| arrow_field(&field.name, column));
-    StructArray::try_new(fields.collect(), columns, nulls)
+    StructArray::try_new_with_length(fields.collect(), columns, array.nulls()?, rows)
         .map(|array| Arc::new(array) as ArrayRef)
         .map_err(from_arrow)
 }
 
-/// # Safety
-/// As [`import_array`], for lists of `inner`.
-unsafe fn import_list(mut array: FFI_ArrowArray, inner: &Dtype) -> Result<ArrayRef> {
-    let stand_in = unread(&array);
-    let (offset, len) = (array.offset(), array.len());
-    let raw: *const RawArray = ptr::from_ref(&array).cast();
-    // SAFETY: the second buffer of lists has an offset more than the array has places; one of
-    // no rows may come without.
-    let offsets = unsafe {
-        match (len, (*raw).n_buffers) {
-            (1.., 2) => {
-                let offsets = (*(*raw).buffers.add(1)).cast::<i64>();
-                std::slice::from_raw_parts(offsets.add(offset), len + 1).to_vec()
-            }
-            _ => vec![0],
-        }
+// Lists are only shown, as names of rows, so lists that do not fit together are no error.
+
+fn import_list(array: &SharedArray, inner: &Dtype) -> Result<ArrayRef> {
+    let (Ok(child), Ok(offsets)) = (array.child(0), array.offsets()) else {
+        return placeholder(array);
     };
-    // SAFETY: the caller's word.
-    let mut children = unsafe { take_children(&mut array) };
-    let (Some(child), true) = (children.pop(), offsets.len() == len + 1) else {
-        return Ok(stand_in);
-    };
-    // SAFETY: the child of lists is an array of what they hold; what is left is validity.
-    let (values, nulls) = unsafe { (import_array(child, inner)?, import_nulls(array)?) };
-    if offsets[0] < 0 || offsets.windows(2).any(|pair| pair[0] > pair[1]) {
-        return Ok(stand_in);
-    }
-    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    let values = import_array(&child, inner)?;
     let field = arrow_field("item", &values).into();
-    // Lists matter to messages alone, so lists that do not fit together are no error.
-    let lists = LargeListArray::try_new(field, offsets, values, nulls);
-    Ok(lists.map_or(stand_in, |lists| Arc::new(lists) as ArrayRef))
+    match LargeListArray::try_new(field, offsets, values, array.nulls()?) {
+        Ok(lists) => Ok(Arc::new(lists)),
+        Err(_) => placeholder(array),
+    }
 }
 
-/// # Safety
-/// As [`import_array`], for Arrays of `width` times `inner`.
-unsafe fn import_fixed_size_list(
-    mut array: FFI_ArrowArray,
-    inner: &Dtype,
-    width: usize,
-) -> Result<ArrayRef> {
-    let stand_in = unread(&array);
-    let (offset, len) = (array.offset(), array.len());
-    // SAFETY: the caller's word.
-    let mut children = unsafe { take_children(&mut array) };
-    let (Some(child), Ok(size)) = (children.pop(), i32::try_from(width)) else {
-        return Ok(stand_in);
+fn import_fixed_size_list(array: &SharedArray, inner: &Dtype, width: usize) -> Result<ArrayRef> {
+    let (offset, rows) = array.bounds()?;
+    let (Ok(child), Ok(size)) = (array.child(0), i32::try_from(width)) else {
+        return placeholder(array);
     };
-    // SAFETY: the child of Arrays is an array of what they hold; what is left is validity.
-    let (values, nulls) = unsafe { (import_array(child, inner)?, import_nulls(array)?) };
-    let (Some(start), Some(rows)) = (offset.checked_mul(width), len.checked_mul(width)) else {
-        return Ok(stand_in);
+    let values = import_array(&child, inner)?;
+    let (Some(start), Some(len)) = (offset.checked_mul(width), rows.checked_mul(width)) else {
+        return placeholder(array);
     };
-    let is_whole = start.checked_add(rows).is_some_and(|end| end <= values.len());
-    let values = if is_whole { values.slice(start, rows) } else { values };
+    let is_whole = start.checked_add(len).is_some_and(|end| end <= values.len());
+    let values = if is_whole { values.slice(start, len) } else { values };
     let field = arrow_field("item", &values).into();
-    let lists = FixedSizeListArray::try_new_with_length(field, size, values, nulls, len);
-    Ok(lists.map_or(stand_in, |lists| Arc::new(lists) as ArrayRef))
+    match FixedSizeListArray::try_new_with_length(field, size, values, array.nulls()?, rows) {
+        Ok(lists) => Ok(Arc::new(lists)),
+        Err(_) => placeholder(array),
+    }
 }
