@@ -40,7 +40,8 @@
 //!
 //! Data flows one way: [`kernel`] -> [`manifest`] -> [`gpu`] -> [`wire`] -> [`codec`] -> [`body`]
 //! -> [`mod@column`] -> [`object`] -> Arrow, Polars, Python. A layer uses those before it and none
-//! after it, which a test enforces. The last three exist only with the feature `python`.
+//! after it, which a test enforces. Arrow exists only with the feature `arrow`, the last two with
+//! `python`.
 //! `docs/format.md` describes the bytes.
 
 #![deny(missing_docs)]
@@ -61,8 +62,8 @@ pub mod signal;
 pub mod warning;
 pub mod wire;
 
-#[cfg(feature = "python")]
-mod arrow;
+#[cfg(feature = "arrow")]
+pub mod arrow;
 #[cfg(feature = "python")]
 mod polars;
 #[cfg(feature = "python")]

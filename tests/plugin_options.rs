@@ -4,7 +4,7 @@
 #[path = "../src/polars/options.rs"]
 mod options;
 
-use options::Options;
+use options::PickledOptions;
 use proptest::prelude::*;
 
 /// What Python 3.11 makes of `dict(codec="cpu-zstd", level=3, dictionary=b"\0\1", max_size=2**32,
@@ -17,12 +17,12 @@ const PICKLED: &[u8] = b"\x80\x05\x95\x9e\0\0\0\0\0\0\0}\x94(\x8c\x05codec\x94\x
     device\x94Nu.";
 
 fn fault(pickled: &[u8]) -> String {
-    Options::parse(pickled).expect_err("is refused").0
+    PickledOptions::parse(pickled).expect_err("is refused").0
 }
 
 #[test]
 fn scalars_of_every_type_are_read() {
-    let options = Options::parse(PICKLED).expect("a dict of scalars");
+    let options = PickledOptions::parse(PICKLED).expect("a dict of scalars");
     assert_eq!(options.text("codec"), Ok(Some("cpu-zstd")));
     assert_eq!(options.text("again"), Ok(Some("cpu-zstd")), "by reference");
     assert_eq!(options.bytes("dictionary"), Ok(Some(&b"\0\x01"[..])));
@@ -34,13 +34,13 @@ fn scalars_of_every_type_are_read() {
     assert_eq!((options.flag("utf8"), options.flag("null_on_error")), (Ok(true), Ok(false)));
     assert_eq!(options.text("device"), Ok(None));
     assert_eq!((options.text("no"), options.flag("no")), (Ok(None), Ok(false)));
-    let no_options = Options::parse(b"").expect("a call without arguments");
+    let no_options = PickledOptions::parse(b"").expect("a call without arguments");
     assert_eq!(no_options.int("level"), Ok(None));
 }
 
 #[test]
 fn arguments_of_other_types_and_names_are_refused() {
-    let options = Options::parse(PICKLED).expect("a dict of scalars");
+    let options = PickledOptions::parse(PICKLED).expect("a dict of scalars");
     assert!(options.int("codec").is_err());
     assert!(options.text("level").is_err());
     assert!(options.bytes("utf8").is_err());
@@ -94,7 +94,7 @@ fn references_and_entries_are_bounded() {
     let laugh =
         [&b"\x80\x05}\x8c\x01a\x94X\0\0\x10\0"[..], &vec![b'x'; 1 << 20], b"\x94s"].concat();
     let laughs = [&laugh[..], &b"h\x00h\x01s".repeat(60), b"."].concat();
-    let options = Options::parse(&laughs).expect("one string, sixty names");
+    let options = PickledOptions::parse(&laughs).expect("one string, sixty names");
     assert_eq!(options.text("a").map(|text| text.map(str::len)), Ok(Some(1 << 20)));
 }
 
@@ -116,12 +116,12 @@ proptest! {
         if is_cut {
             pickled.truncate(cut.index(pickled.len()));
         }
-        let _ = Options::parse(&pickled);
+        let _ = PickledOptions::parse(&pickled);
     }
 
     #[test]
     fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Options::parse(&bytes);
+        let _ = PickledOptions::parse(&bytes);
     }
 
     /// Opcodes rather than bytes, so that more of them make sense.
@@ -133,6 +133,6 @@ proptest! {
             b"]", b")", b"\x85", b"a", b"e", b"R", b"b", b"0", b"2", b"\x8a\x00",
         ]), 0..30)
     ) {
-        let _ = Options::parse(&opcodes.concat());
+        let _ = PickledOptions::parse(&opcodes.concat());
     }
 }

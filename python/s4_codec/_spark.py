@@ -99,13 +99,13 @@ def decompress(
         wanted = "binary data" if is_bare else "a struct of payload, original_size and crc32c"
         msg = f"decompress takes {wanted} here, got {array.type}"
         raise TypeError(msg)
-    starts = _native._arrow_pieces(array, codec, False, how["max_size"], _PIECE_BYTES)
+    starts = _native._arrow_split_rows(array, codec, False, how["max_size"], _PIECE_BYTES)
     yield from _piecewise(lambda part: arrow.decompress(part, codec, **how), array, starts)
 
 
 def decode(array: pa.Array, codec: Codec, **how: Any) -> Iterator[pa.Array]:
     dictionary = codec if isinstance(codec, CpuZstdDict) else None
-    starts = _native._arrow_pieces(array, codec, True, how["max_size"], _PIECE_BYTES)
+    starts = _native._arrow_split_rows(array, codec, True, how["max_size"], _PIECE_BYTES)
     yield from _piecewise(
         lambda part: arrow.decode(part, dictionary=dictionary, **how), array, starts
     )

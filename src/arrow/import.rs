@@ -23,9 +23,9 @@ use arrow_buffer::{
 };
 use arrow_schema::{DataType, Field, Fields};
 
+use super::arrays::from_arrow;
 use super::c_data::{CArray, CSchema, count, malformed};
-use super::from_arrow;
-use super::places::View;
+use super::volatile::View;
 use crate::error::{Error, Result};
 
 /// Types inside of types are read so deep: a table of one column that is a struct, with a

@@ -14,7 +14,7 @@ use arrow_array::{
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use super::places::{between, read_once, viewed};
+use super::volatile::{between, read_once, viewed};
 use super::{CRC32C, ORIGINAL_SIZE, PAYLOAD, check_payloads, type_text, value_text};
 use crate::column::{Payload, Payloads, Rows};
 use crate::error::{Error, Result};

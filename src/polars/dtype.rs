@@ -4,6 +4,7 @@ use std::fmt;
 
 use arrow_schema::DataType;
 
+use super::metadata::Metadata;
 use crate::arrow::{CSchema, ColumnType, PAYLOAD, data_type, unit_text};
 
 /// What to do about a column of Python objects.
@@ -64,7 +65,7 @@ fn extension_name(schema: &CSchema) -> Option<String> {
     if schema.dictionary().is_some() {
         return None;
     }
-    let (_, name) = schema.metadata().find(|(key, _)| *key == b"ARROW:extension:name")?;
+    let (_, name) = Metadata::of(schema).find(|(key, _)| *key == b"ARROW:extension:name")?;
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
@@ -97,7 +98,7 @@ fn dtype(schema: &CSchema, depth: usize) -> Dtype {
 fn plain(schema: &CSchema) -> Option<Dtype> {
     Some(match data_type(schema).ok()? {
         codes @ DataType::Dictionary(..) => {
-            let is_enum = schema.metadata().any(|(key, _)| key.starts_with(b"_PL_ENUM"));
+            let is_enum = Metadata::of(schema).any(|(key, _)| key.starts_with(b"_PL_ENUM"));
             if is_enum { Dtype::Enum(codes) } else { Dtype::Categorical(codes) }
         }
         plain if !plain.is_nested() => Dtype::Plain(plain),

@@ -1,12 +1,11 @@
 //! The C interface between Polars and its expression plugins, version 0.1: Arrow's C data
 //! interface with a chunk list around it.
 //!
-//! Spoken directly rather than through the `polars` crates, because it is small and stable
-//! (one build serves every Python polars since 1.27), because those crates take ten minutes
-//! to build, and because a column type that they were not built for ends the process. The
-//! source of the layout is the crate `polars-ffi`, module `version_0`; its referee is Polars
-//! itself: `tests/python/test_polars_dtypes.py` takes every type through every function, against
-//! the oldest Polars, the newest and its other builds.
+//! Used directly rather than through the `polars` crates: it is small and stable, so one build
+//! serves every Python polars since 1.27; and those crates take ten minutes to build, and cannot
+//! be built for Object and Extension columns. The layout is that of the crate `polars-ffi`,
+//! module `version_0`. `tests/python/test_polars_dtypes.py` takes every type through every
+//! function, with the oldest Polars, the newest and its other builds.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char, c_void};
@@ -20,7 +19,7 @@ use arrow_schema::{DataType, Field as ArrowField};
 
 use super::dtype::Field;
 use super::import::import_array;
-use super::options::Options;
+use super::options::PickledOptions;
 use crate::arrow::{CArray, CSchema, SharedArray, from_arrow};
 use crate::error::{Error, Result, catch_panic};
 
@@ -35,7 +34,7 @@ impl Series {
         self.chunks.iter().map(|chunk| chunk.len()).sum()
     }
 
-    /// The chunk that holds `row`, and the row's place in it.
+    /// The chunk that holds `row`, and the row's position in it.
     pub fn locate(&self, mut row: usize) -> Option<(&ArrayRef, usize)> {
         for chunk in &self.chunks {
             if row < chunk.len() {
@@ -47,8 +46,8 @@ impl Series {
     }
 }
 
-/// A series on its way over the interface. Its arrays are moved out by whoever imports it;
-/// `release` frees the boxes around them.
+/// A series as the interface passes it. The importer moves its arrays out; `release` frees the
+/// boxes around them.
 #[repr(C)]
 pub struct SeriesExport {
     field: *mut CSchema,
@@ -58,7 +57,8 @@ pub struct SeriesExport {
     private_data: *mut c_void,
 }
 
-struct Exported {
+/// The private data of our own exports.
+struct ExportOwner {
     _schema: Box<FFI_ArrowSchema>,
     arrays: Box<[*mut FFI_ArrowArray]>,
 }
@@ -74,12 +74,12 @@ impl Drop for SeriesExport {
 }
 
 unsafe extern "C" fn release_export(export: *mut SeriesExport) {
-    // SAFETY: called with a structure that `export` filled, which put a boxed `Exported`
-    // there and boxes into its `arrays`; the arrays themselves are the importer's by now.
+    // SAFETY: called with a structure that `export` filled, which put a boxed
+    // `ExportOwner` there and boxes into its `arrays`; the importer owns the arrays themselves.
     unsafe {
         let Some(export) = export.as_mut() else { return };
-        let exported = Box::from_raw(export.private_data.cast::<Exported>());
-        for &array in &exported.arrays {
+        let owner = Box::from_raw(export.private_data.cast::<ExportOwner>());
+        for &array in &owner.arrays {
             drop(Box::from_raw(array.cast::<ManuallyDrop<FFI_ArrowArray>>()));
         }
         export.release = None;
@@ -96,14 +96,14 @@ fn export(field: &ArrowField, chunk: &ArrayRef) -> Result<SeriesExport> {
         arrays: arrays.as_mut_ptr().cast(),
         len: 1,
         release: Some(release_export),
-        private_data: Box::into_raw(Box::new(Exported { _schema: schema, arrays })).cast(),
+        private_data: Box::into_raw(Box::new(ExportOwner { _schema: schema, arrays })).cast(),
     })
 }
 
 /// # Safety
 /// `export` is a valid export whose arrays nobody has moved out yet.
 unsafe fn import(export: SeriesExport) -> Result<Series> {
-    // SAFETY: by the caller's word the pointers are valid for `len` arrays; each array is
+    // SAFETY: by the caller's promise the pointers are valid for `len` arrays. Each array is
     // moved out once, and `export` frees only their boxes when it drops.
     let (schema, arrays) = unsafe {
         let arrays: Vec<CArray> = match export.len {
@@ -137,7 +137,7 @@ fn set_last_error(message: &str) {
 /// The text lives until the next failure on this thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _polars_plugin_get_last_error_message() -> *const c_char {
-    // Polars reads whatever comes, so there is a text even for a thread that is ending.
+    // Polars reads the text without a check, so there is one even on a thread that is ending.
     LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"the message is lost".as_ptr())
 }
 
@@ -159,28 +159,33 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Option<T> {
 
 /// # Safety
 /// `kwargs` points to `len` bytes.
-unsafe fn options<E: Expression>(kwargs: *const u8, len: usize) -> Result<E::Options> {
-    // SAFETY: the caller's word; an empty slice needs no pointer.
+unsafe fn options<E: Expression>(
+    expression: &E,
+    kwargs: *const u8,
+    len: usize,
+) -> Result<E::Options> {
+    // SAFETY: the caller's promise; an empty slice needs no pointer.
     let pickled = if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(kwargs, len) } };
-    E::options(&Options::parse(pickled)?.only(E::OPTIONS)?)
+    expression.options(&PickledOptions::parse(pickled)?.only(E::OPTIONS)?)
 }
 
-/// One expression: what it makes of its inputs' types, and of its inputs.
+/// One expression: the type of its result by the types of its inputs, and its result.
 pub trait Expression {
     type Options;
     /// The names of its options.
     const OPTIONS: &[&str];
-    fn options(options: &Options) -> Result<Self::Options>;
-    /// Whether inputs of these types will do. Asked of a plan and again of what comes, as a
-    /// schema that a plan's author stated may not be that of the data.
-    fn check(inputs: &[&Field]) -> Result<()>;
-    fn output_type(options: &Self::Options) -> DataType;
-    fn evaluate(inputs: &[Series], options: &Self::Options) -> Result<ArrayRef>;
+    fn options(&self, options: &PickledOptions) -> Result<Self::Options>;
+    /// Checks the types of the inputs. Called for a plan and again for the data, because a
+    /// schema that the author of a plan states may differ from the data's.
+    fn check(&self, inputs: &[&Field]) -> Result<()>;
+    fn output_type(&self, options: &Self::Options) -> DataType;
+    fn evaluate(&self, inputs: &[Series], options: &Self::Options) -> Result<ArrayRef>;
 }
 
 /// # Safety
 /// The arguments are those that Polars calls a plugin's field function with.
 pub unsafe fn field_call<E: Expression>(
+    expression: &E,
     fields: *const CSchema,
     len: usize,
     returned: *mut FFI_ArrowSchema,
@@ -189,11 +194,13 @@ pub unsafe fn field_call<E: Expression>(
 ) {
     let out = guarded(|| {
         // SAFETY: Polars lends `len` schemas and `kwargs_len` bytes for the call.
-        let (fields, options) =
-            unsafe { (std::slice::from_raw_parts(fields, len), options::<E>(kwargs, kwargs_len)?) };
-        let data_type = E::output_type(&options);
+        let (fields, options) = unsafe {
+            let fields = std::slice::from_raw_parts(fields, len);
+            (fields, options(expression, kwargs, kwargs_len)?)
+        };
+        let data_type = expression.output_type(&options);
         let fields: Vec<_> = fields.iter().map(Field::of).collect();
-        E::check(&fields.iter().collect::<Vec<_>>())?;
+        expression.check(&fields.iter().collect::<Vec<_>>())?;
         let name = fields.first().map_or("", |field| &field.name);
         FFI_ArrowSchema::try_from(ArrowField::new(name, data_type, true)).map_err(from_arrow)
     });
@@ -206,6 +213,7 @@ pub unsafe fn field_call<E: Expression>(
 /// # Safety
 /// The arguments are those that Polars calls a plugin's expression with.
 pub unsafe fn expression_call<E: Expression>(
+    expression: &E,
     inputs: *mut SeriesExport,
     len: usize,
     kwargs: *const u8,
@@ -217,15 +225,15 @@ pub unsafe fn expression_call<E: Expression>(
         // and so owned and released here, before any of them can fail.
         let inputs: Vec<SeriesExport> =
             (0..len).map(|i| unsafe { ptr::read(inputs.add(i)) }).collect();
-        // Import them all before judging any: what is not imported is not released.
+        // All are imported before an error ends the call: only what is imported is released.
         // SAFETY: each export is imported once.
         let inputs: Vec<_> = inputs.into_iter().map(|input| unsafe { import(input) }).collect();
         let inputs = inputs.into_iter().collect::<Result<Vec<_>>>()?;
         // SAFETY: Polars lends `kwargs_len` bytes for the call.
-        let options = unsafe { options::<E>(kwargs, kwargs_len)? };
-        E::check(&inputs.iter().map(|input| &input.field).collect::<Vec<_>>())?;
+        let options = unsafe { options(expression, kwargs, kwargs_len)? };
+        expression.check(&inputs.iter().map(|input| &input.field).collect::<Vec<_>>())?;
         let name = inputs.first().map_or("", |input| &input.field.name);
-        let out = E::evaluate(&inputs, &options)?;
+        let out = expression.evaluate(&inputs, &options)?;
         export(&ArrowField::new(name, out.data_type().clone(), true), &out)
     });
     if let Some(out) = out {
@@ -236,7 +244,7 @@ pub unsafe fn expression_call<E: Expression>(
 
 /// Exports an [`Expression`] under the two symbols that Polars looks up.
 macro_rules! export_expression {
-    ($expression:ty, $evaluate:ident, $field:ident) => {
+    ($expression:expr, $evaluate:ident, $field:ident) => {
         /// # Safety
         /// Called by Polars, with its own arguments.
         #[unsafe(no_mangle)]
@@ -250,8 +258,13 @@ macro_rules! export_expression {
         ) {
             // SAFETY: Polars' own arguments, passed on.
             unsafe {
-                $crate::polars::ffi::expression_call::<$expression>(
-                    inputs, len, kwargs, kwargs_len, returned,
+                $crate::polars::ffi::expression_call(
+                    &$expression,
+                    inputs,
+                    len,
+                    kwargs,
+                    kwargs_len,
+                    returned,
                 );
             }
         }
@@ -268,8 +281,13 @@ macro_rules! export_expression {
         ) {
             // SAFETY: Polars' own arguments, passed on.
             unsafe {
-                $crate::polars::ffi::field_call::<$expression>(
-                    fields, len, returned, kwargs, kwargs_len,
+                $crate::polars::ffi::field_call(
+                    &$expression,
+                    fields,
+                    len,
+                    returned,
+                    kwargs,
+                    kwargs_len,
                 );
             }
         }

@@ -21,7 +21,7 @@ use arrow_schema::{DataType, Field as ArrowField};
 
 use super::dtype::{Dtype, Field};
 use crate::arrow::{SharedArray, from_arrow, import, numbers};
-use crate::error::{Error, Result};
+use crate::error::{Result, reserve};
 
 /// Imports an array that Polars has exported as one of the type `dtype`.
 pub fn import_array(array: &SharedArray, dtype: &Dtype) -> Result<ArrayRef> {
@@ -98,8 +98,7 @@ const DIGITS: u8 = 39;
 fn widened(array: &ArrayRef) -> Result<ArrayRef> {
     let array = array.as_primitive::<Decimal128Type>();
     let mut wide: Vec<i256> = Vec::new();
-    let bytes = array.len().saturating_mul(size_of::<i256>()) as u64;
-    wide.try_reserve_exact(array.len()).map_err(|_| Error::OutOfMemory { bytes })?;
+    reserve(&mut wide, array.len())?;
     wide.extend(array.values().iter().map(|&value| i256::from_parts(value as u128, 0)));
     let wide = Decimal256Array::try_new(wide.into(), array.nulls().cloned())
         .and_then(|wide| wide.with_precision_and_scale(DIGITS, 0));

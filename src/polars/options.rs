@@ -20,34 +20,34 @@ pub enum Scalar<'a> {
 
 /// A call's arguments by name; of two of one name the later counts.
 #[derive(Debug, PartialEq)]
-pub struct Options<'a>(Vec<(&'a str, Scalar<'a>)>);
+pub struct PickledOptions<'a>(Vec<(&'a str, Scalar<'a>)>);
 
 /// What is wrong with the arguments.
 #[derive(Debug, PartialEq)]
-pub struct Fault(pub String);
+pub struct OptionsError(pub String);
 
-impl<T: Into<String>> From<T> for Fault {
+impl<T: Into<String>> From<T> for OptionsError {
     fn from(text: T) -> Self {
         Self(text.into())
     }
 }
 
-impl<'a> Options<'a> {
+impl<'a> PickledOptions<'a> {
     /// Reads a pickled dict; no bytes at all are no arguments.
-    pub fn parse(pickled: &'a [u8]) -> Result<Self, Fault> {
+    pub fn parse(pickled: &'a [u8]) -> Result<Self, OptionsError> {
         if pickled.is_empty() {
             return Ok(Self(Vec::new()));
         }
         let mut reader = Reader { rest: pickled };
         let entries = reader.dict();
-        entries.map(Self).map_err(|Fault(fault)| {
+        entries.map(Self).map_err(|OptionsError(reason)| {
             let at = pickled.len() - reader.rest.len();
-            format!("{fault}, before byte {at} of {}", pickled.len()).into()
+            format!("{reason}, before byte {at} of {}", pickled.len()).into()
         })
     }
 
     /// Refuses arguments of other names, such as a plan of a later version may have.
-    pub fn only(self, names: &[&str]) -> Result<Self, Fault> {
+    pub fn only(self, names: &[&str]) -> Result<Self, OptionsError> {
         match self.0.iter().find(|(name, _)| !names.contains(name)) {
             Some((name, _)) => {
                 let name: String = name.chars().take(40).collect();
@@ -63,7 +63,7 @@ impl<'a> Options<'a> {
         found.map(|(_, value)| *value).filter(|value| *value != Scalar::None)
     }
 
-    pub fn text(&self, name: &str) -> Result<Option<&'a str>, Fault> {
+    pub fn text(&self, name: &str) -> Result<Option<&'a str>, OptionsError> {
         match self.get(name) {
             None => Ok(None),
             Some(Scalar::Text(text)) => Ok(Some(text)),
@@ -71,7 +71,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    pub fn bytes(&self, name: &str) -> Result<Option<&'a [u8]>, Fault> {
+    pub fn bytes(&self, name: &str) -> Result<Option<&'a [u8]>, OptionsError> {
         match self.get(name) {
             None => Ok(None),
             Some(Scalar::Bytes(bytes)) => Ok(Some(bytes)),
@@ -79,7 +79,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    pub fn int(&self, name: &str) -> Result<Option<i64>, Fault> {
+    pub fn int(&self, name: &str) -> Result<Option<i64>, OptionsError> {
         match self.get(name) {
             None => Ok(None),
             Some(Scalar::Int(int)) => Ok(Some(int)),
@@ -87,7 +87,7 @@ impl<'a> Options<'a> {
         }
     }
 
-    pub fn flag(&self, name: &str) -> Result<bool, Fault> {
+    pub fn flag(&self, name: &str) -> Result<bool, OptionsError> {
         match self.get(name) {
             None => Ok(false),
             Some(Scalar::Bool(flag)) => Ok(flag),
@@ -108,7 +108,7 @@ enum Object<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, len: u64) -> Result<&'a [u8], Fault> {
+    fn take(&mut self, len: u64) -> Result<&'a [u8], OptionsError> {
         let split = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
         let (taken, rest) =
             split.ok_or_else(|| format!("{len} bytes are claimed, fewer follow"))?;
@@ -117,24 +117,24 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned number of up to eight bytes.
-    fn number(&mut self, bytes: u64) -> Result<u64, Fault> {
+    fn number(&mut self, bytes: u64) -> Result<u64, OptionsError> {
         let taken = self.take(bytes)?;
         Ok(taken.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 
     /// What a length of so many bytes is in front of.
-    fn sized(&mut self, bytes: u64) -> Result<&'a [u8], Fault> {
+    fn sized(&mut self, bytes: u64) -> Result<&'a [u8], OptionsError> {
         let len = self.number(bytes)?;
         self.take(len)
     }
 
-    fn text(&mut self, bytes: u64) -> Result<Scalar<'a>, Fault> {
+    fn text(&mut self, bytes: u64) -> Result<Scalar<'a>, OptionsError> {
         let text = std::str::from_utf8(self.sized(bytes)?);
         text.map(Scalar::Text).map_err(|_| "a string that is not UTF-8".into())
     }
 
     /// A signed number of up to eight bytes.
-    fn long(&mut self) -> Result<Scalar<'a>, Fault> {
+    fn long(&mut self) -> Result<Scalar<'a>, OptionsError> {
         let bytes = self.sized(1)?;
         let sign = if bytes.last().is_some_and(|&byte| byte >= 0x80) { 0xff } else { 0 };
         let mut long = [sign; 8];
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         Ok(Scalar::Int(i64::from_le_bytes(long)))
     }
 
-    fn dict(&mut self) -> Result<Vec<(&'a str, Scalar<'a>)>, Fault> {
+    fn dict(&mut self) -> Result<Vec<(&'a str, Scalar<'a>)>, OptionsError> {
         let mut entries = Vec::new();
         let mut memo: Vec<Object> = Vec::new();
         let mut stack: Vec<Scalar> = Vec::new();

@@ -11,7 +11,7 @@ use arrow_schema::DataType;
 use super::dtype::Field;
 use super::ffi::Series;
 use crate::arrow::value_text;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, reserve};
 
 /// Whether a second input can name rows: of Python objects there is nothing to read.
 pub fn check_names(inputs: &[&Field]) -> Result<()> {
@@ -44,8 +44,7 @@ pub fn row_name(row: usize, names: Option<&Series>) -> Option<String> {
 pub fn repeated(array: &ArrayRef, rows: usize) -> Result<ArrayRef> {
     fn of_views<T: ByteViewType>(array: &GenericByteViewArray<T>, rows: usize) -> Result<ArrayRef> {
         let mut views = Vec::new();
-        let bytes = rows.saturating_mul(size_of::<u128>()) as u64;
-        views.try_reserve_exact(rows).map_err(|_| Error::OutOfMemory { bytes })?;
+        reserve(&mut views, rows)?;
         views.resize(rows, array.views()[0]);
         let nulls = array.is_null(0).then(|| NullBuffer::new_null(rows));
         let buffers = array.data_buffers().to_vec().into();

@@ -1,4 +1,4 @@
-//! Arrow's PyCapsule interface: any producer's data in, chunks that any consumer reads out.
+//! Arrow's PyCapsule interface: data of any producer in, chunks for any consumer out.
 
 use std::ffi::{CStr, CString};
 
@@ -13,9 +13,8 @@ use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
 use super::producer::refuse_objects;
-use crate::arrow::verbs;
-use crate::arrow::window::{Checked, Exported, Form};
-use crate::arrow::{CArray, CSchema, CStream, from_arrow};
+use crate::arrow::{self, ArraysWithWarning, ArrowInput, CArray, CSchema, CStream, from_arrow};
+use crate::codec::Form;
 use crate::column::{DecompressOptions, OnError};
 use crate::error::Result;
 
@@ -25,7 +24,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_arrow_decompress, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_encode, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_verify, module)?)?;
-    module.add_function(wrap_pyfunction!(_arrow_pieces, module)?)?;
+    module.add_function(wrap_pyfunction!(_arrow_split_rows, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_frame_info, module)?)
 }
 
@@ -45,7 +44,7 @@ impl ArrowChunk {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
-        // A producer may pass over what is requested.
+        // A producer may ignore the requested schema.
         drop(requested_schema);
         let schema = FFI_ArrowSchema::try_from(self.0.data_type()).map_err(from_arrow);
         let schema = schema.map_err(raise)?;
@@ -57,9 +56,10 @@ impl ArrowChunk {
     }
 }
 
-/// Arrow data of any producer, and whether it comes in chunks.
+/// Arrow data of any producer.
 pub struct ArrowData {
-    pub exported: Exported,
+    pub input: ArrowInput,
+    /// Whether it comes in chunks.
     chunked: bool,
 }
 
@@ -80,16 +80,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ArrowData {
                     let pair = pair.cast_into::<PyTuple>()?;
                     let (schema, array) = (pair.get_item(0)?, pair.get_item(1)?);
                     // SAFETY: capsules of these names hold structures of the interface.
-                    let exported = unsafe {
-                        let array = moved_out(&array, ARRAY, |array| CArray::take(array))?;
-                        Exported::Array(
-                            moved_out(&schema, SCHEMA, |schema| CSchema::take(schema))?,
-                            array,
-                        )
+                    let (array, schema) = unsafe {
+                        let array = move_out(&array, ARRAY, |array| CArray::take(array))?;
+                        (array, move_out(&schema, SCHEMA, |schema| CSchema::take(schema))?)
                     };
-                    return Ok(Self { exported, chunked: false });
+                    return Ok(Self { input: ArrowInput::Array(schema, array), chunked: false });
                 }
-                // Some have it and can do it only of a single chunk.
+                // Some producers have the method, but it works for a single chunk only.
                 Err(error) if has_stream && error.is_instance_of::<PyException>(data.py()) => {}
                 Err(error) => return Err(error),
             }
@@ -97,20 +94,20 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ArrowData {
         if !has_stream {
             let found = data.get_type().name()?;
             return Err(PyTypeError::new_err(format!(
-                "Arrow data is required (of PyArrow, Polars, DuckDB or any object with \
-                 __arrow_c_array__ or __arrow_c_stream__), not {found}; \
-                 pyarrow.array(...) makes it of a sequence"
+                "expected Arrow data (of PyArrow, Polars, DuckDB or any object with \
+                 __arrow_c_array__ or __arrow_c_stream__), found {found}; convert a sequence \
+                 with pyarrow.array"
             )));
         }
         let stream = data.call_method0("__arrow_c_stream__")?;
         // SAFETY: as above.
-        let stream = unsafe { moved_out(&stream, STREAM, |stream| CStream::take(stream))? };
-        Ok(Self { exported: Exported::Stream(stream), chunked: true })
+        let stream = unsafe { move_out(&stream, STREAM, |stream| CStream::take(stream))? };
+        Ok(Self { input: ArrowInput::Stream(stream), chunked: true })
     }
 }
 
-/// What a capsule of that name holds.
-fn moved_out<T>(
+/// Moves the structure out of a capsule of that name.
+fn move_out<T>(
     capsule: &Bound<'_, PyAny>,
     name: &CStr,
     take: impl FnOnce(*mut T) -> Result<T>,
@@ -119,27 +116,51 @@ fn moved_out<T>(
     take(pointer.as_ptr().cast()).map_err(raise)
 }
 
+/// The chunks of a result, and whether the input came in chunks.
+type Chunks = (Vec<ArrowChunk>, bool);
+
 fn chunks(arrays: Vec<ArrayRef>) -> Vec<ArrowChunk> {
     arrays.into_iter().map(ArrowChunk).collect()
 }
 
-// Data comes last of the arguments: a stream that has been taken cannot be taken again.
+/// The chunks of a result, after a warning of rows that became null.
+fn chunks_after_warning(py: Python<'_>, result: ArraysWithWarning) -> PyResult<Vec<ArrowChunk>> {
+    if let Some(warning) = result.warning {
+        let text = CString::new(warning.to_string().replace('\0', "\\0"))?;
+        // Where the public function is called.
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)?;
+    }
+    Ok(chunks(result.arrays))
+}
 
-/// The compressed chunks, and whether the input came in chunks.
+// Each function extracts `data` last: a stream can be taken only once, so no other argument may
+// be wrong afterwards.
+
 #[pyfunction]
 fn _arrow_compress(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     codec: CodecArgument,
-) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let ArrowData { exported, chunked } = data.extract()?;
-    let arrays = interruptible(py, |interrupted| verbs::compress(&codec.0, exported, interrupted))?;
+) -> PyResult<Chunks> {
+    let ArrowData { input, chunked } = data.extract()?;
+    let arrays = interruptible(py, |interrupted| arrow::compress(&codec.0, input, interrupted))?;
     Ok((chunks(arrays), chunked))
 }
 
-/// How payloads are decompressed, or frames decoded.
+#[pyfunction]
+fn _arrow_encode(
+    py: Python<'_>,
+    data: &Bound<'_, PyAny>,
+    codec: CodecArgument,
+) -> PyResult<Chunks> {
+    let ArrowData { input, chunked } = data.extract()?;
+    let arrays = interruptible(py, |interrupted| arrow::encode(&codec.0, input, interrupted))?;
+    Ok((chunks(arrays), chunked))
+}
+
+/// The options for decompressing payloads or decoding frames.
 struct DecompressArguments {
-    /// The codec of payloads; of frames, the one that brings their dictionary.
+    /// The codec of payloads; for frames, the one that brings their dictionary.
     codec: CodecArgument,
     is_frames: bool,
     utf8: bool,
@@ -152,7 +173,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DecompressArguments {
     type Error = PyErr;
 
     fn extract(options: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        // Errors of the items are the caller's to see; derived code would wrap them.
+        // By hand, because derived code would wrap the errors of the items.
         Ok(Self {
             codec: options.get_item("codec")?.extract()?,
             is_frames: options.get_item("is_frames")?.extract()?,
@@ -174,7 +195,7 @@ impl DecompressArguments {
             on_error: on_error(null_on_error),
             max_total_size: self.max_total_size,
         };
-        Ok((options, if self.is_frames { Form::Frames } else { Form::Compressed }))
+        Ok((options, form(self.is_frames)))
     }
 }
 
@@ -182,84 +203,64 @@ fn on_error(null_on_error: bool) -> OnError {
     if null_on_error { OnError::Null } else { OnError::Raise }
 }
 
-/// The arrays of a result, after a warning of rows that became null.
-fn warned(py: Python<'_>, checked: Checked) -> PyResult<Vec<ArrowChunk>> {
-    if let Some(warning) = checked.warning {
-        let text = CString::new(warning.to_string().replace('\0', "\\0"))?;
-        // Where the public function is called.
-        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)?;
-    }
-    Ok(chunks(checked.arrays))
+fn form(is_frames: bool) -> Form {
+    if is_frames { Form::Frame } else { Form::Payload }
 }
 
-/// The decompressed or decoded chunks, and whether the input came in chunks.
 #[pyfunction]
 fn _arrow_decompress(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     options: DecompressArguments,
     null_on_error: bool,
-) -> PyResult<(Vec<ArrowChunk>, bool)> {
+) -> PyResult<Chunks> {
     let (options, form) = options.read(py, null_on_error)?;
-    let ArrowData { exported, chunked } = data.extract()?;
-    let checked =
-        interruptible(py, |interrupted| verbs::decompress(&options, form, exported, interrupted))?;
-    Ok((warned(py, checked)?, chunked))
+    let ArrowData { input, chunked } = data.extract()?;
+    let result =
+        interruptible(py, |interrupted| arrow::decompress(&options, form, input, interrupted))?;
+    Ok((chunks_after_warning(py, result)?, chunked))
 }
 
-/// Why each row is bad, chunk for chunk, and whether the input came in chunks.
 #[pyfunction]
 fn _arrow_verify(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     options: DecompressArguments,
-) -> PyResult<(Vec<ArrowChunk>, bool)> {
+) -> PyResult<Chunks> {
     let (options, form) = options.read(py, false)?;
-    let ArrowData { exported, chunked } = data.extract()?;
+    let ArrowData { input, chunked } = data.extract()?;
     let arrays =
-        interruptible(py, |interrupted| verbs::verify(&options, form, exported, interrupted))?;
+        interruptible(py, |interrupted| arrow::verify(&options, form, input, interrupted))?;
     Ok((chunks(arrays), chunked))
 }
 
-/// The encoded chunks, and whether the input came in chunks.
+/// The first rows of ranges of rows, each of which decodes to at most `max_bytes`, as far as its
+/// payloads state, or is one row.
 #[pyfunction]
-fn _arrow_encode(
-    py: Python<'_>,
-    data: &Bound<'_, PyAny>,
-    codec: CodecArgument,
-) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let ArrowData { exported, chunked } = data.extract()?;
-    let arrays = interruptible(py, |interrupted| verbs::encode(&codec.0, exported, interrupted))?;
-    Ok((chunks(arrays), chunked))
-}
-
-/// The first rows of ranges of rows, each of which decodes to at most `most` bytes by what its
-/// payloads say, or is one row.
-#[pyfunction]
-fn _arrow_pieces(
+fn _arrow_split_rows(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     codec: CodecArgument,
     is_frames: bool,
     max_size: Option<u64>,
-    most: u64,
+    max_bytes: u64,
 ) -> PyResult<Vec<usize>> {
-    let form = if is_frames { Form::Frames } else { Form::Compressed };
-    let ArrowData { exported, .. } = data.extract()?;
-    let how = DecompressOptions { max_size, ..DecompressOptions::new(codec.0) };
-    interruptible(py, |interrupted| verbs::pieces(&how, form, most, exported, interrupted))
+    let ArrowData { input, .. } = data.extract()?;
+    let options = DecompressOptions { max_size, ..DecompressOptions::new(codec.0) };
+    let form = form(is_frames);
+    interruptible(py, |interrupted| {
+        arrow::split_rows(&options, form, max_bytes, input, interrupted)
+    })
 }
 
-/// The headers of each chunk's frames, and whether the input came in chunks.
 #[pyfunction]
 fn _arrow_frame_info(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     null_on_error: bool,
-) -> PyResult<(Vec<ArrowChunk>, bool)> {
-    let ArrowData { exported, chunked } = data.extract()?;
-    let checked = interruptible(py, |interrupted| {
-        verbs::frame_info(on_error(null_on_error), exported, interrupted)
-    })?;
-    Ok((warned(py, checked)?, chunked))
+) -> PyResult<Chunks> {
+    let ArrowData { input, chunked } = data.extract()?;
+    let on_error = on_error(null_on_error);
+    let result = interruptible(py, |interrupted| arrow::frame_info(on_error, input, interrupted))?;
+    Ok((chunks_after_warning(py, result)?, chunked))
 }

@@ -11,7 +11,7 @@ use super::buffer::{Bytes, to_bytes};
 use super::codec::{OwnLayout, PyCodec};
 use super::errors::raise;
 use super::interruptible;
-use crate::arrow::verbs;
+use crate::arrow::each_value;
 use crate::background;
 use crate::codec::{Codec, ZstdLevel};
 use crate::kernel::dictionary::Dictionary;
@@ -134,11 +134,11 @@ fn train_dictionary<'py>(
     size: usize,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let training = if is_arrow(samples)? {
-        let ArrowData { exported, .. } = samples.extract()?;
+        let ArrowData { input, .. } = samples.extract()?;
         let training = Arc::new(Mutex::new(Training::default()));
         let theirs = Arc::clone(&training);
         let add = move |value: &[u8]| lock(&theirs).add(value);
-        interruptible(py, |interrupted| verbs::each_value(exported, add, interrupted))?;
+        interruptible(py, |interrupted| each_value(input, add, interrupted))?;
         std::mem::take(&mut *lock(&training))
     } else {
         collected(samples)?

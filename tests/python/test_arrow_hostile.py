@@ -130,7 +130,7 @@ def test_wrong_arguments() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"bytes", "Arrow data is required .* not bytes"),
+        (b"bytes", "expected Arrow data .* found bytes"),
         ([b"a"], "pyarrow.array"),
         (pa.array([1]), "got Int64"),
         (pa.array([1.5]), "got Float64"),

@@ -216,7 +216,7 @@ def test_what_lies_behind_nulls_is_not_looked_at() -> None:
 def test_released_structures() -> None:
     liar = Liar(BINARY, lambda *_: None)
     assert len(s4.compress(liar)) == 3
-    with pytest.raises(ValueError, match="the Arrow array is released: it has been read already"):
+    with pytest.raises(ValueError, match="the Arrow array is released: it can be read only once"):
         s4.compress(liar)
     stream = CStream()
     with pytest.raises(ValueError, match="the Arrow stream is released"):

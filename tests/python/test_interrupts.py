@@ -77,7 +77,7 @@ CALLS = {
     "training on a series": "s4.train_dictionary(pl.concat([frame['body']] * 4), 10_000_000)",
     "nulls that are only claimed": "s4_codec.arrow.train_dictionary(pa.nulls(2**33))",
     "pieces of them": (
-        "s4_codec.s4_codec._arrow_pieces(pa.nulls(2**33), slow, False, None, 2**20)"
+        "s4_codec.s4_codec._arrow_split_rows(pa.nulls(2**33), slow, False, None, 2**20)"
     ),
 }
 

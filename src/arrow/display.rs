@@ -9,7 +9,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
 
-use super::places::viewed;
+use super::volatile::viewed;
 
 /// A type by Arrow's name.
 pub fn type_text(data_type: &DataType) -> String {

@@ -1,32 +1,37 @@
-//! The verbs over exported Arrow data: arrays or streams in, arrays out, chunk for chunk.
+//! The functions over Arrow data: an array or a stream in, an array for each chunk out.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_array::builder::LargeStringBuilder;
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 
+use super::PayloadRows;
+use super::arrays::{info_array, large_binary, manifest_array, validity};
+use super::input::{ArrowInput, bytes_column, payload_column};
 use super::total_size::TotalSize;
-use super::window::{
-    Checked, Exported, Form, Windows, each_window_of_bytes, each_window_of_payloads,
-};
-use super::{PayloadRows, info_array, large_binary, manifest_array, validity};
+use super::window::{ArraysWithWarning, WindowedBadRows, each_window};
 use crate::background::{is_long_compression, is_long_decompression};
-use crate::codec::Codec;
-use crate::column::{self, DecompressOptions, Offsets, OnError, Payloads, Rows, Splitter};
+use crate::codec::{Codec, Form};
+use crate::column::{self, DecompressOptions, Offsets, OnError, Payloads, Rows};
 use crate::error::Result;
 use crate::gpu::Device;
-use crate::pool::{Interrupted, Listener};
+use crate::pool::Interrupted;
 
 /// Compresses binary or string data to structs of a large binary payload, its
-/// `original_size` and `crc32c`.
-pub fn compress(codec: &Codec, input: Exported, interrupted: Interrupted) -> Result<Vec<ArrayRef>> {
+/// `original_size` and its `crc32c`.
+pub fn compress(
+    codec: &Codec,
+    mut input: ArrowInput,
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    let column = bytes_column("compress", &mut input)?;
     let (codec, sized) = (codec.clone(), codec.clone());
-    each_window_of_bytes(
-        "compress",
+    each_window(
         input,
+        column,
         move |bytes, rows| is_long_compression(&sized, bytes, rows),
         move |chunks, interrupted| {
             let column = column::compress::<Offsets, _>(&codec, chunks, interrupted)?;
@@ -47,12 +52,17 @@ pub fn compress(codec: &Codec, input: Exported, interrupted: Interrupted) -> Res
     )
 }
 
-/// Encodes binary or string data to large binary: a frame a row.
-pub fn encode(codec: &Codec, input: Exported, interrupted: Interrupted) -> Result<Vec<ArrayRef>> {
+/// Encodes binary or string data to large binary: one frame for each row.
+pub fn encode(
+    codec: &Codec,
+    mut input: ArrowInput,
+    interrupted: Interrupted,
+) -> Result<Vec<ArrayRef>> {
+    let column = bytes_column("encode", &mut input)?;
     let (codec, sized) = (codec.clone(), codec.clone());
-    each_window_of_bytes(
-        "encode",
+    each_window(
         input,
+        column,
         move |bytes, rows| is_long_compression(&sized, bytes, rows),
         move |chunks, interrupted| {
             let columns = column::encode::<Offsets, _>(&codec, chunks, interrupted)?;
@@ -66,14 +76,20 @@ pub fn encode(codec: &Codec, input: Exported, interrupted: Interrupted) -> Resul
     )
 }
 
-/// The headers of binary data of frames.
-pub fn frame_info(on_error: OnError, input: Exported, interrupted: Interrupted) -> Result<Checked> {
-    let windows = Arc::new(Windows::default());
-    let found = Arc::clone(&windows);
-    let arrays = each_window_of_bytes(
-        "frame_info",
+/// Reads the frame headers of binary data, to structs of `codec`, `original_size`,
+/// `compressed_size`, `crc32c` and `frames`. Nothing is decoded.
+pub fn frame_info(
+    on_error: OnError,
+    mut input: ArrowInput,
+    interrupted: Interrupted,
+) -> Result<ArraysWithWarning> {
+    let column = bytes_column("frame_info", &mut input)?;
+    let bad_rows = Arc::new(WindowedBadRows::default());
+    let window_bad_rows = Arc::clone(&bad_rows);
+    let arrays = each_window(
         input,
-        // Headers are read, whatever the length of what they are of.
+        column,
+        // Only headers are read, however long the rows are.
         |_, rows| is_long_decompression(Device::Cpu, 0, rows),
         move |chunks, interrupted| {
             let column = column::frame_info(chunks, on_error, interrupted)?;
@@ -90,39 +106,12 @@ pub fn frame_info(on_error: OnError, input: Exported, interrupted: Interrupted) 
                     info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
                 })
                 .collect();
-            found.add(column.bad_rows, column.rows.len());
+            window_bad_rows.add(column.bad_rows, column.rows.len());
             arrays
         },
         interrupted,
     )?;
-    windows.judge(arrays)
-}
-
-/// Hands all rows of binary or string data to `take`.
-pub fn each_value(
-    input: Exported,
-    take: impl FnMut(&[u8]) -> Result<()> + Send + 'static,
-    interrupted: Interrupted,
-) -> Result<()> {
-    let take = Mutex::new(take);
-    each_window_of_bytes(
-        "train_dictionary",
-        input,
-        |_, _| false,
-        move |chunks, interrupted| {
-            let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut listener = Listener::new(interrupted);
-            for chunk in chunks {
-                for row in 0..chunk.count() {
-                    listener.step()?;
-                    chunk.get(row).map_or(Ok(()), &mut *take)?;
-                }
-            }
-            Ok(Vec::new())
-        },
-        interrupted,
-    )
-    .map(drop)
+    bad_rows.judge(arrays)
 }
 
 /// Those of `bad_rows` that are in `rows`, counted from their start.
@@ -132,19 +121,22 @@ fn bad_within(bad_rows: &[usize], rows: &Range<usize>) -> Vec<usize> {
     bad_rows[start..end].iter().map(|row| row - rows.start).collect()
 }
 
-/// Decompresses or decodes payloads to large binary or large string.
+/// Decompresses payloads, or decodes frames, to large binary or, with `options.utf8`, to large
+/// string.
 pub fn decompress(
-    how: &DecompressOptions,
+    options: &DecompressOptions,
     form: Form,
-    input: Exported,
+    mut input: ArrowInput,
     interrupted: Interrupted,
-) -> Result<Checked> {
-    let windows = Arc::new(Windows::default());
-    let total = TotalSize::new(how, form);
-    let (device, how, found) = (device(how, form), how.clone(), Arc::clone(&windows));
-    let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
-        let how = total.limited(&how, chunks);
-        let column = column::decompress::<Offsets, _>(&how, chunks, interrupted)
+) -> Result<ArraysWithWarning> {
+    let column = payload_column("decode", form, &mut input)?;
+    let bad_rows = Arc::new(WindowedBadRows::default());
+    let total = TotalSize::new(options, form);
+    let device = decoding_device(options, form);
+    let (options, window_bad_rows) = (options.clone(), Arc::clone(&bad_rows));
+    let function = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+        let options = total.limited(&options, chunks);
+        let column = column::decompress::<Offsets, _>(&options, chunks, interrupted)
             .map_err(|error| total.of_all_windows(error))?;
         let mut first = 0;
         let arrays = chunks.iter().zip(column.values).map(|(chunk, values)| {
@@ -153,27 +145,29 @@ pub fn decompress(
             total.add(values.bytes.as_ref().len(), rows.len());
             let bad = bad_within(column.bad_rows.rows(), &rows);
             let nulls = validity([(rows.len(), chunk.nulls())].into_iter(), &bad);
-            large_binary(values, nulls, how.utf8)
+            large_binary(values, nulls, options.utf8)
         });
         let arrays = arrays.collect();
-        found.add(column.bad_rows, first);
+        window_bad_rows.add(column.bad_rows, first);
         Ok(arrays)
     };
     let is_long = |bytes, rows| is_long_decompression(device, bytes, rows);
-    let arrays = each_window_of_payloads("decode", form, input, is_long, work, interrupted)?;
-    windows.judge(arrays)
+    let arrays = each_window(input, column, is_long, function, interrupted)?;
+    bad_rows.judge(arrays)
 }
 
-/// Why each row of payloads is bad, as large string; null where it is good.
+/// Decompresses or decodes without keeping values, to large string: why each row is bad, null
+/// where it is good.
 pub fn verify(
-    how: &DecompressOptions,
+    options: &DecompressOptions,
     form: Form,
-    input: Exported,
+    mut input: ArrowInput,
     interrupted: Interrupted,
 ) -> Result<Vec<ArrayRef>> {
-    let (device, how) = (device(how, form), how.clone());
-    let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
-        let bad = column::verify::<_, { i64::MAX as u64 }>(&how, chunks, interrupted)?;
+    let column = payload_column("verify_frames", form, &mut input)?;
+    let (device, options) = (decoding_device(options, form), options.clone());
+    let function = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+        let bad = column::verify::<_, { i64::MAX as u64 }>(&options, chunks, interrupted)?;
         let (mut reasons, mut first) = (bad.reasons().iter().peekable(), 0);
         let arrays = chunks.iter().map(|chunk| {
             let mut texts = LargeStringBuilder::new();
@@ -186,34 +180,13 @@ pub fn verify(
         Ok(arrays.collect())
     };
     let is_long = |bytes, rows| is_long_decompression(device, bytes, rows);
-    each_window_of_payloads("verify_frames", form, input, is_long, work, interrupted)
+    each_window(input, column, is_long, function, interrupted)
 }
 
-/// Where payloads of that form are decoded.
-fn device(how: &DecompressOptions, form: Form) -> Device {
+/// Where rows of `form` are decoded.
+pub fn decoding_device(options: &DecompressOptions, form: Form) -> Device {
     match form {
-        Form::Compressed => how.codec.device().unwrap_or(Device::Cpu),
-        Form::Frames => how.device,
+        Form::Payload => options.codec.device().unwrap_or(Device::Cpu),
+        Form::Frame => options.device,
     }
-}
-
-/// The first rows of ranges of rows that decode to at most `most` bytes each, or are one row.
-pub fn pieces(
-    how: &DecompressOptions,
-    form: Form,
-    most: u64,
-    input: Exported,
-    interrupted: Interrupted,
-) -> Result<Vec<usize>> {
-    let pieces = Arc::new(Mutex::new(Splitter::new(most)));
-    let (how, found) = (how.clone(), Arc::clone(&pieces));
-    let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
-        let mut pieces = found.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut listener = Listener::new(interrupted);
-        chunks.iter().try_for_each(|chunk| pieces.extend(&how, chunk, &mut listener))?;
-        Ok(Vec::new())
-    };
-    each_window_of_payloads("decode", form, input, |_, _| false, work, interrupted)?;
-    let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(std::mem::replace(&mut *pieces, Splitter::new(most)).starts())
 }

@@ -1,0 +1,139 @@
+//! Columns -> Arrow arrays. Nothing is copied: arrays own the blocks that the engine wrote.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use arrow_array::{
+    Array, ArrayRef, Int64Array, LargeBinaryArray, LargeStringArray, StringViewArray, StructArray,
+};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{ArrowError, DataType, Field, Fields};
+
+use crate::column::OffsetsColumn;
+use crate::error::{Error, Result};
+use crate::memory::Block;
+use crate::wire::codec_id::CodecId;
+use crate::wire::frame::FrameInfo;
+
+/// The fields of a compressed column.
+pub const PAYLOAD: &str = "payload";
+pub const ORIGINAL_SIZE: &str = "original_size";
+pub const CRC32C: &str = "crc32c";
+
+/// The fields of a compressed column, `struct<payload, original_size, crc32c>`. Sizes and
+/// checksums are signed, because Delta Lake, Iceberg, Spark and Java have no unsigned integers.
+pub fn manifest_fields(payload: DataType) -> Fields {
+    Fields::from(vec![
+        Field::new(PAYLOAD, payload, true),
+        Field::new(ORIGINAL_SIZE, DataType::Int64, true),
+        Field::new(CRC32C, DataType::Int64, true),
+    ])
+}
+
+/// The validity of a column from that of its chunks, with `bad_rows` made null. A copy, so that
+/// the input need not stay alive.
+pub fn validity(
+    chunks: impl Iterator<Item = (usize, Option<NullBuffer>)>,
+    bad_rows: &[usize],
+) -> Option<NullBuffer> {
+    let mut bits = BooleanBufferBuilder::new(0);
+    for (rows, nulls) in chunks {
+        match nulls {
+            Some(nulls) => bits.append_buffer(nulls.inner()),
+            None => bits.append_n(rows, true),
+        }
+    }
+    bad_rows.iter().for_each(|&row| bits.set_bit(row, false));
+    Some(NullBuffer::new(bits.finish())).filter(|nulls| nulls.null_count() > 0)
+}
+
+/// A block as an Arrow buffer that owns it.
+pub fn buffer(block: Block) -> Buffer {
+    let block = Arc::new(block);
+    let bytes: &[u8] = (*block).as_ref();
+    let (start, len) = (NonNull::from(bytes).cast(), bytes.len());
+    // SAFETY: `start` and `len` are the block's initialised bytes. They are never written or
+    // moved again, and the buffer owns the block.
+    unsafe { Buffer::from_custom_allocation(start, len, block) }
+}
+
+/// A chunk as an Arrow array that owns its block. `utf8` states that the column engine has
+/// checked the values.
+pub fn large_binary(column: OffsetsColumn, nulls: Option<NullBuffer>, utf8: bool) -> ArrayRef {
+    // SAFETY: the column engine made the offsets, ascending from 0 to the block's length.
+    let offsets = unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(column.offsets)) };
+    let bytes = buffer(column.bytes);
+    // SAFETY: as above. With `utf8` the engine has checked every row, and null rows are empty.
+    unsafe {
+        if utf8 {
+            Arc::new(LargeStringArray::new_unchecked(offsets, bytes, nulls))
+        } else {
+            Arc::new(LargeBinaryArray::new_unchecked(offsets, bytes, nulls))
+        }
+    }
+}
+
+/// A compressed column: the struct array of [`manifest_fields`].
+pub fn manifest_array(
+    payload: ArrayRef,
+    original_size: ScalarBuffer<i64>,
+    crc32c: ScalarBuffer<i64>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef> {
+    let fields = manifest_fields(payload.data_type().clone());
+    let columns: Vec<ArrayRef> = vec![
+        payload,
+        Arc::new(Int64Array::new(original_size, nulls.clone())),
+        Arc::new(Int64Array::new(crc32c, nulls.clone())),
+    ];
+    StructArray::try_new(fields, columns, nulls)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(from_arrow)
+}
+
+/// The fields of frame headers, `struct<codec, original_size, compressed_size, crc32c, frames>`.
+pub fn info_fields(text: DataType) -> Fields {
+    Fields::from(vec![
+        Field::new("codec", text, true),
+        Field::new(ORIGINAL_SIZE, DataType::Int64, true),
+        Field::new("compressed_size", DataType::Int64, true),
+        Field::new(CRC32C, DataType::Int64, true),
+        Field::new("frames", DataType::Int64, true),
+    ])
+}
+
+/// Frame headers: the struct array of [`info_fields`].
+pub fn info_array(
+    rows: &[FrameInfo],
+    nulls: Option<NullBuffer>,
+    text: DataType,
+) -> Result<ArrayRef> {
+    let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+    let info = || rows.iter().enumerate().map(|(row, info)| valid(row).then_some(info));
+    let names = || info().map(|info| info?.codec.map(CodecId::name));
+    let codec: ArrayRef = match text {
+        DataType::Utf8View => Arc::new(StringViewArray::from_iter(names())),
+        _ => Arc::new(LargeStringArray::from_iter(names())),
+    };
+    // The sums in `FrameInfo` fit 63 bits.
+    let number = |of: fn(&FrameInfo) -> Option<i64>| -> ArrayRef {
+        Arc::new(Int64Array::from_iter(info().map(|info| info.and_then(of))))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        codec,
+        number(|info| Some(info.original_size as i64)),
+        number(|info| Some(info.compressed_size as i64)),
+        number(|info| info.crc32c.map(i64::from)),
+        number(|info| Some(info.frames.into())),
+    ];
+    StructArray::try_new(info_fields(text), columns, nulls)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(from_arrow)
+}
+
+pub fn from_arrow(error: ArrowError) -> Error {
+    match error {
+        ArrowError::MemoryError(reason) => Error::Backend(reason),
+        other => Error::Argument(other.to_string()),
+    }
+}

@@ -1,0 +1,60 @@
+//! Columns as Polars has them: arrays of views that own the blocks that the engine wrote.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BinaryViewArray, StringViewArray};
+use arrow_buffer::{NullBuffer, ScalarBuffer};
+use arrow_schema::DataType;
+
+use crate::arrow::{buffer, info_fields, manifest_array, manifest_fields};
+use crate::column::{Compressed, ViewColumn};
+use crate::error::Result;
+
+/// The type of a compressed column.
+pub fn compressed_type() -> DataType {
+    DataType::Struct(manifest_fields(DataType::BinaryView))
+}
+
+/// The type of frame headers.
+pub fn info_type() -> DataType {
+    DataType::Struct(info_fields(DataType::Utf8View))
+}
+
+/// The type of decompressed values.
+pub fn values_type(utf8: bool) -> DataType {
+    if utf8 { DataType::Utf8View } else { DataType::BinaryView }
+}
+
+fn binary_view(column: ViewColumn, nulls: Option<NullBuffer>) -> BinaryViewArray {
+    let buffers = column.blocks.into_iter().map(buffer).collect();
+    // SAFETY: the column engine made the views, each inside its block.
+    unsafe { BinaryViewArray::new_unchecked(ScalarBuffer::from(column.views), buffers, nulls) }
+}
+
+pub fn compressed_array(
+    column: Compressed<ViewColumn>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef> {
+    let payload = Arc::new(binary_view(column.payload, nulls.clone()));
+    manifest_array(payload, column.original_size.into(), column.crc32c.into(), nulls)
+}
+
+/// Values or frames as Binary, or as String with `utf8`, which states that the column engine has
+/// checked the values.
+pub fn values_array(values: ViewColumn, nulls: Option<NullBuffer>, utf8: bool) -> ArrayRef {
+    let array = binary_view(values, nulls);
+    if utf8 {
+        // SAFETY: the engine has checked every row as UTF-8; null rows are empty.
+        Arc::new(unsafe { array.to_string_view_unchecked() })
+    } else {
+        Arc::new(array)
+    }
+}
+
+/// The reasons of bad rows, by their positions in ascending order; null where a row is good.
+pub fn reasons_array(reasons: &[(usize, String)], rows: usize) -> ArrayRef {
+    let mut reasons = reasons.iter().peekable();
+    Arc::new(StringViewArray::from_iter(
+        (0..rows).map(|row| reasons.next_if(|(bad, _)| *bad == row).map(|(_, text)| text)),
+    ))
+}

@@ -1,0 +1,326 @@
+//! The plugin's expressions, over payloads and over frames.
+
+use arrow_array::{ArrayRef, new_empty_array};
+use arrow_buffer::NullBuffer;
+use arrow_schema::DataType;
+
+use super::arrays::{
+    compressed_array, compressed_type, info_type, reasons_array, values_array, values_type,
+};
+use super::dtype::{Dtype, Field};
+use super::ffi::{Expression, Series, export_expression};
+use super::options::{OptionsError, PickledOptions};
+use super::row::{check_names, name_row, repeated, row_name};
+use crate::arrow::{
+    ByteRows, ColumnType, PayloadRows, check_payloads, decoding_device, info_array, validity,
+};
+use crate::background::{self, is_long_compression, is_long_decompression};
+use crate::codec::{Codec, Form};
+use crate::column::{
+    self, BadRows, DecompressOptions, OnError, Payloads, Rows, VIEW_MAX_BYTES, Views,
+};
+use crate::error::{Error, Result};
+use crate::gpu::Device;
+use crate::pool::{Interrupted, NEVER};
+use crate::signal::Listening;
+use crate::warning::warn;
+
+export_expression!(
+    CompressExpr(Form::Payload),
+    _polars_plugin_compress,
+    _polars_plugin_field_compress
+);
+export_expression!(CompressExpr(Form::Frame), _polars_plugin_encode, _polars_plugin_field_encode);
+export_expression!(
+    DecompressExpr(Form::Payload),
+    _polars_plugin_decompress,
+    _polars_plugin_field_decompress
+);
+export_expression!(DecompressExpr(Form::Frame), _polars_plugin_decode, _polars_plugin_field_decode);
+export_expression!(VerifyExpr(Form::Payload), _polars_plugin_verify, _polars_plugin_field_verify);
+export_expression!(
+    VerifyExpr(Form::Frame),
+    _polars_plugin_verify_frames,
+    _polars_plugin_field_verify_frames
+);
+export_expression!(FrameInfoExpr, _polars_plugin_frame_info, _polars_plugin_field_frame_info);
+
+impl From<OptionsError> for Error {
+    fn from(OptionsError(reason): OptionsError) -> Self {
+        Self::Argument(format!("unreadable plugin options: {reason}"))
+    }
+}
+
+const CODEC_OPTIONS: &[&str] = &["codec", "level", "dictionary", "data_type", "codec_device"];
+
+const DECOMPRESS_OPTIONS: &[&str] = &[
+    "codec",
+    "level",
+    "dictionary",
+    "data_type",
+    "codec_device",
+    "utf8",
+    "null_on_error",
+    "max_size",
+    // Of frames only.
+    "device",
+];
+
+/// A codec as Python passes it: by name and settings.
+fn codec(options: &PickledOptions) -> Result<Codec> {
+    let level = options.int("level")?;
+    if let Some(bytes) = options.bytes("dictionary")? {
+        return Codec::with_dictionary(bytes, level);
+    }
+    let name = options.text("codec")?.ok_or_else(|| OptionsError::from("codec is missing"))?;
+    let codec = Codec::from_name(name, level)?;
+    codec.with_gpu_settings(options.text("data_type")?, options.text("codec_device")?)
+}
+
+fn decompress_options(options: &PickledOptions) -> Result<DecompressOptions> {
+    let limit = |size: i64| size.try_into().map_err(|_| OptionsError::from("max_size is negative"));
+    Ok(DecompressOptions {
+        codec: codec(options)?,
+        device: options.text("device")?.map_or(Ok(Device::Cpu), str::parse)?,
+        max_size: options.int("max_size")?.map(limit).transpose()?,
+        utf8: options.flag("utf8")?,
+        on_error: on_error(options)?,
+        max_total_size: None,
+    })
+}
+
+fn on_error(options: &PickledOptions) -> Result<OnError> {
+    Ok(if options.flag("null_on_error")? { OnError::Null } else { OnError::Raise })
+}
+
+/// The type of the first input; a call without arguments has none.
+fn input<'a>(inputs: &[&'a Field]) -> &'a Dtype {
+    inputs.first().map_or(&Dtype::Plain(DataType::Null), |field| &field.dtype)
+}
+
+fn check_binary(function: &str, inputs: &[&Field]) -> Result<()> {
+    let input = input(inputs);
+    if input.is_bytes() {
+        return Ok(());
+    }
+    Err(Error::Type(format!("{function} takes Binary or String, got {}", input.text())))
+}
+
+/// Binary or String -> the struct of payloads and manifests, or Binary of frames.
+struct CompressExpr(Form);
+
+impl Expression for CompressExpr {
+    type Options = Codec;
+    const OPTIONS: &[&str] = CODEC_OPTIONS;
+
+    fn options(&self, options: &PickledOptions) -> Result<Codec> {
+        codec(options)
+    }
+
+    fn check(&self, inputs: &[&Field]) -> Result<()> {
+        match self.0 {
+            Form::Payload => check_binary("compress", inputs),
+            Form::Frame => check_binary("encode", inputs),
+        }
+    }
+
+    fn output_type(&self, _: &Codec) -> DataType {
+        match self.0 {
+            Form::Payload => compressed_type(),
+            Form::Frame => DataType::BinaryView,
+        }
+    }
+
+    fn evaluate(&self, inputs: &[Series], codec: &Codec) -> Result<ArrayRef> {
+        let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
+        let bytes = chunks.iter().map(ByteRows::bytes).sum();
+        let is_long = is_long_compression(codec, bytes, rows(&chunks));
+        let (form, codec) = (self.0, codec.clone());
+        run_interruptible(is_long, chunks, move |chunks, interrupted| match form {
+            Form::Payload => {
+                let column = column::compress::<Views, _>(&codec, chunks, interrupted)?;
+                compressed_array(column, bytes_validity(chunks, &[])?)
+            }
+            Form::Frame => {
+                let column = column::encode::<Views, _>(&codec, chunks, interrupted)?;
+                Ok(values_array(column, bytes_validity(chunks, &[])?, false))
+            }
+        })
+    }
+}
+
+/// The struct of payloads and manifests, Binary of bare payloads or Binary of frames -> Binary
+/// or String. A second input names rows in errors.
+struct DecompressExpr(Form);
+
+impl Expression for DecompressExpr {
+    type Options = DecompressOptions;
+    const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
+
+    fn options(&self, options: &PickledOptions) -> Result<DecompressOptions> {
+        decompress_options(options)
+    }
+
+    fn check(&self, inputs: &[&Field]) -> Result<()> {
+        match self.0 {
+            Form::Payload => check_payloads(input(inputs))?,
+            Form::Frame => check_binary("decode", inputs)?,
+        }
+        check_names(inputs)
+    }
+
+    fn output_type(&self, options: &DecompressOptions) -> DataType {
+        values_type(options.utf8)
+    }
+
+    fn evaluate(&self, inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
+        let rows = inputs.first().map_or(0, Series::len);
+        let names = inputs.get(1);
+        // A literal comes as one row that stands for all, as input or as names.
+        let literal_for = names.map(Series::len).filter(|&names| rows == 1 && names != 1);
+        if literal_for == Some(0) {
+            return Ok(new_empty_array(&values_type(options.utf8)));
+        }
+        if let Some(names) = names.map(Series::len)
+            && ![1, rows].contains(&names)
+            && literal_for.is_none()
+        {
+            return Err(Error::Argument(format!("row has {names} values for {rows} rows")));
+        }
+        let chunks = payload_chunks(inputs, self.0)?;
+        let is_long = is_long_payloads(&chunks, decoding_device(options, self.0));
+        let options = options.clone();
+        let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+            let column = column::decompress::<Views, _>(&options, chunks, interrupted)?;
+            let validities = chunks.iter().map(|chunk| (chunk.count(), chunk.nulls()));
+            let nulls = validity(validities, column.bad_rows.rows());
+            Ok((values_array(column.values, nulls, options.utf8), column.bad_rows))
+        };
+        let (values, bad_rows) =
+            run_interruptible(is_long, chunks, work).map_err(|error| name_row(error, names))?;
+        warn_of(bad_rows, names)?;
+        match literal_for {
+            Some(rows) => repeated(&values, rows),
+            None => Ok(values),
+        }
+    }
+}
+
+/// Judges the bad rows of a call, and warns where some became null.
+fn warn_of(bad_rows: BadRows, names: Option<&Series>) -> Result<()> {
+    match bad_rows.judge().map_err(|error| name_row(error, names))? {
+        Some(mut warning) => {
+            warning.first.name = row_name(warning.first.row, names);
+            warn(&warning.to_string())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The same inputs as [`DecompressExpr`] -> String: why rows are bad.
+struct VerifyExpr(Form);
+
+impl Expression for VerifyExpr {
+    type Options = DecompressOptions;
+    const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
+
+    fn options(&self, options: &PickledOptions) -> Result<DecompressOptions> {
+        decompress_options(options)
+    }
+
+    fn check(&self, inputs: &[&Field]) -> Result<()> {
+        match self.0 {
+            Form::Payload => check_payloads(input(inputs)),
+            Form::Frame => check_binary("verify_frames", inputs),
+        }
+    }
+
+    fn output_type(&self, _: &DecompressOptions) -> DataType {
+        DataType::Utf8View
+    }
+
+    fn evaluate(&self, inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
+        let chunks = payload_chunks(inputs, self.0)?;
+        let is_long = is_long_payloads(&chunks, decoding_device(options, self.0));
+        let options = options.clone();
+        run_interruptible(is_long, chunks, move |chunks, interrupted| {
+            let bad = column::verify::<_, VIEW_MAX_BYTES>(&options, chunks, interrupted)?;
+            Ok(reasons_array(bad.reasons(), chunks.iter().map(Payloads::count).sum()))
+        })
+    }
+}
+
+/// Binary of frames -> a struct of what their headers say.
+struct FrameInfoExpr;
+
+impl Expression for FrameInfoExpr {
+    type Options = OnError;
+    const OPTIONS: &[&str] = &["null_on_error"];
+
+    fn options(&self, options: &PickledOptions) -> Result<OnError> {
+        on_error(options)
+    }
+
+    fn check(&self, inputs: &[&Field]) -> Result<()> {
+        check_binary("frame_info", inputs)
+    }
+
+    fn output_type(&self, _: &OnError) -> DataType {
+        info_type()
+    }
+
+    fn evaluate(&self, inputs: &[Series], on_error: &OnError) -> Result<ArrayRef> {
+        let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
+        // Only headers are read, however long the rows are.
+        let is_long = is_long_decompression(Device::Cpu, 0, rows(&chunks));
+        let on_error = *on_error;
+        let work = move |chunks: &[ByteRows], interrupted: Interrupted| {
+            let column = column::frame_info(chunks, on_error, interrupted)?;
+            let nulls = bytes_validity(chunks, column.bad_rows.rows())?;
+            Ok((info_array(&column.rows, nulls, DataType::Utf8View)?, column.bad_rows))
+        };
+        let (info, bad_rows) = run_interruptible(is_long, chunks, work)?;
+        warn_of(bad_rows, None)?;
+        Ok(info)
+    }
+}
+
+/// Runs `work` on chunks; long work on another thread, so that an interrupt ends the call.
+fn run_interruptible<C: Send + Sync + 'static, T: Send + 'static>(
+    is_long: bool,
+    chunks: Vec<C>,
+    work: impl FnOnce(&[C], Interrupted) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    if !is_long {
+        return work(&chunks, NEVER);
+    }
+    let listening = Listening::start();
+    let work = move |chunks: &Vec<C>, interrupted: Interrupted| work(chunks, interrupted);
+    background::run(true, chunks, work, &|| listening.is_interrupted())
+}
+
+fn rows(chunks: &[ByteRows]) -> usize {
+    chunks.iter().map(Rows::count).sum()
+}
+
+fn is_long_payloads(chunks: &[PayloadRows], device: Device) -> bool {
+    let bytes = chunks.iter().map(PayloadRows::bytes).sum();
+    is_long_decompression(device, bytes, chunks.iter().map(Payloads::count).sum())
+}
+
+fn bytes_validity(chunks: &[ByteRows], bad_rows: &[usize]) -> Result<Option<NullBuffer>> {
+    let validities = chunks.iter().map(|chunk| Ok((chunk.count(), chunk.nulls()?)));
+    Ok(validity(validities.collect::<Result<Vec<_>>>()?.into_iter(), bad_rows))
+}
+
+fn payload_chunks(inputs: &[Series], form: Form) -> Result<Vec<PayloadRows>> {
+    chunks(inputs, |chunk| match form {
+        Form::Payload => PayloadRows::try_new(chunk),
+        Form::Frame => PayloadRows::of_frames(chunk),
+    })
+}
+
+/// The chunks of the first input.
+fn chunks<T>(inputs: &[Series], read: impl Fn(&ArrayRef) -> Result<T>) -> Result<Vec<T>> {
+    inputs.first().map_or(&[][..], |series| &series.chunks).iter().map(read).collect()
+}
