@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import polars as pl
 
@@ -15,180 +16,120 @@ if TYPE_CHECKING:
     from polars._typing import IntoExpr, PolarsDataType
     from typing_extensions import Buffer
 
+T = TypeVar("T", pl.Expr, pl.Series)
+
+
+class _Namespace(ABC, Generic[T]):
+    """The functions of ``s4_codec.polars`` as methods, documented there."""
+
+    #: The expression that the functions are called with.
+    _expr: pl.Expr
+
+    @abstractmethod
+    def _result(self, expr: pl.Expr) -> T:
+        """What a method returns for an expression over ``_expr``."""
+
+    def compress(self, codec: Codec | str = CpuZstd()) -> T:
+        """As ``s4_codec.polars.compress``."""
+        return self._result(s4.compress(self._expr, codec))
+
+    def decompress(
+        self,
+        codec: Codec | str = CpuZstd(),
+        *,
+        dtype: PolarsDataType = pl.Binary,
+        on_error: Literal["raise", "null"] = "raise",
+        max_size: SupportsIndex | None = None,
+        row: IntoExpr | None = None,
+    ) -> T:
+        """As ``s4_codec.polars.decompress``; of a series, ``row`` is another series."""
+        return self._result(
+            s4.decompress(
+                self._expr, codec, dtype=dtype, on_error=on_error, max_size=max_size, row=row
+            )
+        )
+
+    def encode(self, codec: Codec | str = CpuZstd()) -> T:
+        """As ``s4_codec.polars.encode``."""
+        return self._result(s4.encode(self._expr, codec))
+
+    def decode(
+        self,
+        *,
+        dictionary: Buffer | CpuZstdDict | None = None,
+        dtype: PolarsDataType = pl.Binary,
+        on_error: Literal["raise", "null"] = "raise",
+        max_size: SupportsIndex | None = None,
+        row: IntoExpr | None = None,
+        device: SupportsIndex | Literal["auto"] | None = None,
+    ) -> T:
+        """As ``s4_codec.polars.decode``; of a series, ``row`` is another series."""
+        return self._result(
+            s4.decode(
+                self._expr,
+                dictionary=dictionary,
+                dtype=dtype,
+                on_error=on_error,
+                max_size=max_size,
+                row=row,
+                device=device,
+            )
+        )
+
+    def verify(
+        self,
+        codec: Codec | str = CpuZstd(),
+        *,
+        dtype: PolarsDataType = pl.Binary,
+        max_size: SupportsIndex | None = None,
+    ) -> T:
+        """As ``s4_codec.polars.verify``."""
+        return self._result(s4.verify(self._expr, codec, dtype=dtype, max_size=max_size))
+
+    def verify_frames(
+        self,
+        *,
+        dictionary: Buffer | CpuZstdDict | None = None,
+        dtype: PolarsDataType = pl.Binary,
+        max_size: SupportsIndex | None = None,
+        device: SupportsIndex | Literal["auto"] | None = None,
+    ) -> T:
+        """As ``s4_codec.polars.verify_frames``."""
+        return self._result(
+            s4.verify_frames(
+                self._expr, dictionary=dictionary, dtype=dtype, max_size=max_size, device=device
+            )
+        )
+
+    def frame_info(self, *, on_error: Literal["raise", "null"] = "raise") -> T:
+        """As ``s4_codec.polars.frame_info``."""
+        return self._result(s4.frame_info(self._expr, on_error=on_error))
+
 
 @pl.api.register_expr_namespace("s4")
-class ExprNamespace:
+class ExprNamespace(_Namespace[pl.Expr]):
     """``pl.col("body").s4``: the functions of ``s4_codec.polars`` as methods."""
 
     def __init__(self, expr: pl.Expr) -> None:
         self._expr = expr
 
-    def compress(self, codec: Codec | str = CpuZstd()) -> pl.Expr:
-        """``s4_codec.polars.compress`` of this expression, and documented there."""
-        return s4.compress(self._expr, codec)
-
-    def decompress(
-        self,
-        codec: Codec | str = CpuZstd(),
-        *,
-        dtype: PolarsDataType = pl.Binary,
-        on_error: Literal["raise", "null"] = "raise",
-        max_size: SupportsIndex | None = None,
-        row: IntoExpr | None = None,
-    ) -> pl.Expr:
-        """``s4_codec.polars.decompress`` of this expression, and documented there."""
-        return s4.decompress(
-            self._expr, codec, dtype=dtype, on_error=on_error, max_size=max_size, row=row
-        )
-
-    def encode(self, codec: Codec | str = CpuZstd()) -> pl.Expr:
-        """``s4_codec.polars.encode`` of this expression, and documented there."""
-        return s4.encode(self._expr, codec)
-
-    def decode(
-        self,
-        *,
-        dictionary: Buffer | CpuZstdDict | None = None,
-        dtype: PolarsDataType = pl.Binary,
-        on_error: Literal["raise", "null"] = "raise",
-        max_size: SupportsIndex | None = None,
-        row: IntoExpr | None = None,
-        device: SupportsIndex | Literal["auto"] | None = None,
-    ) -> pl.Expr:
-        """``s4_codec.polars.decode`` of this expression, and documented there."""
-        return s4.decode(
-            self._expr,
-            dictionary=dictionary,
-            dtype=dtype,
-            on_error=on_error,
-            max_size=max_size,
-            row=row,
-            device=device,
-        )
-
-    def verify(
-        self,
-        codec: Codec | str = CpuZstd(),
-        *,
-        dtype: PolarsDataType = pl.Binary,
-        max_size: SupportsIndex | None = None,
-    ) -> pl.Expr:
-        """``s4_codec.polars.verify`` of this expression, and documented there."""
-        return s4.verify(self._expr, codec, dtype=dtype, max_size=max_size)
-
-    def verify_frames(
-        self,
-        *,
-        dictionary: Buffer | CpuZstdDict | None = None,
-        dtype: PolarsDataType = pl.Binary,
-        max_size: SupportsIndex | None = None,
-        device: SupportsIndex | Literal["auto"] | None = None,
-    ) -> pl.Expr:
-        """``s4_codec.polars.verify_frames`` of this expression, and documented there."""
-        return s4.verify_frames(
-            self._expr, dictionary=dictionary, dtype=dtype, max_size=max_size, device=device
-        )
-
-    def frame_info(self, *, on_error: Literal["raise", "null"] = "raise") -> pl.Expr:
-        """``s4_codec.polars.frame_info`` of this expression, and documented there."""
-        return s4.frame_info(self._expr, on_error=on_error)
+    def _result(self, expr: pl.Expr) -> pl.Expr:
+        return expr
 
 
 @pl.api.register_series_namespace("s4")
-class SeriesNamespace:
+class SeriesNamespace(_Namespace[pl.Series]):
     """``series.s4``: the functions of ``s4_codec.polars``, evaluated at once."""
 
     def __init__(self, series: pl.Series) -> None:
         self._series = series
+        # The series becomes a column and not a literal, because Polars copies the result of an
+        # expression over a literal of one row.
+        self._expr = pl.first()
 
-    def _evaluated(self, expr: pl.Expr) -> pl.Series:
-        """An expression over the series, the first column. As a column and no literal, because
-        Polars copies what is made of literals of one row."""
+    def _result(self, expr: pl.Expr) -> pl.Series:
         return self._series.to_frame().select(expr).to_series()
 
-    def compress(self, codec: Codec | str = CpuZstd()) -> pl.Series:
-        """``s4_codec.polars.compress`` of this series, and documented there."""
-        return self._evaluated(s4.compress(pl.first(), codec))
-
-    def decompress(
-        self,
-        codec: Codec | str = CpuZstd(),
-        *,
-        dtype: PolarsDataType = pl.Binary,
-        on_error: Literal["raise", "null"] = "raise",
-        max_size: SupportsIndex | None = None,
-        row: IntoExpr | None = None,
-    ) -> pl.Series:
-        """``s4_codec.polars.decompress`` of this series; ``row`` is another series."""
-        values = s4.decompress(
-            pl.first(),
-            codec,
-            dtype=dtype,
-            on_error=on_error,
-            max_size=max_size,
-            row=row,
-        )
-        return self._evaluated(values)
-
-    def encode(self, codec: Codec | str = CpuZstd()) -> pl.Series:
-        """``s4_codec.polars.encode`` of this series, and documented there."""
-        return self._evaluated(s4.encode(pl.first(), codec))
-
-    def decode(
-        self,
-        *,
-        dictionary: Buffer | CpuZstdDict | None = None,
-        dtype: PolarsDataType = pl.Binary,
-        on_error: Literal["raise", "null"] = "raise",
-        max_size: SupportsIndex | None = None,
-        row: IntoExpr | None = None,
-        device: SupportsIndex | Literal["auto"] | None = None,
-    ) -> pl.Series:
-        """``s4_codec.polars.decode`` of this series; ``row`` is another series."""
-        values = s4.decode(
-            pl.first(),
-            dictionary=dictionary,
-            dtype=dtype,
-            on_error=on_error,
-            max_size=max_size,
-            row=row,
-            device=device,
-        )
-        return self._evaluated(values)
-
-    def verify(
-        self,
-        codec: Codec | str = CpuZstd(),
-        *,
-        dtype: PolarsDataType = pl.Binary,
-        max_size: SupportsIndex | None = None,
-    ) -> pl.Series:
-        """``s4_codec.polars.verify`` of this series, and documented there."""
-        reasons = s4.verify(pl.first(), codec, dtype=dtype, max_size=max_size)
-        return self._evaluated(reasons)
-
-    def verify_frames(
-        self,
-        *,
-        dictionary: Buffer | CpuZstdDict | None = None,
-        dtype: PolarsDataType = pl.Binary,
-        max_size: SupportsIndex | None = None,
-        device: SupportsIndex | Literal["auto"] | None = None,
-    ) -> pl.Series:
-        """``s4_codec.polars.verify_frames`` of this series, and documented there."""
-        reasons = s4.verify_frames(
-            pl.first(),
-            dictionary=dictionary,
-            dtype=dtype,
-            max_size=max_size,
-            device=device,
-        )
-        return self._evaluated(reasons)
-
-    def frame_info(self, *, on_error: Literal["raise", "null"] = "raise") -> pl.Series:
-        """``s4_codec.polars.frame_info`` of this series, and documented there."""
-        return self._evaluated(s4.frame_info(pl.first(), on_error=on_error))
-
     def train_dictionary(self, size: SupportsIndex = 112_640) -> bytes:
-        """``s4_codec.polars.train_dictionary`` on this series."""
+        """As ``s4_codec.polars.train_dictionary``."""
         return s4.train_dictionary(self._series, size)
