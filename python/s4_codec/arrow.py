@@ -7,13 +7,14 @@
 >>> s4.decompress(packed, dtype=pa.large_string()).cast(pa.string()).equals(column)
 True
 
-Data comes in by the Arrow PyCapsule interface, so it may be PyArrow's, a Polars series, a
-DuckDB relation, or of any other library that speaks it. Results are PyArrow arrays.
+Input comes through the Arrow PyCapsule interface: from PyArrow, a Polars series, a DuckDB
+relation or any other library that supports it. Results are PyArrow arrays: an array for an
+array, and a chunked array with the same chunks for a stream.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 try:
     import pyarrow as pa
@@ -22,13 +23,23 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, is_null_on_error, size_limit
+from ._arguments import dictionary_codec, is_null_on_error
+from ._arrow_arguments import decompress_options, result_type
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
-    from typing import SupportsIndex
+    from typing import SupportsIndex, Unpack
 
     from typing_extensions import Buffer
+
+    from ._arrow_arguments import (
+        ArrowArray,
+        ArrowStream,
+        DecodeOptions,
+        DecompressOptions,
+        VerifyFramesOptions,
+        VerifyOptions,
+    )
 
 __all__ = [
     "COMPRESSED_TYPE",
@@ -49,7 +60,7 @@ COMPRESSED_TYPE = pa.struct(
     [("payload", pa.large_binary()), ("original_size", pa.int64()), ("crc32c", pa.int64())]
 )
 
-#: The type of what headers of frames say.
+#: The type of frame headers.
 FRAME_INFO_TYPE = pa.struct(
     [
         ("codec", pa.large_string()),
@@ -59,18 +70,6 @@ FRAME_INFO_TYPE = pa.struct(
         ("frames", pa.int64()),
     ]
 )
-
-
-class ArrowArray(Protocol):
-    """Data in one chunk: a PyArrow array or record batch, a nanoarrow or arro3 array."""
-
-    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]: ...
-
-
-class ArrowStream(Protocol):
-    """Data in chunks: a PyArrow chunked array or table, a Polars series, a DuckDB relation."""
-
-    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
 
 
 @overload
@@ -87,9 +86,9 @@ def compress(
     data
         Any object with ``__arrow_c_array__`` or ``__arrow_c_stream__``. Its type is binary or
         string, in the normal, large or view layout, fixed-size binary, null, or a dictionary
-        of these; an extension type (``arrow.uuid``, ``arrow.json``) is read as it is stored,
-        and a table of one column is that column. Polars' columns of Python objects must be
-        made Binary first.
+        of these. Extension types (``arrow.uuid``, ``arrow.json``) are read as their storage
+        type, and a table of one column as that column. Convert Polars columns of Python
+        objects to Binary first.
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).
@@ -98,46 +97,33 @@ def compress(
     -------
     StructArray or ChunkedArray
         Of type :data:`COMPRESSED_TYPE`, ``struct<payload: large_binary, original_size: int64
-        (bytes), crc32c: int64 (of the original bytes)>``; null where the value is null. An
-        array for an array, and chunk for chunk for a stream.
+        (bytes), crc32c: int64 (of the original bytes)>``; null where the value is null.
 
     Raises
     ------
     TypeError
-        ``data`` is no Arrow data, or of another type.
+        ``data`` is not Arrow data, or of another type.
     S4UnregisteredCodecError
         The codec's name is unknown.
     S4ManifestSizeExceedsLimitError
         A value is longer than 5 GiB; ``.row`` is its position.
     ValueError
-        ``data`` is malformed, or its capsule has been consumed already. (A reader that has
-        been read to its end is not an error: it has no rows.)
+        ``data`` is malformed, or its capsule has been consumed. (A reader at its end is no
+        error: it has no rows.)
     S4BackendError
-        The producer of the stream failed; or a GPU that the codec needs failed or is missing.
+        The producer of the stream failed, or a GPU that the codec needs failed or is missing.
     """
-    chunks, is_chunked = _native._arrow_compress(data, codec)
-    return _assembled(chunks, is_chunked, COMPRESSED_TYPE)
+    result = _native._arrow_compress(data, codec)
+    return _assembled(result, COMPRESSED_TYPE)
 
 
 @overload
 def decompress(
-    data: ArrowArray,
-    codec: Codec | str = ...,
-    *,
-    dtype: pa.DataType | str | None = ...,
-    on_error: Literal["raise", "null"] = ...,
-    max_size: SupportsIndex | None = ...,
-    max_total_size: SupportsIndex | None = ...,
+    data: ArrowArray, codec: Codec | str = ..., **options: Unpack[DecompressOptions]
 ) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
 @overload
 def decompress(
-    data: ArrowStream,
-    codec: Codec | str = ...,
-    *,
-    dtype: pa.DataType | str | None = ...,
-    on_error: Literal["raise", "null"] = ...,
-    max_size: SupportsIndex | None = ...,
-    max_total_size: SupportsIndex | None = ...,
+    data: ArrowStream, codec: Codec | str = ..., **options: Unpack[DecompressOptions]
 ) -> pa.ChunkedArray: ...
 def decompress(
     data: ArrowArray | ArrowStream,
@@ -153,51 +139,46 @@ def decompress(
     Parameters
     ----------
     data
-        What :func:`compress` makes, or any struct with its three fields (found by name; the
-        payload of any type that :func:`compress` takes, sizes and checksums of any integer
-        type or decimal(p, 0)); or binary data of bare payloads: zstd frames or gzip members
-        that other systems made, which only their format's own checks protect.
+        What :func:`compress` returns, or any struct with its three fields (found by name; the
+        payload of any type that :func:`compress` accepts, size and checksum of any integer
+        type or decimal(p, 0)). Or binary data of bare payloads: zstd frames or gzip members
+        from other systems, which are protected by their format's own checks only.
     codec
-        The codec that made the payloads, or its name. Its level plays no part.
+        The codec that made the payloads, or its name. Its level does not matter.
     dtype
-        ``pa.large_binary()``, the default, or ``pa.large_string()`` for text, which is
-        checked to be UTF-8.
+        ``pa.large_binary()``, the default, or ``pa.large_string()`` for text, which must be
+        UTF-8.
     on_error
-        What a damaged row does: ``"raise"`` an error, or become ``"null"``, which a
-        ``RuntimeWarning`` tells. If all rows, two or more, fail for a reason that looks like
-        a mistake (payloads of another codec, frames, a missing or other dictionary, values
-        that were never compressed), it is an error in any case.
+        What to do about a damaged row: ``"raise"`` an error, or make it ``"null"``, with a
+        ``RuntimeWarning``. An error is raised in any case if all rows, two or more, fail for
+        a reason that looks like a mistake: payloads of another codec, frames, a missing or
+        wrong dictionary, values that were never compressed.
     max_size
         Largest decoded value in bytes; default 5 GiB, for bare payloads 1 GiB.
     max_total_size
         The most bytes that all values together may decode to. By default there is no limit
-        for payloads with sizes and checksums; for bare payloads it is 64 times their bytes,
-        or 4 GiB if that is more.
+        for payloads with sizes and checksums. For bare payloads it is 64 times their size,
+        and at least 4 GiB.
 
     Returns
     -------
     LargeBinaryArray, LargeStringArray or ChunkedArray
-        Null where the row or its payload is null. An array for an array, and chunk for chunk
-        for a stream.
+        Null where the row or its payload is null.
 
     Raises
     ------
     S4CrcMismatchError, S4SizeMismatchError, S4ManifestSizeExceedsLimitError, S4IoError, S4Error
-        A row is bad, as the codec classes have it; ``.row`` is the position of the first one
-        in all of ``data``. Or all rows decode to more than ``max_total_size``.
+        A row is bad, as documented at :meth:`Codec.decompress`; ``.row`` is the position of
+        the first bad row in all of ``data``. Or all rows decode to more than
+        ``max_total_size``.
     TypeError
-        ``data`` is no Arrow data, of another type, or lacks a field.
-    S4UnregisteredCodecError
-        The codec's name is unknown.
-    ValueError
-        ``data`` is malformed, or its capsule has been consumed already. (A reader that has
-        been read to its end is not an error: it has no rows.)
-    S4BackendError
-        The producer of the stream failed; or a GPU that the codec needs failed or is missing.
+        ``data`` is not Arrow data, of another type, or lacks a field.
+    S4UnregisteredCodecError, ValueError, S4BackendError
+        As for :func:`compress`.
     """
-    options = _options(codec, dtype, max_size, max_total_size)
-    chunks, is_chunked = _native._arrow_decompress(data, options, is_null_on_error(on_error))
-    return _assembled(chunks, is_chunked, _result_type(dtype))
+    options = decompress_options(codec, dtype, max_size, max_total_size)
+    result = _native._arrow_decompress(data, options, is_null_on_error(on_error))
+    return _assembled(result, result_type(dtype))
 
 
 @overload
@@ -207,7 +188,7 @@ def encode(data: ArrowStream, codec: Codec | str = ...) -> pa.ChunkedArray: ...
 def encode(
     data: ArrowArray | ArrowStream, codec: Codec | str = CpuZstd()
 ) -> pa.LargeBinaryArray | pa.ChunkedArray:
-    """Compress every value to a frame, which says by itself how to decode it.
+    """Compress every value to a frame, which names its codec, size and checksum.
 
     Parameters
     ----------
@@ -217,40 +198,24 @@ def encode(
     Returns
     -------
     LargeBinaryArray or ChunkedArray
-        One S4F2 frame a value (28 bytes of header, then the payload); null where the value is
-        null. An array for an array, and chunk for chunk for a stream.
+        One S4F2 frame for each value (a header of 28 bytes, then the payload); null where the
+        value is null.
 
     Raises
     ------
     TypeError, S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, ValueError, S4BackendError
         As for :func:`compress`.
     """
-    chunks, is_chunked = _native._arrow_encode(data, codec)
-    return _assembled(chunks, is_chunked, pa.large_binary())
+    result = _native._arrow_encode(data, codec)
+    return _assembled(result, pa.large_binary())
 
 
 @overload
 def decode(
-    data: ArrowArray,
-    *,
-    dictionary: Buffer | CpuZstdDict | None = ...,
-    dtype: pa.DataType | str | None = ...,
-    on_error: Literal["raise", "null"] = ...,
-    max_size: SupportsIndex | None = ...,
-    max_total_size: SupportsIndex | None = ...,
-    device: SupportsIndex | Literal["auto"] | None = ...,
+    data: ArrowArray, **options: Unpack[DecodeOptions]
 ) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
 @overload
-def decode(
-    data: ArrowStream,
-    *,
-    dictionary: Buffer | CpuZstdDict | None = ...,
-    dtype: pa.DataType | str | None = ...,
-    on_error: Literal["raise", "null"] = ...,
-    max_size: SupportsIndex | None = ...,
-    max_total_size: SupportsIndex | None = ...,
-    device: SupportsIndex | Literal["auto"] | None = ...,
-) -> pa.ChunkedArray: ...
+def decode(data: ArrowStream, **options: Unpack[DecodeOptions]) -> pa.ChunkedArray: ...
 def decode(
     data: ArrowArray | ArrowStream,
     *,
@@ -272,41 +237,36 @@ def decode(
     dtype, on_error, max_size, max_total_size
         As for :func:`decompress`; ``max_size`` defaults to 5 GiB, and there is no other limit.
     device
-        The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
-        CPU without. Only for bytes of your own or of somebody you trust.
+        The number of a GPU, or ``"auto"``, to decode frames of the nvcomp codecs on; by
+        default they decode on the CPU. Use a GPU only for data that you trust.
 
     Returns
     -------
     LargeBinaryArray, LargeStringArray or ChunkedArray
-        Null where the row is null. An array for an array, and chunk for chunk for a stream.
+        Null where the row is null.
 
     Raises
     ------
     S4FrameError, S4UnregisteredCodecError, and those of :func:`decompress`
-        A row is bad; ``.row`` is the position of the first one in all of ``data``.
+        A row is bad; ``.row`` is the position of the first bad row in all of ``data``.
     S4BackendError
-        The dictionary is empty or damaged, the device is not there, or the producer failed.
+        The dictionary is empty or damaged, the device is missing, or the producer failed.
     """
-    options = _frame_options(dictionary, dtype, max_size, max_total_size, device)
-    chunks, is_chunked = _native._arrow_decompress(data, options, is_null_on_error(on_error))
-    return _assembled(chunks, is_chunked, _result_type(dtype))
+    codec = dictionary_codec(dictionary)
+    options = decompress_options(
+        codec, dtype, max_size, max_total_size, is_frames=True, device=device
+    )
+    result = _native._arrow_decompress(data, options, is_null_on_error(on_error))
+    return _assembled(result, result_type(dtype))
 
 
 @overload
 def verify(
-    data: ArrowArray,
-    codec: Codec | str = ...,
-    *,
-    dtype: pa.DataType | str | None = ...,
-    max_size: SupportsIndex | None = ...,
+    data: ArrowArray, codec: Codec | str = ..., **options: Unpack[VerifyOptions]
 ) -> pa.LargeStringArray: ...
 @overload
 def verify(
-    data: ArrowStream,
-    codec: Codec | str = ...,
-    *,
-    dtype: pa.DataType | str | None = ...,
-    max_size: SupportsIndex | None = ...,
+    data: ArrowStream, codec: Codec | str = ..., **options: Unpack[VerifyOptions]
 ) -> pa.ChunkedArray: ...
 def verify(
     data: ArrowArray | ArrowStream,
@@ -315,7 +275,7 @@ def verify(
     dtype: pa.DataType | str | None = None,
     max_size: SupportsIndex | None = None,
 ) -> pa.LargeStringArray | pa.ChunkedArray:
-    """Decompress every row without keeping its value, and say which rows are bad and why.
+    """Decompress every row without keeping its value, and report which rows are bad and why.
 
     Parameters
     ----------
@@ -326,37 +286,25 @@ def verify(
     -------
     LargeStringArray or ChunkedArray
         Null where the row is good, or null itself; else the exception's class and the reason:
-        ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``. Of a bare payload null says
-        only that it decodes. An array for an array, and chunk for chunk for a stream.
+        ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``. A good bare payload is one
+        that decodes.
 
     Raises
     ------
     TypeError, S4UnregisteredCodecError, ValueError, S4BackendError
         As for :func:`decompress`.
     """
-    options = _options(codec, dtype, max_size)
-    chunks, is_chunked = _native._arrow_verify(data, options)
-    return _assembled(chunks, is_chunked, pa.large_string())
+    options = decompress_options(codec, dtype, max_size)
+    result = _native._arrow_verify(data, options)
+    return _assembled(result, pa.large_string())
 
 
 @overload
 def verify_frames(
-    data: ArrowArray,
-    *,
-    dictionary: Buffer | CpuZstdDict | None = ...,
-    dtype: pa.DataType | str | None = ...,
-    max_size: SupportsIndex | None = ...,
-    device: SupportsIndex | Literal["auto"] | None = ...,
+    data: ArrowArray, **options: Unpack[VerifyFramesOptions]
 ) -> pa.LargeStringArray: ...
 @overload
-def verify_frames(
-    data: ArrowStream,
-    *,
-    dictionary: Buffer | CpuZstdDict | None = ...,
-    dtype: pa.DataType | str | None = ...,
-    max_size: SupportsIndex | None = ...,
-    device: SupportsIndex | Literal["auto"] | None = ...,
-) -> pa.ChunkedArray: ...
+def verify_frames(data: ArrowStream, **options: Unpack[VerifyFramesOptions]) -> pa.ChunkedArray: ...
 def verify_frames(
     data: ArrowArray | ArrowStream,
     *,
@@ -365,7 +313,7 @@ def verify_frames(
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> pa.LargeStringArray | pa.ChunkedArray:
-    """Decode every row of frames without keeping its value, and say which rows are bad and why.
+    """Decode every row of frames without keeping its value; report which rows are bad and why.
 
     Parameters
     ----------
@@ -375,16 +323,17 @@ def verify_frames(
     Returns
     -------
     LargeStringArray or ChunkedArray
-        As :func:`verify` has it.
+        As for :func:`verify`.
 
     Raises
     ------
     TypeError, ValueError, S4BackendError
         As for :func:`decode`.
     """
-    options = _frame_options(dictionary, dtype, max_size, None, device)
-    chunks, is_chunked = _native._arrow_verify(data, options)
-    return _assembled(chunks, is_chunked, pa.large_string())
+    codec = dictionary_codec(dictionary)
+    options = decompress_options(codec, dtype, max_size, is_frames=True, device=device)
+    result = _native._arrow_verify(data, options)
+    return _assembled(result, pa.large_string())
 
 
 @overload
@@ -403,14 +352,14 @@ def frame_info(
     data
         Binary data of any layout: S4F2 frames.
     on_error
-        What a row that is not frames does: ``"raise"`` an error, or become ``"null"``.
+        What to do about a row that is not frames: ``"raise"`` an error, or make it ``"null"``.
 
     Returns
     -------
     StructArray or ChunkedArray
         Of type :data:`FRAME_INFO_TYPE`: ``codec`` (null if the frames differ),
         ``original_size`` and ``compressed_size`` (sums over the frames, in bytes), ``crc32c``
-        (null unless it is exactly one frame) and ``frames``; null where the row is null.
+        (null unless there is exactly one frame) and ``frames``; null where the row is null.
 
     Raises
     ------
@@ -419,65 +368,27 @@ def frame_info(
     TypeError, ValueError, S4BackendError
         As for :func:`compress`.
     """
-    chunks, is_chunked = _native._arrow_frame_info(data, is_null_on_error(on_error))
-    return _assembled(chunks, is_chunked, FRAME_INFO_TYPE)
+    result = _native._arrow_frame_info(data, is_null_on_error(on_error))
+    return _assembled(result, FRAME_INFO_TYPE)
 
 
 def train_dictionary(data: ArrowArray | ArrowStream, size: SupportsIndex = 112_640) -> bytes:
-    """``s4_codec.train_dictionary`` on the values of binary or string data.
+    """Train a dictionary on binary or string data, as ``s4_codec.train_dictionary`` does.
 
-    Of more than libzstd takes, just under 4 GiB, every second value is taken, every fourth, and
+    libzstd accepts just under 4 GiB. Of more data every second value is used, every fourth, and
     so on, evenly over all chunks.
     """
     return _native.train_dictionary(data, size)
 
 
-def _options(
-    codec: Codec | str,
-    dtype: pa.DataType | str | None,
-    max_size: SupportsIndex | None,
-    max_total_size: SupportsIndex | None = None,
-) -> dict[str, Any]:
-    """How payloads are decompressed."""
-    return {
-        "codec": codec,
-        "is_frames": False,
-        "utf8": _result_type(dtype) == pa.large_string(),
-        "max_size": size_limit(max_size),
-        "max_total_size": size_limit(max_total_size, "max_total_size"),
-        "device": None,
-    }
-
-
-def _frame_options(
-    dictionary: Buffer | CpuZstdDict | None,
-    dtype: pa.DataType | str | None,
-    max_size: SupportsIndex | None,
-    max_total_size: SupportsIndex | None,
-    device: SupportsIndex | Literal["auto"] | None,
-) -> dict[str, Any]:
-    """How frames are decoded."""
-    options = _options(dictionary_codec(dictionary), dtype, max_size, max_total_size)
-    return options | {"is_frames": True, "device": device}
-
-
-def _result_type(dtype: pa.DataType | str | None) -> pa.DataType:
-    """What ``dtype`` says."""
-    results = {"large_binary": pa.large_binary(), "large_string": pa.large_string()}
-    found = "large_binary" if dtype is None else str(dtype)
-    if found in results and isinstance(dtype, (str, pa.DataType, type(None))):
-        return results[found]
-    msg = f"dtype must be large_binary or large_string, not {dtype!r}; cast the result to others"
-    raise TypeError(msg)
-
-
 def _assembled(
-    chunks: list[_native._ArrowChunk], is_chunked: bool, dtype: pa.DataType
+    result: tuple[list[_native._ArrowChunk], bool], dtype: pa.DataType
 ) -> pa.Array | pa.ChunkedArray:
-    """The chunks as PyArrow has them."""
+    """The result of a native function as PyArrow data."""
+    chunks, is_chunked = result
     arrays = [pa.array(chunk) for chunk in chunks]
     return pa.chunked_array(arrays, type=dtype) if is_chunked else arrays[0]
 
 
-# The registry is made of the functions above.
+# It is built from the functions above.
 from ._compute import register_compute_functions  # noqa: E402
