@@ -1,4 +1,4 @@
-"""Checks of arguments that the column functions share."""
+"""Checks of arguments that the column functions have in common."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_null_on_error(on_error: str) -> bool:
-    """What ``on_error`` says."""
+    """Whether the argument ``on_error`` is "null"."""
     if on_error not in ("raise", "null"):
         msg = f'on_error must be "raise" or "null", not {on_error!r}'
         raise ValueError(msg)
@@ -37,7 +37,7 @@ def size_limit(max_size: SupportsIndex | None, name: str = "max_size") -> int | 
 
 
 def dictionary_codec(dictionary: Buffer | CpuZstdDict | None) -> Codec:
-    """The codec that brings the dictionary for frames that need one."""
+    """The codec that carries the dictionary, for frames that need one."""
     if dictionary is None:
         return Passthrough()
     return dictionary if isinstance(dictionary, CpuZstdDict) else CpuZstdDict(dictionary)

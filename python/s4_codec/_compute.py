@@ -1,4 +1,4 @@
-"""PyArrow's registry of compute functions: names and types of ours, and how they get there."""
+"""Registration of codecs as PyArrow compute functions: their names and types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = "Registered by s4_codec.arrow.register_compute_functions."
 
-# Reentrant, for signal handlers may register too.
+# Reentrant, because a signal handler may register functions too.
 _registering = threading.RLock()
 
 
@@ -27,23 +27,23 @@ def register_compute_functions(
 ) -> list[str]:
     """Put a codec into PyArrow's registry of compute functions.
 
-    A registered function accepts one exact type, so there is a pair of functions for every
-    type ``T`` of values, named after codec, level and type:
+    A registered function accepts one exact type, so there are two functions for every value
+    type ``T``, named after codec, level and type:
 
     - ``s4_compress_cpu_zstd_3__T`` from ``T`` to :data:`COMPRESSED_TYPE`;
-    - ``s4_decompress_cpu_zstd_3__T`` back from :data:`COMPRESSED_TYPE`: to large_string
-      where ``T`` is a string type or a dictionary of one, else to large_binary. Its level
-      plays no part: it decompresses what any level made.
+    - ``s4_decompress_cpu_zstd_3__T`` from :data:`COMPRESSED_TYPE` to large_string if ``T`` is
+      a string type or a dictionary of one, else to large_binary. It decompresses payloads of
+      any level.
 
-    Names have all settings of a codec: the level, a dictionary's id, Bitcomp's data type, and
-    ``gpu0`` where a codec is for that GPU.
+    Names contain all settings of a codec: the level, a dictionary's id, Bitcomp's data type,
+    and ``gpu0`` for a codec on that GPU.
 
     For a struct type with the fields ``payload``, ``original_size`` and ``crc32c``, such as
-    other engines make of ours (of binary instead of large_binary, say), there is one function,
-    ``s4_decompress_cpu_zstd_3__struct<...>``, that decompresses it to large_binary.
+    other engines write (with binary instead of large_binary, say), there is one function,
+    ``s4_decompress_cpu_zstd_3__struct<...>``, which decompresses it to large_binary.
 
     PyArrow calls a function once for each chunk or batch, so the ``.row`` of an error counts
-    within that, and a bad row always raises; :func:`decompress` can do better.
+    within that, and a bad row always raises. Call :func:`decompress` where that matters.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def register_compute_functions(
     -------
     list of str
         The names for ``pyarrow.compute.call_function`` and dataset projections, in the order
-        of the types. Names that are registered already are left as they are.
+        of the types. Names that are already registered stay as they are.
 
     Raises
     ------
@@ -72,21 +72,21 @@ def register_compute_functions(
         input_type = [input_type]
     functions: list[_Function] = []
     for dtype in map(_value_type, input_type):
-        there, back = _names(codec, dtype)
-        if not pa.types.is_struct(dtype):
-            functions.append(_Function(there, compress, dtype, COMPRESSED_TYPE))
-        source = dtype if pa.types.is_struct(dtype) else COMPRESSED_TYPE
-        target = _restored(dtype)
-        functions.append(_Function(back, decompress, source, target))
+        compress_name, decompress_name = _names(codec, dtype)
+        compressed = dtype if pa.types.is_struct(dtype) else COMPRESSED_TYPE
+        if compressed is not dtype:
+            functions.append(_Function(compress_name, compress, dtype, compressed))
+        restored = _restored_type(dtype)
+        functions.append(_Function(decompress_name, decompress, compressed, restored))
     _register(functions, codec)
     return [function.name for function in functions]
 
 
 def _value_type(dtype: pa.DataType | str) -> pa.DataType:
-    """A type of values, or of structs of them."""
+    """An argument as a type of values, or of compressed data."""
     try:
         found = pa.lib.ensure_type(dtype)
-        # An empty array tells whether the type will do.
+        # An empty array shows whether the type is accepted.
         if not pa.types.is_struct(found):
             compress(pa.array([], found))
         elif all(found.get_field_index(field.name) >= 0 for field in COMPRESSED_TYPE):
@@ -104,16 +104,16 @@ def _value_type(dtype: pa.DataType | str) -> pa.DataType:
 
 @dataclass(frozen=True)
 class _Function:
-    """What is to be registered: a verb from one exact type to another."""
+    """A function to register, from one exact type to another."""
 
     name: str
-    verb: Callable[..., Any]
+    function: Callable[..., Any]
     source: pa.DataType
     target: pa.DataType
 
 
 def _names(codec: Codec, dtype: pa.DataType) -> tuple[str, str]:
-    """What compressing and decompressing values of a type with a codec are called."""
+    """The names of the functions that compress and decompress values of a type."""
     level = getattr(codec, "level", None)
     name = codec.name.replace("-", "_") + ("" if level is None else f"_{level}")
     if isinstance(codec, CpuZstdDict):
@@ -125,8 +125,8 @@ def _names(codec: Codec, dtype: pa.DataType) -> tuple[str, str]:
     return f"s4_compress_{name}__{dtype}", f"s4_decompress_{name}__{dtype}"
 
 
-def _restored(dtype: pa.DataType) -> pa.DataType:
-    """What values of a type, or structs that were made of some, decompress to."""
+def _restored_type(dtype: pa.DataType) -> pa.DataType:
+    """The type that compressed values of a type decompress to."""
     storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
     values = storage.value_type if pa.types.is_dictionary(storage) else storage
     is_text = values in (pa.string(), pa.large_string(), pa.string_view())
@@ -136,29 +136,28 @@ def _restored(dtype: pa.DataType) -> pa.DataType:
 def _register(functions: list[_Function], codec: Codec) -> None:
     """Registers those that are not registered yet."""
     with _registering:
-        for function in functions:
+        for new in functions:
             # A second registration of a name would damage PyArrow's registry.
-            if function.name in pc.list_functions():
+            if new.name in pc.list_functions():
                 continue
-            summary = f"{function.verb.__name__} with {codec!r}"
+            summary = f"{new.function.__name__} with {codec!r}"
             pc.register_scalar_function(
-                _udf(function, codec),
-                function.name,
+                _udf(new, codec),
+                new.name,
                 {"summary": summary, "description": _DESCRIPTION},
-                {"data": function.source},
-                function.target,
+                {"data": new.source},
+                new.target,
             )
 
 
-def _udf(function: _Function, codec: Codec) -> Callable[[Any, Any], pa.Array | pa.Scalar]:
-    """The verb as PyArrow calls it."""
-    verb = function.verb
-    # To values the type matters; to compressed data there is one.
-    options = {} if pa.types.is_struct(function.target) else {"dtype": function.target}
+def _udf(new: _Function, codec: Codec) -> Callable[[Any, Any], pa.Array | pa.Scalar]:
+    """A function as PyArrow calls it."""
+    function = new.function
+    options = {} if pa.types.is_struct(new.target) else {"dtype": new.target}
 
     def call(_context: Any, data: pa.Array | pa.Scalar) -> pa.Array | pa.Scalar:
         if isinstance(data, pa.Scalar):
-            return verb(pa.array([data], data.type), codec, **options)[0]
-        return verb(data, codec, **options)
+            return function(pa.array([data], data.type), codec, **options)[0]
+        return function(data, codec, **options)
 
     return call

@@ -42,8 +42,8 @@ __all__ = [
 
 _PLUGIN = _native.__file__
 
-# No value in Polars is longer: its views have 32-bit lengths.
-_LONGEST = 2**32
+# Views have 32-bit lengths, so no value in Polars is longer.
+_MAX_VALUE_BYTES = 2**32
 
 
 #: The type of a compressed column.
@@ -53,9 +53,10 @@ COMPRESSED_DTYPE = pl.Struct({"payload": pl.Binary, "original_size": pl.Int64, "
 def _call(
     name: str, inputs: Iterable[pl.Expr], options: dict[str, Any], *, is_batched: bool = False
 ) -> pl.Expr:
-    """A call of the plugin: row by row, so that Polars may stream it, unless it goes to a GPU.
+    """An expression that calls the plugin.
 
-    There one call should have the whole column.
+    It is elementwise, so that Polars may stream it, unless it runs on a GPU, where one call
+    should have the whole column.
     """
     return register_plugin_function(
         plugin_path=_PLUGIN,
@@ -69,7 +70,7 @@ def _call(
 def _call_with(
     codec: Codec | str, name: str, inputs: Iterable[pl.Expr], options: dict[str, Any]
 ) -> pl.Expr:
-    """A call of the plugin with a codec."""
+    """An expression that calls the plugin with a codec."""
     return _call(name, inputs, options, is_batched=_native._is_batched(codec))
 
 
@@ -79,7 +80,7 @@ def _call_on(
     inputs: Iterable[pl.Expr],
     options: dict[str, Any],
 ) -> pl.Expr:
-    """A call of the plugin over frames, those of GPU codecs on a device."""
+    """An expression that decodes frames, those of GPU codecs on a device."""
     if device is None:
         return _call(name, inputs, options)
     options["device"] = _native._device_option(device)
@@ -88,7 +89,7 @@ def _call_on(
 
 
 def _expr(value: IntoExpr) -> pl.Expr:
-    """What Polars makes of an argument: a string names a column."""
+    """An argument as an expression, by Polars' rules: a string names a column."""
     if isinstance(value, pl.Expr):
         return value
     return pl.col(value) if isinstance(value, str) else pl.lit(value)
@@ -100,8 +101,8 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     Parameters
     ----------
     expr
-        The column: Binary, String or Null, or an extension type that is stored as one. A
-        column of Python objects (memoryview, bytearray) must be made Binary first.
+        The column: Binary, String or Null, or an extension type with one of these as its
+        storage. Convert a column of Python objects (memoryview, bytearray) to Binary first.
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).
@@ -138,27 +139,27 @@ def decompress(
     Parameters
     ----------
     expr
-        The struct that :func:`compress` makes (fields found by name; sizes and checksums
-        of any integer type or decimal(p, 0)), or a Binary column of bare payloads: zstd
-        frames or gzip members that other systems made. Bare payloads come without length
-        and crc32c, so only their format's own checks protect them.
+        The struct that :func:`compress` returns (fields found by name; size and checksum of
+        any integer type or decimal(p, 0)), or a Binary column of bare payloads: zstd frames
+        or gzip members from other systems. Bare payloads have no size and crc32c, so they are
+        protected by their format's own checks only.
     codec
-        The codec that made the payloads, or its name. Its level plays no part.
+        The codec that made the payloads, or its name. Its level does not matter.
     dtype
-        ``pl.Binary``, or ``pl.String`` for text, which is checked to be UTF-8.
+        ``pl.Binary``, or ``pl.String`` for text, which must be UTF-8.
     on_error
-        What a damaged row does: ``"raise"`` an error, or become ``"null"``, which a
-        ``RuntimeWarning`` tells for every batch. If all rows of a batch, two or more, fail for
-        a reason that looks like a mistake (payloads of another codec, frames, a missing or
-        other dictionary, values that were never compressed), it is an error in any case.
+        What to do about a damaged row: ``"raise"`` an error, or make it ``"null"``, with a
+        ``RuntimeWarning`` for every batch. An error is raised in any case if all rows of a
+        batch, two or more, fail for a reason that looks like a mistake: payloads of another
+        codec, frames, a missing or wrong dictionary, values that were never compressed.
     max_size
         Largest decoded value in bytes; default 5 GiB, for bare payloads 1 GiB. In Polars no
-        value can exceed 4 GiB. Only this bounds what untrusted rows decode to: n rows come to
-        n times ``max_size`` at most.
+        value can exceed 4 GiB. This is the only limit on untrusted data: n rows decode to at
+        most n times ``max_size``.
     row
-        An expression, such as an id column (or a series, for a series), whose value errors
-        name beside the row's position in the batch that Polars passed; of any type but
-        Object. Beside it a literal ``expr`` stands for as many rows.
+        ``row="id"`` adds the row's ``id`` to error messages, which otherwise give only its
+        position in the batch. Any expression (for a series, another series) of any type but
+        Object. With it a literal ``expr`` stands for as many rows.
 
     Returns
     -------
@@ -170,8 +171,8 @@ def decompress(
     S4UnregisteredCodecError
         The codec's name is unknown.
     polars.exceptions.ComputeError
-        The column has another type or lacks a field; or a row is bad: the message names
-        the exception class, the row, and what is wrong with it.
+        The column has another type or lacks a field; or a row is bad: the message names the
+        exception class, the row and the reason.
     """
     options = _decoding(codec, dtype, on_error, max_size)
     return _call_with(codec, "decompress", _with_row(expr, row), options)
@@ -183,7 +184,7 @@ def _decoding(
     on_error: Literal["raise", "null"],
     max_size: SupportsIndex | None,
 ) -> dict[str, Any]:
-    """The plugin's options of decompress and decode."""
+    """The plugin's options for decompressing and decoding."""
     if dtype not in (pl.Binary, pl.String):
         msg = f"dtype must be pl.Binary or pl.String, not {dtype!r}"
         raise TypeError(msg)
@@ -192,17 +193,17 @@ def _decoding(
         **_native._codec_options(codec),
         "utf8": dtype == pl.String,
         "null_on_error": is_null_on_error(on_error),
-        "max_size": None if limit is None else min(limit, _LONGEST),
+        "max_size": None if limit is None else min(limit, _MAX_VALUE_BYTES),
     }
 
 
 def _with_row(expr: IntoExpr, row: IntoExpr | None) -> list[pl.Expr]:
-    """The inputs of an expression whose errors may name rows by ``row``."""
+    """The inputs of an expression whose errors name rows by ``row``."""
     return [_expr(expr)] if row is None else [_expr(expr), _expr(row)]
 
 
 def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
-    """Compress every value to a frame, which says by itself how to decode it.
+    """Compress every value to a frame, which names its codec, size and checksum.
 
     Parameters
     ----------
@@ -215,8 +216,8 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     Returns
     -------
     Expr
-        Binary: one S4F2 frame a value (28 bytes of header, then the payload); null where the
-        value is null.
+        Binary: one S4F2 frame for each value (a header of 28 bytes, then the payload); null
+        where the value is null.
 
     Raises
     ------
@@ -251,8 +252,8 @@ def decode(
     dtype, on_error, max_size, row
         As for :func:`decompress`; ``max_size`` defaults to 5 GiB.
     device
-        The number of a GPU, or ``"auto"``, for frames of the nvcomp codecs; they decode on the
-        CPU without. Only for bytes of your own or of somebody you trust.
+        The number of a GPU, or ``"auto"``, to decode frames of the nvcomp codecs on; by
+        default they decode on the CPU. Use a GPU only for data that you trust.
 
     Returns
     -------
@@ -262,10 +263,10 @@ def decode(
     Raises
     ------
     S4BackendError
-        The dictionary is empty or damaged, or the device is not there.
+        The dictionary is empty or damaged, or the device is missing.
     polars.exceptions.ComputeError
         The column has another type; or a row is bad: the message names the exception class,
-        the row, and what is wrong with it.
+        the row and the reason.
     """
     options = _decoding(dictionary_codec(dictionary), dtype, on_error, max_size)
     return _call_on(device, "decode", _with_row(expr, row), options)
@@ -278,7 +279,7 @@ def verify(
     dtype: PolarsDataType = pl.Binary,
     max_size: SupportsIndex | None = None,
 ) -> pl.Expr:
-    """Decompress every row without keeping its value, and say which rows are bad and why.
+    """Decompress every row without keeping its value, and report which rows are bad and why.
 
     Parameters
     ----------
@@ -289,8 +290,8 @@ def verify(
     -------
     Expr
         String: null where the row is good, or null itself; else the exception's class and the
-        reason: ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``. Of a bare payload
-        null says only that it decodes.
+        reason: ``"S4CrcMismatchError: crc32c of the decoded bytes is ..."``. A good bare payload
+        is one that decodes.
 
     Raises
     ------
@@ -312,7 +313,7 @@ def verify_frames(
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> pl.Expr:
-    """Decode every row of frames without keeping its value, and say which rows are bad and why.
+    """Decode every row of frames without keeping its value; report which rows are bad and why.
 
     Parameters
     ----------
@@ -322,12 +323,12 @@ def verify_frames(
     Returns
     -------
     Expr
-        String, as :func:`verify` has it.
+        String, as for :func:`verify`.
 
     Raises
     ------
     S4BackendError
-        The dictionary is empty or damaged, or the device is not there.
+        The dictionary is empty or damaged, or the device is missing.
     polars.exceptions.ComputeError
         The column has another type, or frames need a GPU that failed or is missing.
     """
@@ -343,14 +344,14 @@ def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") 
     expr
         Binary: S4F2 frames.
     on_error
-        What a row that is not frames does: ``"raise"`` an error, or become ``"null"``.
+        What to do about a row that is not frames: ``"raise"`` an error, or make it ``"null"``.
 
     Returns
     -------
     Expr
         ``Struct{codec: String (null if the frames differ), original_size: Int64 and
         compressed_size: Int64 (sums over the frames, in bytes), crc32c: Int64 (null unless
-        it is exactly one frame), frames: Int64}``; null where the row is null.
+        there is exactly one frame), frames: Int64}``; null where the row is null.
 
     Raises
     ------
@@ -361,16 +362,16 @@ def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") 
 
 
 def train_dictionary(series: pl.Series, size: SupportsIndex = 112_640) -> bytes:
-    """``s4_codec.train_dictionary`` on the values of a Binary or String series.
+    """Train a dictionary on a Binary or String series, as ``s4_codec.train_dictionary`` does.
 
-    Of more than libzstd takes, just under 4 GiB, every second value is taken, every fourth, and
+    libzstd accepts just under 4 GiB. Of more data every second value is used, every fourth, and
     so on, evenly over the series.
 
     Raises
     ------
     TypeError
-        It is no series, or one of another type. An expression has no values yet: pass
-        ``df["body"]``, of a LazyFrame that of what ``collect`` returns.
+        ``series`` is not a series, or one of another type. An expression has no values yet:
+        pass ``df["body"]``, for a LazyFrame that of the collected frame.
     S4BackendError, ValueError
         As for ``s4_codec.train_dictionary``.
     """
@@ -383,5 +384,5 @@ def train_dictionary(series: pl.Series, size: SupportsIndex = 112_640) -> bytes:
     return _native.train_dictionary(series, size)
 
 
-# The namespaces are made of the functions above.
+# They are built from the functions above.
 from . import _namespaces  # noqa: E402, F401

@@ -1,10 +1,10 @@
 """Compress and decompress columns of Spark data frames, and in Spark SQL.
 
-Needs Spark 4.1 or later, with Java 17, and this package on every worker. Functions are Arrow
-UDFs: a codec travels to the workers once, its dictionary once per worker process, and each
-worker codes whole Arrow batches, on a pool of its own: of all cores unless its environment says
-S4_NUM_THREADS (``spark.executorEnv.S4_NUM_THREADS``). Over Spark Connect, which has no
-broadcasts, a dictionary travels within the function.
+Needs Spark 4.1 or later with Java 17, and this package on every worker. Functions are Arrow
+UDFs. A codec is sent to the workers once, its dictionary once per worker process. Each worker
+processes whole Arrow batches on its own thread pool, with a thread for every core unless its
+environment sets S4_NUM_THREADS (``spark.executorEnv.S4_NUM_THREADS``). Spark Connect has no
+broadcasts, so there a dictionary is sent within the function.
 
     from s4_codec.spark import compress, decompress
     packed = df.withColumn("body", compress(CpuZstd(3))("body"))
@@ -47,7 +47,7 @@ _COMPRESSED = StructType(
     ]
 )
 
-#: The type of a compressed column, in the words of Spark SQL.
+#: The type of a compressed column, as Spark SQL writes it.
 COMPRESSED_TYPE = _COMPRESSED.simpleString()
 
 _VALUES = {"binary": BinaryType(), "string": StringType()}
@@ -65,7 +65,7 @@ def compress(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]
     -------
     callable
         From a column, or its name, to a column of :data:`COMPRESSED_TYPE`; null where the value
-        is null. Polars and Arrow decompress what it writes to Parquet, and the other way round.
+        is null. Through Parquet, Polars and Arrow read such columns and write them for Spark.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def compress(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]
     pyspark.errors.PythonException
         When the job runs: the column has another type.
     """
-    return _Function("s4_compress", _spark.compress, _COMPRESSED, _checked(codec))
+    return _Function("s4_compress", _spark.compress, _COMPRESSED, _codec(codec))
 
 
 def decompress(
@@ -92,15 +92,15 @@ def decompress(
     codec
         The codec that made the payloads, or its name.
     dtype
-        ``"binary"``, or ``"string"`` for text, which is checked to be UTF-8.
+        ``"binary"``, or ``"string"`` for text, which must be UTF-8.
     on_error
-        What a bad row does: fail the job (``"raise"``), or become ``"null"``.
+        What to do about a bad row: fail the job (``"raise"``), or make it ``"null"``.
     max_size
-        Largest decoded value in bytes; no value can exceed 2 GiB in Spark. For bare payloads
-        1 GiB unless it is given.
+        Largest decoded value in bytes; default 2 GiB, which no value in Spark can exceed, and
+        1 GiB for bare payloads.
     bare
-        The column is binary and holds bare payloads: zstd frames or gzip members that other
-        systems made, which only their format's own checks protect.
+        The column is binary and holds bare payloads: zstd frames or gzip members from other
+        systems, which are protected by their format's own checks only.
 
     Returns
     -------
@@ -114,14 +114,14 @@ def decompress(
     TypeError, ValueError, S4UnregisteredCodecError
         An argument is wrong.
     pyspark.errors.AnalysisException
-        When the column is used: it is no struct, or lacks a field.
+        When the column is used: it is not a struct, or lacks a field.
     pyspark.errors.PythonException
-        When the job runs: a row is bad. The message names the S4 exception, the row's place in
-        its Arrow batch, and what is wrong with it.
+        When the job runs: a row is bad. The message names the S4 exception, the row's position
+        in its Arrow batch and the reason.
     """
-    how = _decoding(dtype, on_error, max_size, is_bare=bare)
-    work = partial(_spark.decompress, is_bare=bare, **how)
-    return _Function("s4_decompress", work, _VALUES[dtype], _checked(codec), is_by_fields=not bare)
+    options = _decompress_options(dtype, on_error, max_size, is_bare=bare)
+    work = partial(_spark.decompress, is_bare=bare, **options)
+    return _Function("s4_decompress", work, _VALUES[dtype], _codec(codec), is_by_fields=not bare)
 
 
 def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
@@ -135,14 +135,14 @@ def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
     Returns
     -------
     callable
-        From a binary or string column to a binary column: one S4F2 frame a value.
+        From a binary or string column to a binary column: one S4F2 frame for each value.
 
     Raises
     ------
     TypeError, S4UnregisteredCodecError, pyspark.errors.PythonException
         As for :func:`compress`.
     """
-    return _Function("s4_encode", _spark.encode, BinaryType(), _checked(codec))
+    return _Function("s4_encode", _spark.encode, BinaryType(), _codec(codec))
 
 
 def decode(
@@ -169,33 +169,33 @@ def decode(
     Raises
     ------
     TypeError, ValueError, S4BackendError
-        An argument is wrong, or the dictionary empty or damaged.
+        An argument is wrong, or the dictionary is empty or damaged.
     pyspark.errors.PythonException
         As for :func:`decompress`.
     """
-    work = partial(_spark.decode, **_decoding(dtype, on_error, max_size))
+    work = partial(_spark.decode, **_decompress_options(dtype, on_error, max_size))
     return _Function("s4_decode", work, _VALUES[dtype], dictionary_codec(dictionary))
 
 
 def register(
     spark: SparkSession, codec: Codec | str = CpuZstd(), *, prefix: str = "s4_"
 ) -> list[str]:
-    """Give Spark SQL the functions with one codec.
+    """Register the functions with one codec for Spark SQL.
 
     Parameters
     ----------
     spark
         The session.
     codec
-        The codec, with its level or dictionary, of all of them.
+        The codec of all functions, with its level or dictionary.
     prefix
-        What their names begin with; another prefix for another codec.
+        The prefix of their names; use another prefix for another codec.
 
     Returns
     -------
     list of str
         The names: ``s4_compress`` and ``s4_encode`` of a binary or string column;
-        ``s4_decompress`` and ``s4_decompress_text`` of a struct that ``s4_compress`` made;
+        ``s4_decompress`` and ``s4_decompress_text`` of a struct that ``s4_compress`` returned;
         ``s4_decode`` and ``s4_decode_text`` of frames.
 
     Raises
@@ -207,12 +207,12 @@ def register(
         msg = f"spark must be a SparkSession, not {spark!r}"
         raise TypeError(msg)
     if not isinstance(prefix, str) or not prefix:
-        # Spark has functions encode and decode of its own.
+        # Without one, names would clash with Spark's own encode and decode.
         msg = f"prefix must be a string of one character or more, not {prefix!r}"
         raise TypeError(msg)
-    codec = _checked(codec)
+    codec = _codec(codec)
     frames = dictionary_codec(codec if isinstance(codec, CpuZstdDict) else None)
-    binary, text = [_decoding(dtype, "raise", None) for dtype in ("binary", "string")]
+    binary, text = [_decompress_options(dtype, "raise", None) for dtype in ("binary", "string")]
     functions: dict[str, tuple[_spark.Work, DataType, Codec]] = {
         "compress": (_spark.compress, _COMPRESSED, codec),
         "decompress": (partial(_spark.decompress, **binary), BinaryType(), codec),
@@ -227,13 +227,13 @@ def register(
     return [prefix + name for name in functions]
 
 
-def _checked(codec: Codec | str) -> Codec:
-    """The codec of an argument."""
+def _codec(codec: Codec | str) -> Codec:
+    """An argument as a codec."""
     _native._codec_options(codec)
     return Codec.from_name(codec) if isinstance(codec, str) else codec
 
 
-def _decoding(
+def _decompress_options(
     dtype: str, on_error: Any, max_size: SupportsIndex | None, *, is_bare: bool = False
 ) -> dict[str, Any]:
     if not isinstance(dtype, str) or dtype not in _VALUES:
@@ -242,13 +242,13 @@ def _decoding(
     is_null_on_error(on_error)
     size = size_limit(max_size)
     if size is not None or not is_bare:
-        size = min(_spark.MOST_BYTES if size is None else size, _spark.MOST_BYTES)
+        size = min(_spark.MAX_ARRAY_BYTES if size is None else size, _spark.MAX_ARRAY_BYTES)
     return {"dtype": f"large_{dtype}", "on_error": on_error, "max_size": size}
 
 
 class _Function:
-    """A function of columns, whose UDF is made for the session in which it is used: it may be
-    older than the first session, and outlive one."""
+    """A function of columns. Its UDF is made for the session in which it is used, because the
+    function may be older than that session, and outlive it."""
 
     def __init__(
         self,
@@ -279,7 +279,7 @@ class _Function:
         udf = self.udf(SparkSession.active())
         if not self._is_by_fields:
             return udf(column)
-        # By name, so that the driver says if one is missing.
+        # By name, so that the driver reports a missing field.
         whole = F.col(column) if isinstance(column, str) else column
         result = udf(*[whole.getField(name) for name in _spark.FIELDS])
         return result.alias(f"{self._name}({column})") if isinstance(column, str) else result
@@ -290,20 +290,20 @@ class _Function:
             function = _spark.batch_function(
                 self._name,
                 self._work,
-                _shipped(self._codec, owner),
+                _sent(self._codec, owner),
                 is_by_fields=self._is_by_fields,
             )
             self._made = (owner, arrow_udf(function, self._result))
         return self._made[1]
 
 
-# The broadcasts of the latest Spark context; a process has one at a time.
+# The broadcasts of the latest Spark context; a process has one context at a time.
 _broadcasts: tuple[Any, dict[CpuZstdDict, Any]] = (None, {})
 
 
-def _shipped(codec: Codec, context: Any) -> Codec | _spark.ShippedDictionary:
-    """A codec as it travels: with a dictionary as a broadcast, one a dictionary and context.
-    Over Spark Connect there are no broadcasts."""
+def _sent(codec: Codec, context: Any) -> Codec | _spark.BroadcastDictionary:
+    """A codec as it is sent to workers: its dictionary as a broadcast, one for each dictionary
+    and context. Spark Connect has no broadcasts."""
     global _broadcasts
     if not isinstance(codec, CpuZstdDict) or not hasattr(context, "broadcast"):
         return codec
@@ -312,4 +312,4 @@ def _shipped(codec: Codec, context: Any) -> Codec | _spark.ShippedDictionary:
     known = _broadcasts[1]
     if codec not in known:
         known[codec] = context.broadcast(codec)
-    return _spark.ShippedDictionary(known[codec], codec)
+    return _spark.BroadcastDictionary(known[codec], codec)

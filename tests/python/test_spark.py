@@ -257,9 +257,9 @@ def test_sql_says_what_it_takes(spark: SparkSession, frame: DataFrame) -> None:
     packed = frame.select("body", s4spark.compress()("body").alias("packed"))
     packed.createOrReplaceTempView("packed_logs")
     for call, message in [
-        ("s4_decompress(packed.payload)", "takes a struct of payload, original_size and crc32c"),
-        ("s4_decompress_text(body)", "takes a struct of payload, original_size and crc32c"),
-        ("s4_compress(body, body)", "s4_compress takes one column, not 2"),
+        ("s4_decompress(packed.payload)", "expected a struct of payload, original_size and crc32c"),
+        ("s4_decompress_text(body)", "expected a struct of payload, original_size and crc32c"),
+        ("s4_compress(body, body)", "s4_compress expects one column, found 2"),
         ("s4_decode(packed)", "decode takes binary data of frames, got Struct"),
     ]:
         with pytest.raises(PythonException, match=f"TypeError: .*{message}"):
@@ -274,7 +274,7 @@ def test_sql_says_what_it_takes(spark: SparkSession, frame: DataFrame) -> None:
 def test_a_dictionary_is_read_once_in_a_worker_process(
     spark: SparkSession, frame: DataFrame
 ) -> None:
-    shipped = s4spark._shipped(CpuZstdDict(DICTIONARY), spark.sparkContext)
+    shipped = s4spark._sent(CpuZstdDict(DICTIONARY), spark.sparkContext)
 
     def seen(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         for batch in batches:
