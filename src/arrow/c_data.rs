@@ -69,8 +69,12 @@ macro_rules! released_on_drop {
                 match taken.release {
                     Some(_) => Ok(taken),
                     None => Err(Error::Argument(
-                        concat!("the Arrow ", $what, " is released: it can be read only once")
-                            .into(),
+                        concat!(
+                            "the Arrow ",
+                            $what,
+                            " is released: it can be read only once, export it again"
+                        )
+                        .into(),
                     )),
                 }
             }
@@ -117,8 +121,8 @@ pub fn malformed(what: impl AsRef<str>) -> Error {
 }
 
 /// A count that a producer states.
-pub fn count(stated: i64, of: &str) -> Result<usize> {
-    usize::try_from(stated).map_err(|_| malformed(format!("{stated} {of}")))
+pub fn count(stated: i64, what: &str) -> Result<usize> {
+    usize::try_from(stated).map_err(|_| malformed(format!("invalid {what} {stated}")))
 }
 
 /// The `i`-th of `n` structures behind an array of pointers.
@@ -149,7 +153,7 @@ impl From<FFI_ArrowArray> for CArray {
 
 impl CSchema {
     pub(crate) fn format(&self) -> Result<&str> {
-        text(self.format).ok_or_else(|| malformed("a schema without a format"))
+        text(self.format).ok_or_else(|| malformed("a schema has no format"))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -157,7 +161,7 @@ impl CSchema {
     }
 
     pub(crate) fn children(&self) -> Result<Vec<&Self>> {
-        let n = count(self.n_children, "children")?;
+        let n = count(self.n_children, "number of children")?;
         // SAFETY: the producer states `n_children` children.
         (0..n).map(|i| unsafe { child(self.children, n, i) }).collect()
     }
@@ -177,18 +181,21 @@ impl CArray {
     /// The `i`-th buffer, which may be null.
     pub(crate) fn buffer(&self, i: usize) -> Result<*const u8> {
         if self.buffers.is_null() || i >= self.buffers()? {
-            return Err(malformed(format!("buffer {i} of {} is missing", self.n_buffers)));
+            return Err(malformed(format!(
+                "buffer {i} is missing; the array has {}",
+                self.n_buffers
+            )));
         }
         // SAFETY: the producer states `n_buffers` pointers.
         Ok(unsafe { *self.buffers.add(i) }.cast())
     }
 
     pub(crate) fn buffers(&self) -> Result<usize> {
-        count(self.n_buffers, "buffers")
+        count(self.n_buffers, "number of buffers")
     }
 
     pub(crate) fn children(&self) -> Result<usize> {
-        count(self.n_children, "children")
+        count(self.n_children, "number of children")
     }
 
     pub(crate) fn child(&self, i: usize) -> Result<&Self> {
@@ -199,26 +206,27 @@ impl CArray {
 
     pub(crate) fn dictionary(&self) -> Result<&Self> {
         // SAFETY: null, or the producer's array of the dictionary's values.
-        unsafe { self.dictionary.as_ref() }.ok_or_else(|| malformed("no dictionary"))
+        unsafe { self.dictionary.as_ref() }.ok_or_else(|| malformed("the dictionary is missing"))
     }
 }
 
 impl CStream {
     pub(crate) fn schema(&mut self) -> Result<CSchema> {
-        let get_schema = self.get_schema.ok_or_else(|| malformed("a stream without get_schema"))?;
+        let get_schema =
+            self.get_schema.ok_or_else(|| malformed("the stream has no get_schema"))?;
         let mut schema = CSchema::released();
         // SAFETY: the producer's own function on its own stream.
         let code = unsafe { get_schema(self, &mut schema) };
         self.check(code)?;
         match schema.release {
             Some(_) => Ok(schema),
-            None => Err(malformed("a stream without a schema")),
+            None => Err(malformed("the stream has no schema")),
         }
     }
 
     /// The next chunk, or `None` at the end.
     pub(crate) fn next_array(&mut self) -> Result<Option<CArray>> {
-        let get_next = self.get_next.ok_or_else(|| malformed("a stream without get_next"))?;
+        let get_next = self.get_next.ok_or_else(|| malformed("the stream has no get_next"))?;
         let mut array = CArray::released();
         // SAFETY: the producer's own function on its own stream.
         let code = unsafe { get_next(self, &mut array) };

@@ -1,22 +1,22 @@
-//! Which columns can be decompressed, told by their type alone.
+//! Which columns can be decompressed, decided by their type.
 
 use arrow_schema::DataType;
 
 use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, type_text};
 use crate::error::{Error, Result};
 
-/// A column's type: Arrow's, or that of a library with types and names of its own.
+/// A column's type: Arrow's, or that of a library with its own types and names.
 pub trait ColumnType: Sized {
-    /// The fields, by name, where it is a struct.
+    /// The fields of a struct, by name; `None` for other types.
     fn fields(&self) -> Option<Vec<(&str, &Self)>>;
 
     /// Whether values are byte strings, or all null.
     fn is_bytes(&self) -> bool;
 
-    /// Whether values are whole numbers, or all null.
-    fn is_whole(&self) -> bool;
+    /// Whether values are integers, or all null.
+    fn is_integral(&self) -> bool;
 
-    /// Its name, and what to do about it where that helps.
+    /// Its name, with advice where there is some.
     fn text(&self) -> String;
 }
 
@@ -31,7 +31,7 @@ impl ColumnType for DataType {
     }
 
     /// Integers and decimal(p, 0) of any width.
-    fn is_whole(&self) -> bool {
+    fn is_integral(&self) -> bool {
         self.is_integer()
             || matches!(
                 self,
@@ -48,18 +48,18 @@ impl ColumnType for DataType {
     }
 }
 
-/// A message is no place for the names of more fields.
+/// The most field names in a message.
 const MAX_NAMES: usize = 20;
 
-/// Checks that a column is what compress makes, or bare payloads.
+/// Checks that a column is what compress returns, or bare payloads.
 pub fn check_payloads<T: ColumnType>(column: &T) -> Result<()> {
     let Some(fields) = column.fields() else {
         return if column.is_bytes() {
             Ok(())
         } else {
             Err(Error::Type(format!(
-                "expected the struct that compress makes ({PAYLOAD}, {ORIGINAL_SIZE}, {CRC32C}), \
-                 or Binary for bare payloads; got {}",
+                "expected the struct that compress returns ({PAYLOAD}, {ORIGINAL_SIZE}, \
+                 {CRC32C}), or Binary for bare payloads, found {}",
                 column.text()
             )))
         };
@@ -81,13 +81,13 @@ pub fn check_payloads<T: ColumnType>(column: &T) -> Result<()> {
     for (name, field) in fields {
         let (accepted, expected) = match name {
             PAYLOAD => (field.is_bytes(), "Binary"),
-            ORIGINAL_SIZE | CRC32C => (field.is_whole(), "an integer type or decimal(p, 0)"),
+            ORIGINAL_SIZE | CRC32C => (field.is_integral(), "an integer type or decimal(p, 0)"),
             _ => continue,
         };
         if !accepted {
             let found = field.text();
             return Err(Error::Type(format!(
-                "struct field {name} must be {expected}, it is {found}"
+                "struct field {name} must be {expected}, found {found}"
             )));
         }
     }

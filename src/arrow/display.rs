@@ -11,10 +11,10 @@ use arrow_schema::{DataType, TimeUnit};
 
 use super::volatile::viewed;
 
-/// A type by Arrow's name.
+/// A type by its name in Arrow.
 pub fn type_text(data_type: &DataType) -> String {
     match data_type {
-        // As the import of schemas has types that it does not read.
+        // How the import represents types that it does not read.
         DataType::List(item) if item.data_type().is_null() => item.name().clone(),
         other => other.to_string(),
     }
@@ -30,10 +30,10 @@ pub fn unit_text(unit: &TimeUnit) -> &'static str {
     }
 }
 
-/// A message is no place for more.
+/// The most characters of a value in a message.
 const MAX_CHARS: usize = 200;
 
-/// The value of `row`, readable whatever its type, cut where it is long.
+/// The value of `row` as text, whatever its type; truncated if it is long.
 pub fn value_text(array: &ArrayRef, row: usize) -> String {
     let mut whole = String::new();
     write_value(&mut whole, array, row);
@@ -48,12 +48,12 @@ pub fn value_text(array: &ArrayRef, row: usize) -> String {
     }
 }
 
-/// Whether `text` is longer than what is shown of it, whatever its characters.
+/// Whether `text` has more than [`MAX_CHARS`] characters, of any width.
 fn is_long(text: &str) -> bool {
     text.len() > 4 * MAX_CHARS
 }
 
-/// Appends the value of `row`, or more of its beginning than is shown.
+/// Appends the value of `row`, or the front of a long one.
 fn write_value(text: &mut String, array: &ArrayRef, row: usize) {
     if array.is_null(row) {
         return text.push_str("null");
@@ -111,7 +111,7 @@ fn write_list(text: &mut String, values: &ArrayRef) {
     text.push(']');
 }
 
-/// Whole numbers as they are, since an integer of 128 bits can have a digit more than a decimal.
+/// Integers are written as they are: one of 128 bits can have a digit more than a decimal.
 fn write_decimal<T: DecimalType>(text: &mut String, array: &ArrayRef, row: usize) {
     let array = array.as_primitive::<T>();
     if array.scale() == 0 {
@@ -121,8 +121,8 @@ fn write_decimal<T: DecimalType>(text: &mut String, array: &ArrayRef, row: usize
     }
 }
 
-/// What Arrow prints of a slice of one: the array's type, then the element in brackets.
-/// An instant of a named time zone is printed in UTC.
+/// A value as Arrow prints it, taken from the text of a slice of one row: the array's type, then
+/// the value in brackets. An instant of a named time zone is printed in UTC.
 fn printed(array: &ArrayRef, row: usize) -> String {
     let printed = format!("{:?}", array.slice(row, 1));
     let element = printed.split_once('[').map_or(&*printed, |(_, element)| element).trim();

@@ -1,9 +1,8 @@
-//! C data structures -> arrays, checked so far that no row can lie outside its buffers.
+//! C data structures -> arrays, checked so that no row can lie outside its buffers.
 //!
-//! Only what columns are made of is imported: byte strings in every layout, whole numbers,
-//! and structs of them. Strings come as the binary layout of their bytes, which nothing
-//! needs to check. Arrays of other types inside of a struct are stood in for by nulls, as
-//! nothing reads them.
+//! Imported are the types that columns consist of: byte strings in every layout, integers,
+//! decimals, and structs of them. Strings are imported as binary, so that nothing has to check
+//! UTF-8. Arrays of other types inside a struct become nulls, as nothing reads them.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -28,12 +27,12 @@ use super::c_data::{CArray, CSchema, count, malformed};
 use super::volatile::View;
 use crate::error::{Error, Result};
 
-/// Types inside of types are read so deep: a table of one column that is a struct, with a
-/// payload that is a dictionary of a dictionary.
+/// The deepest nesting of types: a table of one column that is a struct, with a payload that is
+/// a dictionary of a dictionary.
 const MAX_DEPTH: usize = 5;
 
-/// The type that a schema states, of types that columns are made of; others are told apart
-/// only as far as messages do it.
+/// The type of a schema. Types that columns do not consist of are distinguished only as far as
+/// messages name them.
 pub fn data_type(schema: &CSchema) -> Result<DataType> {
     type_at(schema, 0)
 }
@@ -41,7 +40,7 @@ pub fn data_type(schema: &CSchema) -> Result<DataType> {
 fn type_at(schema: &CSchema, depth: usize) -> Result<DataType> {
     let format = schema.format()?;
     if depth >= MAX_DEPTH {
-        return Ok(unread("a type of too many levels"));
+        return Ok(unread("a type nested too deeply"));
     }
     if let Some(values) = schema.dictionary() {
         let values = type_at(values, depth + 1)?;
@@ -74,13 +73,12 @@ fn plain_type(format: &str) -> Result<DataType> {
         _ => {
             if let Some(width) = format.strip_prefix("w:") {
                 let width = width.parse().ok().filter(|width| *width >= 0);
-                let width = width.ok_or_else(|| malformed(format!("format {format:?}")))?;
+                let width = width.ok_or_else(|| malformed(format!("invalid format {format:?}")))?;
                 return Ok(DataType::FixedSizeBinary(width));
             }
             match format.strip_prefix("d:") {
-                Some(decimal) => {
-                    decimal_type(decimal).ok_or_else(|| malformed(format!("format {format:?}")))?
-                }
+                Some(decimal) => decimal_type(decimal)
+                    .ok_or_else(|| malformed(format!("invalid format {format:?}")))?,
                 None => other_type(format),
             }
         }
@@ -102,7 +100,7 @@ fn decimal_type(format: &str) -> Option<DataType> {
     (parts.next().is_none() && (1..=most).contains(&precision)).then_some(decimal)
 }
 
-/// A type that nothing here reads, as well as messages can tell it.
+/// A type that is not imported, as far as messages name it.
 fn other_type(format: &str) -> DataType {
     match format {
         "b" => DataType::Boolean,
@@ -128,10 +126,10 @@ fn temporal_type(format: &str) -> Option<DataType> {
 }
 
 fn unknown() -> DataType {
-    unread("a type that is not read here")
+    unread("an unsupported type")
 }
 
-/// Stands for a type that goes no further than a message, by the name that it has there.
+/// A type that is only named in messages.
 fn unread(name: &str) -> DataType {
     DataType::List(Field::new(name, DataType::Null, true).into())
 }
@@ -163,10 +161,10 @@ impl<'a> SharedArray<'a> {
     /// The offset of the first row, and the number of rows.
     pub fn bounds(&self) -> Result<(usize, usize)> {
         let (offset, rows) =
-            (count(self.array.offset, "as offset")?, count(self.array.length, "rows")?);
+            (count(self.array.offset, "offset")?, count(self.array.length, "length")?);
         // No buffer can hold as many elements, whatever their width.
         if offset.checked_add(rows).is_none_or(|end| end >= isize::MAX as usize / 32) {
-            return Err(malformed(format!("{rows} rows from offset {offset}")));
+            return Err(malformed(format!("{rows} rows at offset {offset} exceed any buffer")));
         }
         Ok((offset, rows))
     }
@@ -178,14 +176,16 @@ impl<'a> SharedArray<'a> {
     fn expect_buffers(&self, n: usize) -> Result<()> {
         match self.buffers()? {
             found if found == n => Ok(()),
-            found => Err(malformed(format!("{found} buffers, where the type has {n}"))),
+            found => Err(malformed(format!("expected {n} buffers, found {found}"))),
         }
     }
 
     pub fn expect_children(&self, n: usize) -> Result<()> {
         match self.array.children()? {
             found if found == n => Ok(()),
-            found => Err(malformed(format!("{found} arrays for a struct of {n} fields"))),
+            found => {
+                Err(malformed(format!("expected {n} arrays for a struct's fields, found {found}")))
+            }
         }
     }
 
@@ -196,10 +196,12 @@ impl<'a> SharedArray<'a> {
             return Ok(Buffer::default());
         }
         let Some(buffer) = NonNull::new(buffer.cast_mut()) else {
-            return Err(malformed(format!("buffer {i} is null, where {len} bytes must be")));
+            return Err(malformed(format!(
+                "expected {len} bytes in buffer {i}, found a null pointer"
+            )));
         };
-        // SAFETY: the producer's word that the buffer is as long as its type, length, offset
-        // and contents say; it lives until the array is released, which `owner` puts off.
+        // SAFETY: the producer guarantees that the buffer is as long as its type, length, offset
+        // and contents state. It lives until the array is released, which `owner` delays.
         Ok(unsafe {
             Buffer::from_custom_allocation(buffer.add(start), len, Arc::clone(&self.owner) as _)
         })
@@ -216,7 +218,7 @@ impl<'a> SharedArray<'a> {
             elements
                 .checked_mul(size_of::<T>())
                 .filter(|&bytes| bytes <= isize::MAX as usize / 2)
-                .ok_or_else(|| malformed(format!("{elements} elements in buffer {i}")))
+                .ok_or_else(|| malformed(format!("buffer {i} cannot hold {elements} elements")))
         };
         let bytes = self.bytes(i, bytes(start)?, bytes(len)?)?;
         let aligned = bytes.as_ptr().align_offset(align_of::<T>()) == 0;
@@ -233,7 +235,7 @@ impl<'a> SharedArray<'a> {
         };
         let ascending = offsets.windows(2).all(|pair| pair[0] <= pair[1]);
         if offsets[0] < O::default() || !ascending {
-            return Err(malformed("offsets that are negative or descend"));
+            return Err(malformed("offsets are negative or descend"));
         }
         // SAFETY: just checked.
         Ok(unsafe { OffsetBuffer::new_unchecked(offsets) })
@@ -256,7 +258,9 @@ impl<'a> SharedArray<'a> {
         if self.array.buffer(0)?.is_null() {
             return match self.array.null_count {
                 ..0 => Ok(None),
-                nulls => Err(malformed(format!("{nulls} nulls but no validity buffer"))),
+                nulls => Err(malformed(format!(
+                    "expected a validity buffer for {nulls} nulls, found none"
+                ))),
             };
         }
         let nulls = NullBuffer::new(self.bits(0)?);
@@ -302,13 +306,13 @@ fn binary<O: OffsetSizeTrait>(array: &SharedArray) -> Result<GenericBinaryArray<
 fn views(array: &SharedArray) -> Result<BinaryViewArray> {
     let (offset, rows) = array.bounds()?;
     let Some(buffers) = array.buffers()?.checked_sub(3) else {
-        return Err(malformed(format!("{} buffers of views", array.buffers()?)));
+        return Err(malformed(format!("expected 3 buffers or more, found {}", array.buffers()?)));
     };
     let lens = array.scalars::<i64>(buffers + 2, 0, buffers)?;
     let blocks = lens
         .iter()
         .enumerate()
-        .map(|(i, &len)| array.bytes(i + 2, 0, count(len, "bytes in a data buffer")?))
+        .map(|(i, &len)| array.bytes(i + 2, 0, count(len, "length of a data buffer")?))
         .collect::<Result<Vec<_>>>()?;
     let views = array.scalars::<u128>(1, offset, rows)?;
     let nulls = array.nulls()?;
@@ -316,23 +320,22 @@ fn views(array: &SharedArray) -> Result<BinaryViewArray> {
         let View { len, block, start } = View::of(view);
         let fits = len <= View::INLINE
             || blocks.get(block).is_some_and(|block| start + len <= block.len());
-        // What is behind a null is nobody's business, and never read.
+        // A null row may have any view: it is never read.
         if !fits && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
-            return Err(malformed(format!("the view of row {row} is outside of its buffer")));
+            return Err(malformed(format!("the view of row {row} is outside its buffer")));
         }
     }
-    // SAFETY: the views of all rows that are not null lie inside their buffers, and nothing
-    // reads the others: `ByteRows` looks at validity first, and at where views lie, as their
-    // memory may change.
+    // SAFETY: the views of all rows that are not null lie inside their buffers. Nothing reads
+    // the others: `ByteRows` checks validity first, and views again, as their memory may change.
     Ok(unsafe { BinaryViewArray::new_unchecked(views, blocks.into(), nulls) })
 }
 
 fn fixed_size(array: &SharedArray, width: i32) -> Result<FixedSizeBinaryArray> {
     let (offset, rows) = array.bounds()?;
     array.expect_buffers(2)?;
-    let bytes = |places: usize| places.checked_mul(width as usize);
+    let bytes = |rows: usize| rows.checked_mul(width as usize);
     let (Some(start), Some(len)) = (bytes(offset), bytes(rows)) else {
-        return Err(malformed(format!("{rows} rows of {width} bytes")));
+        return Err(malformed(format!("{rows} rows of {width} bytes exceed any buffer")));
     };
     let bytes = array.bytes(1, start, len)?;
     FixedSizeBinaryArray::try_new_with_len(width, bytes, array.nulls()?, rows).map_err(from_arrow)
@@ -371,7 +374,7 @@ fn dictionary(array: &SharedArray, keys: &DataType, values: &DataType) -> Result
         DataType::UInt16 => with_keys::<UInt16Type>(array, values),
         DataType::UInt32 => with_keys::<UInt32Type>(array, values),
         DataType::UInt64 => with_keys::<UInt64Type>(array, values),
-        other => Err(malformed(format!("a dictionary with keys of type {other}"))),
+        other => Err(malformed(format!("expected a dictionary with integer keys, found {other}"))),
     }
 }
 
@@ -382,7 +385,9 @@ fn structs(array: &SharedArray, fields: &Fields) -> Result<ArrayRef> {
         let column = import(&array.child(i)?, field.data_type())?;
         if column.len() < offset + rows {
             let (name, found, wanted) = (field.name(), column.len(), offset + rows);
-            return Err(malformed(format!("field {name:?} has {found} rows instead of {wanted}")));
+            return Err(malformed(format!(
+                "expected {wanted} rows in field {name:?}, found {found}"
+            )));
         }
         Ok(column.slice(offset, rows))
     });

@@ -78,8 +78,8 @@ impl<R> ColumnReader<R> {
 
 /// The column of byte strings that `function` reads.
 pub fn bytes_column(function: &str, input: &mut ArrowInput) -> Result<ColumnReader<ByteRows>> {
-    let wanted = format!("{function} takes binary or string data");
-    let (data_type, is_table) = bytes_type(&wanted, input)?;
+    let expected = format!("{function} expects binary or string data");
+    let (data_type, is_table) = bytes_type(&expected, input)?;
     Ok(ColumnReader { data_type, is_table, rows: ByteRows::try_new, bytes: ByteRows::bytes })
 }
 
@@ -91,8 +91,8 @@ pub fn payload_column(
 ) -> Result<ColumnReader<PayloadRows>> {
     let bytes = PayloadRows::bytes;
     if form == Form::Frame {
-        let wanted = format!("{function} takes binary data of frames");
-        let (data_type, is_table) = bytes_type(&wanted, input)?;
+        let expected = format!("{function} expects binary data of frames");
+        let (data_type, is_table) = bytes_type(&expected, input)?;
         return Ok(ColumnReader { data_type, is_table, rows: PayloadRows::of_frames, bytes });
     }
     let data_type = input.data_type()?;
@@ -108,19 +108,23 @@ pub fn payload_column(
     Ok(ColumnReader { data_type, is_table, rows: PayloadRows::try_new, bytes })
 }
 
-/// The type of an input of byte strings, and whether it is that of a table; an error that says
-/// what is `wanted` if it is neither.
-fn bytes_type(wanted: &str, input: &mut ArrowInput) -> Result<(DataType, bool)> {
+/// The type of an input of byte strings, and whether it is a table's; else an error that says
+/// what is `expected`.
+fn bytes_type(expected: &str, input: &mut ArrowInput) -> Result<(DataType, bool)> {
     let data_type = input.data_type()?;
     let column = single_column(&data_type).unwrap_or(&data_type);
     if !ByteRows::accepts(column) {
-        return Err(Error::Type(format!("{wanted}, got {}{}", type_text(column), hint(column))));
+        return Err(Error::Type(format!(
+            "{expected}, found {}{}",
+            type_text(column),
+            hint(column)
+        )));
     }
     let is_table = column != &data_type;
     Ok((data_type, is_table))
 }
 
-/// The only column of a table; tables come as structs.
+/// The only column of a table, which comes as a struct.
 fn single_column(data_type: &DataType) -> Option<&DataType> {
     match data_type {
         DataType::Struct(fields) if fields.len() == 1 => Some(fields[0].data_type()),
@@ -128,8 +132,8 @@ fn single_column(data_type: &DataType) -> Option<&DataType> {
     }
 }
 
-/// Whether a struct is, or was meant to be, what compress makes. A lone payload that lost its
-/// size and checksum must not pass for a table of bare payloads.
+/// Whether a struct is, or was meant to be, what compress returns. A payload that lost its size
+/// and checksum must not pass for a table of bare payloads.
 fn is_manifest(fields: &Fields) -> bool {
     match &fields[..] {
         [only] => {
@@ -140,13 +144,13 @@ fn is_manifest(fields: &Fields) -> bool {
     }
 }
 
-const ONE_COLUMN: &str = "; of a table, pass one column";
+const ONE_COLUMN: &str = "; pass one column of the table";
 
 /// What to do about a struct that is not accepted.
 fn hint(data_type: &DataType) -> &'static str {
     let DataType::Struct(fields) = data_type else { return "" };
     match [PAYLOAD, ORIGINAL_SIZE, CRC32C].map(|name| fields.find(name).is_some()) {
-        [true, true, true] => "; this is compressed data",
+        [true, true, true] => "; pass compressed data to decompress or verify",
         [false, false, false] if fields.len() > 1 => ONE_COLUMN,
         _ => "",
     }

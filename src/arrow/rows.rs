@@ -30,15 +30,15 @@ pub enum ByteRows {
     Dictionary {
         keys: Keys,
         values: Box<ByteRows>,
-        /// How many values there are.
+        /// The number of values.
         count: usize,
         nulls: Option<NullBuffer>,
     },
-    /// So many nulls.
+    /// Nulls only; this many.
     Null(usize),
 }
 
-/// Which value of a dictionary each row is.
+/// The key of each row: the position of its value in the dictionary.
 macro_rules! keys {
     ($($name:ident: $native:ty, $arrow:ty;)*) => {
         pub enum Keys {
@@ -113,7 +113,7 @@ impl ByteRows {
         })
     }
 
-    /// Bytes of all rows together; of a dictionary's, at least those of its values.
+    /// The bytes of all rows; for a dictionary those of its values.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Binary(array) => span(array.value_offsets()),
@@ -149,13 +149,13 @@ impl ByteRows {
     }
 
     fn nulls_by_row(&self) -> Result<NullBuffer> {
-        // Fails as an error where memory is short.
+        // An error, not an abort, where memory is short.
         drop(bits(self.count())?);
         Ok((0..self.count()).map(|row| self.get(row).is_some()).collect::<BooleanBuffer>().into())
     }
 }
 
-/// So many zero bits, as what was only stated may be too many.
+/// Zero bits. `rows` may be a mere claim, so there may not be enough memory.
 fn bits(rows: usize) -> Result<BooleanBuffer> {
     let bytes = zeroed::<u8>(rows.div_ceil(8))?;
     Ok(BooleanBuffer::new(Buffer::from_vec(bytes), 0, rows))
@@ -167,7 +167,7 @@ fn span<O: ArrowNativeType>(offsets: &[O]) -> usize {
 }
 
 fn unreadable(data_type: &DataType) -> Error {
-    Error::Type(format!("expected binary or string data, got {}", type_text(data_type)))
+    Error::Type(format!("expected binary or string data, found {}", type_text(data_type)))
 }
 
 impl Rows for ByteRows {
@@ -211,11 +211,11 @@ pub struct PayloadRows {
     nulls: Option<NullBuffer>,
 }
 
-/// Sizes and checksums as they came.
+/// The sizes and checksums of a chunk.
 struct Manifests {
     original_size: ArrayRef,
     crc32c: ArrayRef,
-    /// The same, where they have the types that we write.
+    /// The same, if they have the types that compress returns.
     usual: Option<(Int64Array, Int64Array)>,
 }
 
@@ -241,12 +241,12 @@ impl PayloadRows {
         Ok(Self { payload, manifests: None, are_frames: true, nulls })
     }
 
-    /// Whether payloads come without sizes and checksums.
+    /// Whether payloads have no sizes and checksums.
     pub fn is_bare(&self) -> bool {
         self.manifests.is_none() && !self.are_frames
     }
 
-    /// Bytes of all payloads together.
+    /// The bytes of all payloads.
     pub fn bytes(&self) -> usize {
         self.payload.bytes()
     }
@@ -260,9 +260,9 @@ fn lacks(name: &str) -> Error {
     Error::Type(format!("the struct lacks {name}"))
 }
 
-/// The whole number in a row; `None` where it is null, or beyond 128 bits.
+/// The integer in a row; `None` where it is null, or does not fit 128 bits.
 #[inline]
-fn whole(array: &ArrayRef, row: usize) -> Option<i128> {
+fn integer(array: &ArrayRef, row: usize) -> Option<i128> {
     macro_rules! number {
         ($type:ty) => {
             array.as_primitive::<$type>().value(row).into()
@@ -307,27 +307,27 @@ impl Manifests {
         {
             return Ok(Manifest { original_size, crc32c });
         }
-        self.get_unusual(row)
+        self.get_any(row)
     }
 
-    fn get_unusual(&self, row: usize) -> Result<Manifest> {
-        let number = |array| whole(array, row);
+    fn get_any(&self, row: usize) -> Result<Manifest> {
+        let number = |array| integer(array, row);
         let Some(original_size) = number(&self.original_size).and_then(|n| n.try_into().ok())
         else {
-            return Err(misfit(ORIGINAL_SIZE, &self.original_size, row, "2^64"));
+            return Err(out_of_range(ORIGINAL_SIZE, &self.original_size, row, "2^64"));
         };
         let Some(crc32c) = number(&self.crc32c).and_then(|n| n.try_into().ok()) else {
-            return Err(misfit(CRC32C, &self.crc32c, row, "2^32"));
+            return Err(out_of_range(CRC32C, &self.crc32c, row, "2^32"));
         };
         Ok(Manifest { original_size, crc32c })
     }
 }
 
-fn misfit(name: &str, given: &ArrayRef, row: usize, end: &str) -> Error {
+fn out_of_range(name: &str, given: &ArrayRef, row: usize, end: &str) -> Error {
     Error::BadManifest(if given.is_null(row) || given.data_type() == &DataType::Null {
         format!("the row has a payload but its {name} is null")
     } else {
-        format!("{name} must be from 0 to below {end}, it is {}", value_text(given, row))
+        format!("{name} must be from 0 to below {end}, found {}", value_text(given, row))
     })
 }
 

@@ -1,4 +1,4 @@
-//! Polars' types, as it exports them, by the names that it has for them.
+//! Polars' types, as it exports them, under the names that Polars gives them.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use super::metadata::Metadata;
 use crate::arrow::{CSchema, ColumnType, PAYLOAD, data_type, unit_text};
 
 /// What to do about a column of Python objects.
-pub const OBJECTS: &str = " (Python objects, whose bytes Polars does not have); make a Binary \
-     column of them first: pl.Series([bytes(value), ...], dtype=pl.Binary) or \
+pub const OBJECTS: &str = " (Python objects, whose bytes Polars cannot read); convert it to a \
+     Binary column first: pl.Series([bytes(value), ...], dtype=pl.Binary) or \
      map_elements(bytes, return_dtype=pl.Binary) for memoryview and bytearray, value.bytes for \
      UUID";
 
-/// Types inside of types are read so deep; Polars' users have no deeper ones.
+/// The deepest nesting of types that is read.
 const MAX_DEPTH: usize = 32;
 
 /// A column or a struct's field.
@@ -26,11 +26,11 @@ pub struct Field {
 /// A column's type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Dtype {
-    /// What Arrow has too.
+    /// A type that Arrow has too.
     Plain(DataType),
     Int128,
     UInt128,
-    /// Python objects, of which the addresses alone are exported.
+    /// Python objects, of which only the addresses are exported.
     Object,
     /// Codes of text.
     Categorical(DataType),
@@ -38,9 +38,9 @@ pub enum Dtype {
     List(Box<Dtype>),
     Array(Box<Dtype>, usize),
     Struct(Vec<Field>),
-    /// Somebody's own type, which is read as what it is stored as.
+    /// An extension type by its name, which is read as its storage type.
     Extension(String, Box<Dtype>),
-    /// A type that is not known here, by its format in Arrow's C data interface.
+    /// An unknown type, by its format in Arrow's C data interface.
     Unknown(String),
 }
 
@@ -60,7 +60,8 @@ impl Field {
     }
 }
 
-/// The name of an extension type. Categorical and Enum are none: their metadata is Polars' own.
+/// The name of an extension type. Categorical and Enum are not such types: their metadata is
+/// for Polars.
 fn extension_name(schema: &CSchema) -> Option<String> {
     if schema.dictionary().is_some() {
         return None;
@@ -107,7 +108,7 @@ fn plain(schema: &CSchema) -> Option<Dtype> {
 }
 
 impl Dtype {
-    /// Whether values are Python objects, or hold some.
+    /// Whether values are or contain Python objects.
     pub fn holds_objects(&self) -> bool {
         match self {
             Self::Object => true,
@@ -119,14 +120,14 @@ impl Dtype {
         }
     }
 
-    /// What to do about a column whose values are none of ours.
+    /// What to do about a column of the wrong type.
     fn advice(&self) -> &'static str {
         match self {
             _ if self.holds_objects() => OBJECTS,
             Self::Categorical(_) | Self::Enum(_) => "; cast it to String first",
             Self::List(_) | Self::Array(..) => "; explode it first, or pass one column",
             Self::Struct(fields) if fields.iter().any(|field| field.name == PAYLOAD) => {
-                "; compressed columns are for decompress and verify"
+                "; pass a compressed column to decompress or verify"
             }
             _ => "",
         }
@@ -144,7 +145,7 @@ impl ColumnType for Dtype {
         }
     }
 
-    /// Categorical and Enum are codes of text, but no one takes them for text.
+    /// Categorical and Enum are codes of text, but not accepted as text.
     fn is_bytes(&self) -> bool {
         match self {
             Self::Plain(plain) => plain.is_bytes(),
@@ -153,11 +154,11 @@ impl ColumnType for Dtype {
         }
     }
 
-    fn is_whole(&self) -> bool {
+    fn is_integral(&self) -> bool {
         match self {
             Self::Int128 | Self::UInt128 => true,
-            Self::Plain(plain) => plain.is_whole(),
-            Self::Extension(_, storage) => storage.is_whole(),
+            Self::Plain(plain) => plain.is_integral(),
+            Self::Extension(_, storage) => storage.is_integral(),
             _ => false,
         }
     }
@@ -167,10 +168,10 @@ impl ColumnType for Dtype {
     }
 }
 
-/// A message is no place for more fields.
+/// The most fields of a struct in a message.
 const MAX_FIELDS: usize = 5;
 
-/// As Polars' types are written: `List(Int64)`, `Datetime('us', 'Europe/Paris')`.
+/// As Polars writes its types: `List(Int64)`, `Datetime('us', 'Europe/Paris')`.
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

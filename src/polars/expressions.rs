@@ -47,7 +47,7 @@ export_expression!(FrameInfoExpr, _polars_plugin_frame_info, _polars_plugin_fiel
 
 impl From<OptionsError> for Error {
     fn from(OptionsError(reason): OptionsError) -> Self {
-        Self::Argument(format!("unreadable plugin options: {reason}"))
+        Self::Argument(format!("invalid plugin options: {reason}"))
     }
 }
 
@@ -103,7 +103,7 @@ fn check_binary(function: &str, inputs: &[&Field]) -> Result<()> {
     if input.is_bytes() {
         return Ok(());
     }
-    Err(Error::Type(format!("{function} takes Binary or String, got {}", input.text())))
+    Err(Error::Type(format!("{function} expects Binary or String, found {}", input.text())))
 }
 
 /// Binary or String -> the struct of payloads and manifests, or Binary of frames.
@@ -185,7 +185,9 @@ impl Expression for DecompressExpr {
             && ![1, rows].contains(&names)
             && literal_for.is_none()
         {
-            return Err(Error::Argument(format!("row has {names} values for {rows} rows")));
+            return Err(Error::Argument(format!(
+                "row must have 1 value or {rows}, one for each row, found {names}"
+            )));
         }
         let chunks = payload_chunks(inputs, self.0)?;
         let is_long = is_long_payloads(&chunks, decoding_device(options, self.0));

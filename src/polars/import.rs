@@ -1,10 +1,10 @@
-//! Arrays as Polars exports them: Arrow's C data interface, with four ways of its own.
+//! Arrays as Polars exports them: Arrow's C data interface, with four deviations.
 //!
-//! - A 128-bit integer has the format `_pli128` or `_plu128`, which Arrow does not know.
-//! - An array of type Null has a validity buffer, which Arrow says it has not.
-//! - A column of Python objects is one of their addresses.
-//! - The offset of a struct or of an Array may count for its validity alone, its children
-//!   being cut already; in Arrow it counts for the children too.
+//! - A 128-bit integer has the format `_pli128` or `_plu128`, which Arrow does not have.
+//! - An array of type Null has a validity buffer, which it has not in Arrow.
+//! - A column of Python objects contains their addresses.
+//! - The offset of a struct or of an Array may apply to its validity only, with its children
+//!   already sliced; in Arrow it applies to the children too.
 
 use std::sync::Arc;
 
@@ -87,14 +87,14 @@ fn as_text(bytes: &ArrayRef) -> ArrayRef {
     }
 }
 
-/// How a 128-bit integer is laid out. Its values may have a digit more than such a decimal's,
-/// which nothing here minds.
+/// The layout of a 128-bit integer. Its values may have a digit more than such a decimal's, which
+/// does no harm here.
 const INT128: DataType = DataType::Decimal128(38, 0);
 
 /// The most digits that an unsigned integer of 128 bits has.
 const DIGITS: u8 = 39;
 
-/// Unsigned integers of 128 bits, imported as signed ones, as wider numbers.
+/// Unsigned integers of 128 bits, which were imported as signed ones, in a wider type.
 fn widened(array: &ArrayRef) -> Result<ArrayRef> {
     let array = array.as_primitive::<Decimal128Type>();
     let mut wide: Vec<i256> = Vec::new();

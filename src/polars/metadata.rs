@@ -26,7 +26,7 @@ impl<'a> Metadata<'a> {
     /// # Safety
     /// An integer follows.
     unsafe fn length(&mut self) -> usize {
-        // SAFETY: the caller's word; it need not be aligned.
+        // SAFETY: the caller's promise; it need not be aligned.
         let length = unsafe { self.rest.cast::<i32>().read_unaligned() };
         // SAFETY: right behind what has been read.
         self.rest = unsafe { self.rest.add(size_of::<i32>()) };
@@ -36,7 +36,7 @@ impl<'a> Metadata<'a> {
     /// # Safety
     /// A length and as many bytes follow.
     unsafe fn bytes(&mut self) -> &'a [u8] {
-        // SAFETY: the caller's word; the bytes live as long as the schema.
+        // SAFETY: the caller's promise; the bytes live as long as the schema.
         unsafe {
             let length = self.length();
             let bytes = std::slice::from_raw_parts(self.rest, length);

@@ -1,12 +1,12 @@
 //! The keyword arguments of a call, which Polars pickles (protocol 5) into the plan.
 //!
-//! A plan may come from somebody else, so these bytes are input like any other. They are one flat
-//! dict of names to scalars, and no other pickle is read: nothing nests, nothing recurses, and
-//! nothing is allocated for a claimed length. Strings and bytes are borrowed, not copied.
+//! A plan may come from elsewhere, so these bytes are untrusted input. Only one flat dict of names
+//! to scalars is read: nothing nests, nothing recurses, and nothing is allocated for a length
+//! that is only claimed. Strings and bytes are borrowed, not copied.
 //!
 //! The opcodes are those of Python's `pickletools`.
 
-/// No call has so many arguments, nor so many objects to refer back to.
+/// The most arguments of a call; twice as many objects can be referred to.
 const MAX_ENTRIES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub enum Scalar<'a> {
     Bytes(&'a [u8]),
 }
 
-/// A call's arguments by name; of two of one name the later counts.
+/// A call's arguments by name. Of two with one name the later is used.
 #[derive(Debug, PartialEq)]
 pub struct PickledOptions<'a>(Vec<(&'a str, Scalar<'a>)>);
 
@@ -33,7 +33,7 @@ impl<T: Into<String>> From<T> for OptionsError {
 }
 
 impl<'a> PickledOptions<'a> {
-    /// Reads a pickled dict; no bytes at all are no arguments.
+    /// Reads a pickled dict. An empty input is a call without arguments.
     pub fn parse(pickled: &'a [u8]) -> Result<Self, OptionsError> {
         if pickled.is_empty() {
             return Ok(Self(Vec::new()));
@@ -46,7 +46,7 @@ impl<'a> PickledOptions<'a> {
         })
     }
 
-    /// Refuses arguments of other names, such as a plan of a later version may have.
+    /// Rejects arguments of other names, which a plan of a later version may have.
     pub fn only(self, names: &[&str]) -> Result<Self, OptionsError> {
         match self.0.iter().find(|(name, _)| !names.contains(name)) {
             Some((name, _)) => {
@@ -57,7 +57,7 @@ impl<'a> PickledOptions<'a> {
         }
     }
 
-    /// The argument, if there is one that is not `None`.
+    /// The argument, unless it is absent or `None`.
     fn get(&self, name: &str) -> Option<Scalar<'a>> {
         let found = self.0.iter().rev().find(|(other, _)| *other == name);
         found.map(|(_, value)| *value).filter(|value| *value != Scalar::None)
@@ -100,7 +100,7 @@ struct Reader<'a> {
     rest: &'a [u8],
 }
 
-/// What can be referred back to.
+/// An object in the memo, which later opcodes refer to.
 #[derive(Clone, Copy)]
 enum Object<'a> {
     Dict,
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
     fn take(&mut self, len: u64) -> Result<&'a [u8], OptionsError> {
         let split = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
         let (taken, rest) =
-            split.ok_or_else(|| format!("{len} bytes are claimed, fewer follow"))?;
+            split.ok_or_else(|| format!("expected {len} bytes, found {}", self.rest.len()))?;
         self.rest = rest;
         Ok(taken)
     }
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         Ok(taken.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 
-    /// What a length of so many bytes is in front of.
+    /// The bytes after a length, which has `bytes` bytes itself.
     fn sized(&mut self, bytes: u64) -> Result<&'a [u8], OptionsError> {
         let len = self.number(bytes)?;
         self.take(len)
@@ -168,8 +168,8 @@ impl<'a> Reader<'a> {
                     let i = self.number(if opcode == b'h' { 1 } else { 4 })?;
                     match usize::try_from(i).ok().and_then(|i| memo.get(i)) {
                         Some(Object::Scalar(scalar)) => *scalar,
-                        Some(Object::Dict) => return Err("a dict inside of a dict".into()),
-                        None => return Err("a reference to nothing".into()),
+                        Some(Object::Dict) => return Err("a dict inside a dict".into()),
+                        None => return Err("a reference to an object that does not exist".into()),
                     }
                 }
                 // PROTO; and FRAME, whose length is for readers of files.
@@ -216,12 +216,12 @@ impl<'a> Reader<'a> {
                 }
                 _ => {
                     return Err(
-                        format!("opcode {opcode:#04x} has no place in a dict of scalars").into()
+                        format!("unexpected opcode {opcode:#04x} in a dict of scalars").into()
                     );
                 }
             };
             if !has_dict || stack.len() == MAX_ENTRIES * 2 {
-                return Err(format!("not one dict of up to {MAX_ENTRIES} scalars").into());
+                return Err(format!("expected one dict of up to {MAX_ENTRIES} scalars").into());
             }
             stack.push(scalar);
         }

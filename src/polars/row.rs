@@ -1,4 +1,4 @@
-//! The user's own `row` expression, whose value names rows in messages.
+//! The user's `row` expression, whose values identify rows in messages.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use super::ffi::Series;
 use crate::arrow::value_text;
 use crate::error::{Error, Result, reserve};
 
-/// Whether a second input can name rows: of Python objects there is nothing to read.
+/// Checks that a second input can name rows: Python objects cannot be read.
 pub fn check_names(inputs: &[&Field]) -> Result<()> {
     match inputs.get(1).map(|names| &names.dtype) {
         Some(names) if names.holds_objects() => Err(Error::Type(format!(
-            "row cannot name rows by {names}: its values are Python objects"
+            "row cannot name rows by {names}: its values are Python objects; use another column"
         ))),
         _ => Ok(()),
     }
 }
 
-/// Adds to a row's error what the user's own `row` expression says of that row.
+/// Adds the value of the user's `row` expression to a row's error.
 pub fn name_row(mut error: Error, names: Option<&Series>) -> Error {
     if let Error::Row(bad) | Error::Mistake { first: bad, .. } = &mut error {
         bad.name = row_name(bad.row, names);
@@ -31,16 +31,16 @@ pub fn name_row(mut error: Error, names: Option<&Series>) -> Error {
     error
 }
 
-/// What the user's own `row` expression says of a row.
+/// The name of a row: the value of the user's `row` expression.
 pub fn row_name(row: usize, names: Option<&Series>) -> Option<String> {
     let names = names?;
-    // A literal comes as one row that stands for all.
+    // A literal comes as one row, for all rows.
     let (chunk, row) = names.locate(if names.len() == 1 { 0 } else { row })?;
     let column = Some(names.field.name.as_str()).filter(|name| !name.is_empty());
     Some(format!("{} = {}", column.unwrap_or("row"), value_text(chunk, row)))
 }
 
-/// The only value of `array`, Binary or String, for each of `rows`.
+/// The only value of `array`, Binary or String, repeated for `rows` rows.
 pub fn repeated(array: &ArrayRef, rows: usize) -> Result<ArrayRef> {
     fn of_views<T: ByteViewType>(array: &GenericByteViewArray<T>, rows: usize) -> Result<ArrayRef> {
         let mut views = Vec::new();

@@ -121,7 +121,7 @@ def test_rows_by_the_users_own_name(codec: Codec, name: pl.Expr, expected: str) 
 
 def test_row_names_must_be_as_many_as_rows(codec: Codec) -> None:
     series = column([packed_row(codec, b"a")] * 4)
-    with pytest.raises(ComputeError, match="row has 2 values for 4 rows"):
+    with pytest.raises(ComputeError, match="row must have 1 value or 4, one for each row, found 2"):
         series.s4.decompress(codec, row=pl.Series([1, 2]))
     assert series.s4.decompress(codec, row=pl.Series([1, 2, 3, 4])).to_list() == [b"a"] * 4
 
@@ -194,9 +194,9 @@ def test_manifests_of_any_integer_type(codec: Codec, dtype: Any) -> None:
 @pytest.mark.parametrize(
     ("dtype", "size", "checksum", "reason"),
     [
-        (pl.Int64, -1, 0, r"original_size must be from 0 to below 2\^64, it is -1"),
-        (pl.Int64, 1, -1, r"crc32c must be from 0 to below 2\^32, it is -1"),
-        (pl.Int64, 1, 2**32, r"crc32c must be from 0 to below 2\^32, it is 4294967296"),
+        (pl.Int64, -1, 0, r"original_size must be from 0 to below 2\^64, found -1"),
+        (pl.Int64, 1, -1, r"crc32c must be from 0 to below 2\^32, found -1"),
+        (pl.Int64, 1, 2**32, r"crc32c must be from 0 to below 2\^32, found 4294967296"),
         (pl.Int128, 2**64, 0, "original_size must be .* 18446744073709551616"),
         (pl.Decimal(20, 0), Decimal(2**64), 0, "original_size must be .* 18446744073709551616"),
         (pl.Int64, None, 0, "has a payload but its original_size is null"),
@@ -231,8 +231,8 @@ WRONG = {
 def test_wrong_column_types_fail_at_plan_time(codec: Codec, series: pl.Series) -> None:
     name = series.dtype.base_type().__name__
     for call, words in [
-        (s4.compress("body", codec), f"compress takes Binary or String, got {name}"),
-        (s4.decompress("body", codec), f"expected the struct that compress makes.* got {name}"),
+        (s4.compress("body", codec), f"compress expects Binary or String, found {name}"),
+        (s4.decompress("body", codec), f"expected the struct that compress returns.* found {name}"),
     ]:
         lazy = series.to_frame().lazy().select(call)
         with pytest.raises(ComputeError, match=words):
@@ -259,7 +259,7 @@ def test_missing_and_renamed_fields(codec: Codec, fields: list[str], words: str)
     ("field", "dtype", "words"),
     [
         ("payload", pl.Int64, "field payload must be Binary"),
-        ("original_size", pl.String, "field original_size must be an integer type .* is String"),
+        ("original_size", pl.String, "field original_size must be an integer type .* found String"),
         ("original_size", pl.Decimal(20, 2), "field original_size must be an integer type"),
         ("crc32c", pl.Float64, "field crc32c must be an integer type"),
     ],

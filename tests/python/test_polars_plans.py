@@ -79,7 +79,7 @@ def test_a_stored_plan_of_somebody_else(tmp_path: Path, monkeypatch: pytest.Monk
         [sys.executable, "-c", command], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stderr
-    assert "unreadable plugin options" in done.stderr
+    assert "invalid plugin options" in done.stderr
 
 
 def test_a_stored_plan_of_ours(tmp_path: Path) -> None:

@@ -241,7 +241,9 @@ def test_what_is_wrong_is_said_on_the_driver(frame: DataFrame) -> None:
 
 
 def test_what_only_workers_can_see_is_said_there(frame: DataFrame) -> None:
-    with pytest.raises(PythonException, match="compress takes binary or string data, got Int64"):
+    with pytest.raises(
+        PythonException, match="compress expects binary or string data, found Int64"
+    ):
         frame.select(s4spark.compress()("id")).collect()
     framed = frame.select(s4spark.encode(CpuZstdDict(DICTIONARY))("body").alias("frames"))
     with pytest.raises(PythonException, match="needs its dictionary; pass dictionary="):
@@ -260,7 +262,7 @@ def test_sql_says_what_it_takes(spark: SparkSession, frame: DataFrame) -> None:
         ("s4_decompress(packed.payload)", "expected a struct of payload, original_size and crc32c"),
         ("s4_decompress_text(body)", "expected a struct of payload, original_size and crc32c"),
         ("s4_compress(body, body)", "s4_compress expects one column, found 2"),
-        ("s4_decode(packed)", "decode takes binary data of frames, got Struct"),
+        ("s4_decode(packed)", "decode expects binary data of frames, found Struct"),
     ]:
         with pytest.raises(PythonException, match=f"TypeError: .*{message}"):
             spark.sql(f"SELECT {call} AS result FROM packed_logs").collect()

@@ -1,8 +1,8 @@
 //! libcuda, bound at run time: the functions that are needed, and owners of what they make.
 //!
-//! Bound by hand with `libloading`: crates of bindings turn each status into an enum of those that
-//! they know, although a newer driver may have others, and panic where a symbol is missing.
-//! Source: the CUDA driver API reference.
+//! Bound by hand with `libloading` rather than through `cudarc`: there a status that its enum
+//! does not have is undefined behaviour, a missing libcuda or symbol panics, and the library to
+//! load cannot be chosen. Source: the CUDA driver API reference.
 //!
 //! A [`Current`] proves that the device's context is current on this thread. Owners free what
 //! they own when they drop, which must happen while it is. Their errors, which no caller waits
