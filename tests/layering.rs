@@ -15,7 +15,7 @@ const LAYERS: [&str; 18] = [
     "manifest.rs",
     "gpu",
     "wire",
-    "codec.rs",
+    "codec",
     "background.rs",
     "body.rs",
     "column",

@@ -5,21 +5,26 @@
 //! Codec::decompress -> Codec::kernel -> Manifest::admit -> Manifest::decode -> Kernel::decompress
 //! ```
 
+mod any_kernel;
+mod form;
+
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, reserve};
-use crate::gpu::{Device, GpuKernel, ItemId, Prefetch, PrefetchedKernel};
+use crate::gpu::{Device, GpuKernel, ItemId, Prefetch};
+use crate::kernel::Scratch;
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::fcg1::{CpuContainer, DataType, Encoding};
 use crate::kernel::format::Format;
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
 use crate::kernel::zstd::Zstd;
-use crate::kernel::{Fault, Kernel, Scratch};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest, UNCHECKED_BYTES};
 use crate::wire::codec_id::CodecId;
-use crate::wire::frame::{FRAME_HEADER_BYTES, Header};
+
+pub(crate) use any_kernel::AnyKernel;
+pub use form::Form;
 
 /// A compression level, refused outside `MIN..=MAX`, never clamped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -262,123 +267,6 @@ impl Codec {
                 AnyKernel::Container(CpuContainer::new(*encoding, scratch))
             }
         }
-    }
-}
-
-/// The kernel of any codec.
-pub(crate) enum AnyKernel<'k> {
-    Passthrough(Passthrough),
-    Zstd(Zstd<'k>),
-    Gzip(Gzip<'k>),
-    /// A container coded on the CPU.
-    Container(CpuContainer<'k>),
-    /// A container coded on a GPU, when the kernel is called.
-    Gpu(GpuKernel<'k>),
-    /// A container that a GPU has coded already.
-    Prefetched(PrefetchedKernel<'k>),
-}
-
-/// Calls a method of the kernel that it is.
-macro_rules! dispatch {
-    ($self:ident, $kernel:ident => $call:expr) => {
-        match $self {
-            AnyKernel::Passthrough($kernel) => $call,
-            AnyKernel::Zstd($kernel) => $call,
-            AnyKernel::Gzip($kernel) => $call,
-            AnyKernel::Container($kernel) => $call,
-            AnyKernel::Gpu($kernel) => $call,
-            AnyKernel::Prefetched($kernel) => $call,
-        }
-    };
-}
-
-impl Kernel for AnyKernel<'_> {
-    fn name(&self) -> &'static str {
-        dispatch!(self, kernel => kernel.name())
-    }
-
-    fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
-        dispatch!(self, kernel => kernel.compress_bound(len))
-    }
-
-    fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        dispatch!(self, kernel => kernel.compress(src, dst))
-    }
-
-    fn decoded_bound(&mut self, payload: &[u8]) -> Result<u64, Fault> {
-        dispatch!(self, kernel => kernel.decoded_bound(payload))
-    }
-
-    fn stated_len(&mut self, payload: &[u8]) -> Result<Option<u64>, Fault> {
-        dispatch!(self, kernel => kernel.stated_len(payload))
-    }
-
-    fn decoded_guess(&mut self, payload: &[u8], bound: u64) -> u64 {
-        dispatch!(self, kernel => kernel.decoded_guess(payload, bound))
-    }
-
-    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        dispatch!(self, kernel => kernel.decompress(payload, dst))
-    }
-
-    fn decompress_growing(
-        &mut self,
-        payload: &[u8],
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
-        dispatch!(self, kernel => kernel.decompress_growing(payload, limit, out))
-    }
-}
-
-/// How a compressed value is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Only the payload; its manifest is kept elsewhere.
-    Payload,
-    /// A frame: a header with the manifest, then the payload.
-    Frame,
-}
-
-impl Form {
-    /// The most bytes that a value of `len` bytes takes.
-    pub(crate) fn bound(self, kernel: &mut AnyKernel, len: usize) -> Result<usize> {
-        let payload = kernel
-            .compress_bound(len)
-            .map_err(|fault| fault.into_error(kernel.name(), len as u64))?;
-        match self {
-            Self::Payload => Ok(payload),
-            Self::Frame => payload
-                .checked_add(FRAME_HEADER_BYTES)
-                .ok_or(Error::OutOfMemory { bytes: u64::MAX }),
-        }
-    }
-
-    /// Compresses `value` to the front of `dst`, as long as [`bound`](Self::bound) said; returns
-    /// its manifest and that front.
-    pub(crate) fn write<'dst>(
-        self,
-        id: CodecId,
-        kernel: &mut AnyKernel,
-        value: &[u8],
-        dst: &'dst mut [MaybeUninit<u8>],
-    ) -> Result<(Manifest, &'dst [u8])> {
-        let start = match self {
-            Self::Payload => 0,
-            Self::Frame => FRAME_HEADER_BYTES,
-        };
-        let (header, payload) = dst.split_at_mut(start);
-        let compressed = kernel
-            .compress(value, payload)
-            .map_err(|fault| fault.into_error(kernel.name(), value.len() as u64))?;
-        let manifest = Manifest::seal(value);
-        if self == Self::Frame {
-            let fields = Header { codec: id, manifest, compressed_size: compressed as u64 };
-            header.write_copy_of_slice(&fields.to_bytes());
-        }
-        // SAFETY: the header, if any, was written to the front, and the kernel initialised
-        // `compressed` bytes after it.
-        Ok((manifest, unsafe { dst[..start + compressed].assume_init_ref() }))
     }
 }
 
