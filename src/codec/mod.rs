@@ -173,14 +173,15 @@ impl Codec {
 
     /// The same with the settings of a GPU codec, as text.
     pub fn with_gpu_settings(self, data_type: Option<&str>, device: Option<&str>) -> Result<Self> {
-        let Self::Nvcomp { mut encoding, device: mut place } = self else { return Ok(self) };
-        if let Some(name) = data_type {
-            encoding = encoding.with_data_type(DataType::try_new(name)?);
-        }
-        if let Some(device) = device {
-            place = device.parse()?;
-        }
-        Ok(Self::Nvcomp { encoding, device: place })
+        let data_type = data_type.map(DataType::try_new).transpose()?;
+        let device = device.map(str::parse).transpose()?;
+        Ok(match self {
+            Self::Nvcomp { encoding, device: default } => Self::Nvcomp {
+                encoding: data_type.map_or(encoding, |kind| encoding.with_data_type(kind)),
+                device: device.unwrap_or(default),
+            },
+            other => other,
+        })
     }
 
     /// What Bitcomp takes its input for; of other codecs, none.
