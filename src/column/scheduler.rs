@@ -1,4 +1,4 @@
-//! How the work on one column is cut, shared out and brought together again.
+//! How the work on one column is split into spans, run by workers and merged.
 //!
 //! ```text
 //! chunks of rows -> spans of about a millisecond -> workers -> what each worker wrote

@@ -127,7 +127,7 @@ impl Kernel for Zstd<'_> {
             ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall => Fault::TooLong,
             ZSTD_ErrorCode::ZSTD_error_memory_allocation => Fault::OutOfMemory { bytes: 0 },
             ZSTD_ErrorCode::ZSTD_error_dictionary_wrong => self.dictionary_fault(payload),
-            // The walk says better than libzstd where the payload is cut or foreign.
+            // The walk says better than libzstd where the payload is truncated or of another format.
             _ => match decoded_bound(payload) {
                 Err(fault) => fault,
                 Ok(_) => Fault::corrupt(get_error_name(code)),

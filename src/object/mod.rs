@@ -180,7 +180,7 @@ impl<'a> Object<'a> {
             (Some(expected), _) if expected != actual => {
                 return Err(Error::StoredSizeMismatch { expected, actual });
             }
-            // Where nothing else tells a body that is cut between two frames.
+            // Where nothing else tells a body that is truncated between two frames.
             (None, Some(expected)) if expected != actual => {
                 return Err(Error::SidecarMismatch { expected, actual });
             }

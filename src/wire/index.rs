@@ -295,7 +295,7 @@ fn parse_source(bytes: &[u8]) -> Result<(Source<'_>, &[u8])> {
     }
     let (etag, rest) = bytes[BOUND_BYTES..]
         .split_at_checked(len as usize)
-        .ok_or_else(|| malformed("the ETag is cut".into()))?;
+        .ok_or_else(|| malformed("the ETag is truncated".into()))?;
     let etag = std::str::from_utf8(etag).map_err(|_| malformed("the ETag is not UTF-8".into()))?;
     let size = u64_at(bytes, 32);
     let source = Source {

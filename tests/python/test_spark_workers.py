@@ -38,7 +38,7 @@ def decoded(form: str, codec: Codec, array: pa.Array, **how: Any) -> list[pa.Arr
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_PIECE_BYTES", 4 * VALUE)
+    monkeypatch.setattr(workers, "_RANGE_BYTES", 4 * VALUE)
 
 
 @pytest.mark.usefixtures("small_pieces")
