@@ -287,7 +287,7 @@ def test_wrong_columns() -> None:
     for verb in ("encode", "decode", "frame_info"):
         with pytest.raises(ComputeError, match=f"{verb} expects Binary or String, found Struct"):
             getattr(packed.s4, verb)()
-        with pytest.raises(TypeError, match=f"{verb} takes binary .*compressed data"):
+        with pytest.raises(TypeError, match=f"{verb} expects binary .*compressed data"):
             getattr(s4_codec.arrow, verb)(packed)
 
 
