@@ -10,7 +10,7 @@ use s4_codec::codec::Codec;
 use s4_codec::column::{self, Offsets, Rows};
 use s4_codec::gpu::Device;
 use s4_codec::kernel::fcg1::{Algorithm, Encoding};
-use s4_codec::pool::NEVER;
+use s4_codec::pool::NO_INTERRUPT;
 use standin::Standin;
 
 /// Rows of these lengths, cut from one text.
@@ -64,7 +64,7 @@ fn main() {
                 s4_codec::gpu::release_memory().expect("given back");
                 gpu.set_memory(memory);
                 gpu.reset();
-                column::compress::<Offsets, _>(codec, std::slice::from_ref(rows), NEVER)
+                column::compress::<Offsets, _>(codec, std::slice::from_ref(rows), NO_INTERRUPT)
                     .expect("compresses");
                 describe(codec, &gpu);
             }

@@ -14,14 +14,14 @@ use std::time::Duration;
 use crate::codec::Codec;
 use crate::error::{Error, Result, catch_panic};
 use crate::gpu::{self, Device};
-use crate::pool::{self, Interrupted, PATIENCE};
+use crate::pool::{self, INTERRUPT_POLL, InterruptCheck};
 use crate::process::{PerProcess, lock};
 
 /// How long the caller waits for the thread after an interrupt.
 const GRACE: Duration = Duration::from_millis(150);
 
-/// The overhead of a row, in bytes.
-const ROW_COST: usize = 256;
+/// The overhead of a row, in bytes: a row without any costs as much time as this many bytes.
+pub(crate) const ROW_COST: usize = 256;
 
 /// Decompressing this many bytes of payloads takes a few milliseconds.
 pub const SHORT_PAYLOAD_BYTES: usize = 1 << 20;
@@ -47,19 +47,15 @@ pub fn is_long_decompression(device: Device, bytes: usize, rows: usize) -> bool 
 /// GPU work stays on the calling thread: its waits are short, and it must not be abandoned while
 /// work is in flight.
 fn is_for_gpu(device: Device) -> bool {
-    match device {
-        Device::Cpu => false,
-        Device::Gpu(_) => true,
-        Device::Auto => gpu::available(),
-    }
+    gpu::may_use(device)
 }
 
 /// Runs `work`: in the background if it is long, else on the calling thread.
 pub fn run<I: Send + Sync + 'static, T: Send + 'static>(
     is_long: bool,
     inputs: I,
-    work: impl FnOnce(&I, Interrupted) -> Result<T> + Send + 'static,
-    interrupted: Interrupted,
+    work: impl FnOnce(&I, InterruptCheck) -> Result<T> + Send + 'static,
+    interrupted: InterruptCheck,
 ) -> Result<T> {
     if !is_long {
         return work(&inputs, interrupted);
@@ -80,7 +76,7 @@ pub fn run<I: Send + Sync + 'static, T: Send + 'static>(
     };
     let thread = Thread::take()?;
     thread.start(Box::new(body))?;
-    while !call.wait(PATIENCE) {
+    while !call.wait(INTERRUPT_POLL) {
         if interrupted() {
             stop.store(true, Ordering::Relaxed);
             if !call.wait(GRACE) && call.abandon() {

@@ -89,7 +89,7 @@ pub enum Error {
 
     /// A value that has to be text is not UTF-8.
     #[error(
-        "invalid UTF-8 at byte {position} of the value; bytes that are not text decompress to binary"
+        "invalid UTF-8 at byte {position} of the value; decompress values that are not text to binary"
     )]
     InvalidUtf8 { position: usize },
 

@@ -10,17 +10,17 @@
 //! use s4_codec::column::{self, DecompressOptions, Views};
 //! use s4_codec::manifest::MAX_ORIGINAL_SIZE;
 //! use s4_codec::object;
-//! use s4_codec::pool::NEVER;
+//! use s4_codec::pool::NO_INTERRUPT;
 //!
 //! # fn main() -> s4_codec::error::Result<()> {
 //! let codec = Codec::from_name("cpu-zstd", Some(3))?;
 //!
 //! // A column of byte slices, compressed and restored on all cores.
 //! let values = [b"GET /".repeat(100), b"GET /index.html".repeat(50), Vec::new()];
-//! let compressed = column::compress::<Views, _>(&codec, &[&values[..]], NEVER)?;
+//! let compressed = column::compress::<Views, _>(&codec, &[&values[..]], NO_INTERRUPT)?;
 //! assert_eq!(compressed.original_size, [500, 750, 0]);
 //! let options = DecompressOptions::new(codec.clone());
-//! let restored = column::decompress::<Views, _>(&options, &[compressed], NEVER)?;
+//! let restored = column::decompress::<Views, _>(&options, &[compressed], NO_INTERRUPT)?;
 //! assert_eq!(restored.values.get(1), values[1]);
 //!
 //! // One value, and its manifest.
@@ -38,11 +38,10 @@
 //!
 //! # Layers
 //!
-//! Data flows one way: [`kernel`] -> [`manifest`] -> [`gpu`] -> [`wire`] -> [`codec`] -> [`body`]
-//! -> [`mod@column`] -> [`object`] -> Arrow, Polars, Python. A layer uses those before it and none
-//! after it, which a test enforces. Arrow exists only with the feature `arrow`, the last two with
-//! `python`.
-//! `docs/format.md` describes the bytes.
+//! Each layer uses only those to its left, which a test enforces: [`kernel`] -> [`manifest`] ->
+//! [`gpu`] -> [`wire`] -> [`codec`] -> [`body`] -> [`mod@column`] -> [`object`] -> Arrow -> Polars,
+//! Python. Arrow exists with the feature `arrow`, the last two with `python`. `docs/format.md`
+//! describes the bytes.
 
 #![deny(missing_docs)]
 

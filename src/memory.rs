@@ -157,11 +157,11 @@ impl KeptRegions {
 
 /// One allocation full of rows, filled from its front.
 pub struct Block {
-    memory: Memory,
+    storage: Storage,
     len: usize,
 }
 
-enum Memory {
+enum Storage {
     /// From the allocator, if smaller than a huge page.
     Heap(Box<[MaybeUninit<u8>]>),
     Region(Region),
@@ -172,27 +172,27 @@ enum Memory {
 impl Block {
     /// Empty memory for `capacity` bytes.
     pub fn new(capacity: usize) -> Result<Self, OutOfMemory> {
-        let memory = if capacity < HUGE_PAGE {
+        let storage = if capacity < HUGE_PAGE {
             let mut heap: Vec<MaybeUninit<u8>> = Vec::new();
             reserve(&mut heap, capacity)?;
             // SAFETY: the capacity is reserved, and `MaybeUninit` needs no initialisation.
             unsafe { heap.set_len(capacity) };
-            Memory::Heap(heap.into_boxed_slice())
+            Storage::Heap(heap.into_boxed_slice())
         } else {
-            Memory::Region(match KEPT.get().take(capacity) {
+            Storage::Region(match KEPT.get().take(capacity) {
                 Some(region) => region,
                 None => Region::new(capacity)?,
             })
         };
-        Ok(Self { memory, len: 0 })
+        Ok(Self { storage, len: 0 })
     }
 
     /// Bytes that fit, filled or not.
     pub fn capacity(&self) -> usize {
-        match &self.memory {
-            Memory::Heap(heap) => heap.len(),
-            Memory::Region(region) => region.capacity,
-            Memory::Gone => 0,
+        match &self.storage {
+            Storage::Heap(heap) => heap.len(),
+            Storage::Region(region) => region.capacity,
+            Storage::Gone => 0,
         }
     }
 
@@ -209,10 +209,10 @@ impl Block {
     /// The part that nothing has been written to.
     pub fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
         let len = self.len;
-        match &mut self.memory {
-            Memory::Heap(heap) => &mut heap[len..],
-            Memory::Region(region) => uninit(&mut region.bytes_mut()[len..]),
-            Memory::Gone => &mut [],
+        match &mut self.storage {
+            Storage::Heap(heap) => &mut heap[len..],
+            Storage::Region(region) => uninit(&mut region.bytes_mut()[len..]),
+            Storage::Gone => &mut [],
         }
     }
 
@@ -225,17 +225,17 @@ impl Block {
     }
 
     fn as_slice(&self) -> &[u8] {
-        match &self.memory {
+        match &self.storage {
             // SAFETY: a byte counts in `len` only once it is initialised.
-            Memory::Heap(heap) => unsafe { heap[..self.len].assume_init_ref() },
-            Memory::Region(region) => &region.bytes()[..self.len],
-            Memory::Gone => &[],
+            Storage::Heap(heap) => unsafe { heap[..self.len].assume_init_ref() },
+            Storage::Region(region) => &region.bytes()[..self.len],
+            Storage::Gone => &[],
         }
     }
 
     /// Gives back the memory that no row took: rows that fill less than half of the block move
     /// to one of their size, else the pages behind them go.
-    pub fn settle(mut self) -> Result<Self, OutOfMemory> {
+    pub fn shrink(mut self) -> Result<Self, OutOfMemory> {
         let unused = self.spare().len();
         if unused > self.len {
             let mut exact = Self::new(self.len)?;
@@ -243,7 +243,7 @@ impl Block {
             exact.len = self.len;
             return Ok(exact);
         }
-        if unused >= WORTH_RELEASING && matches!(self.memory, Memory::Region(_)) {
+        if unused >= WORTH_RELEASING && matches!(self.storage, Storage::Region(_)) {
             release_pages(self.spare());
         }
         Ok(self)
@@ -255,7 +255,7 @@ impl From<Vec<u8>> for Block {
         let len = bytes.len();
         let start = Box::into_raw(bytes.into_boxed_slice()) as *mut [MaybeUninit<u8>];
         // SAFETY: the same allocation, whose bytes need not be initialised any more but are.
-        Self { memory: Memory::Heap(unsafe { Box::from_raw(start) }), len }
+        Self { storage: Storage::Heap(unsafe { Box::from_raw(start) }), len }
     }
 }
 
@@ -267,7 +267,7 @@ impl AsRef<[u8]> for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let Memory::Region(region) = std::mem::replace(&mut self.memory, Memory::Gone) {
+        if let Storage::Region(region) = std::mem::replace(&mut self.storage, Storage::Gone) {
             KEPT.get().keep(region);
         }
     }

@@ -71,14 +71,14 @@ pub fn abandon() {
     drop(old);
 }
 
-/// Asked by the calling thread every [`PATIENCE`] while the pool works; `true` ends the work.
-pub type Interrupted<'a> = &'a dyn Fn() -> bool;
+/// Asked by the calling thread every [`INTERRUPT_POLL`] while the pool works; `true` ends the work.
+pub type InterruptCheck<'a> = &'a dyn Fn() -> bool;
 
 /// For calls that cannot be interrupted.
-pub const NEVER: Interrupted = &|| false;
+pub const NO_INTERRUPT: InterruptCheck = &|| false;
 
 /// The longest time between two checks for an interrupt.
-pub const PATIENCE: Duration = Duration::from_millis(50);
+pub const INTERRUPT_POLL: Duration = Duration::from_millis(50);
 
 thread_local! {
     /// Set when the work of this thread is cancelled.
@@ -104,7 +104,7 @@ pub fn stopped_by<R>(stop: &Arc<AtomicBool>, work: impl FnOnce() -> R) -> R {
 
 /// Checks for interrupts in a loop over rows on the calling thread.
 pub struct Listener<'a> {
-    interrupted: Interrupted<'a>,
+    interrupted: InterruptCheck<'a>,
     steps: u32,
     looked: Instant,
 }
@@ -114,7 +114,7 @@ impl<'a> Listener<'a> {
     const STRIDE: u32 = 4096;
 
     /// Asks `interrupted` from time to time.
-    pub fn new(interrupted: Interrupted<'a>) -> Self {
+    pub fn new(interrupted: InterruptCheck<'a>) -> Self {
         Self { interrupted, steps: 0, looked: Instant::now() }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Listener<'a> {
         if stopped() {
             return Err(Error::Interrupted);
         }
-        if self.looked.elapsed() > PATIENCE {
+        if self.looked.elapsed() > INTERRUPT_POLL {
             if (self.interrupted)() {
                 return Err(Error::Interrupted);
             }
@@ -144,13 +144,13 @@ impl<'a> Listener<'a> {
 /// Runs `work` on all `items`, on all threads of the pool, each with its own state from `start`,
 /// and returns the states. Threads take items from one queue; a single item runs on the calling
 /// thread. After an interrupt the rows in progress are finished and no others started.
-pub fn work_off<T: Send, S: Send>(
+pub fn run_parallel<T: Send, S: Send>(
     mut items: impl Iterator<Item = T> + Send,
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, T) + Sync,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Vec<S>> {
-    // Also where one thread will do: whether the setting is valid must not hang on the data.
+    // Checked before a single item too: whether the setting is valid must not depend on the data.
     let threads = num_threads()?;
     let first = items.next();
     let second = items.next();
@@ -179,7 +179,7 @@ pub fn work_off<T: Send, S: Send>(
                 });
             });
         }
-        while !busy.wait(PATIENCE) {
+        while !busy.wait(INTERRUPT_POLL) {
             if interrupted() {
                 stop.store(true, Ordering::Relaxed);
                 *lock(&queue) = None;

@@ -1,4 +1,4 @@
-//! Interrupts (SIGINT) as threads hear them whose caller cannot look: those of Polars.
+//! Detects SIGINT for threads that cannot check for it, such as those of Polars.
 //!
 //! A handler counts signals and passes them on to the handler that was there. Crates that
 //! chain handlers do so once; but Python's `signal.signal` replaces what it finds, which
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 
-use crate::pool::PATIENCE;
+use crate::pool::INTERRUPT_POLL;
 
 #[cfg(unix)]
 use handler::count;
@@ -74,7 +74,7 @@ fn ask() -> Option<Receiver<bool>> {
         drop(waits);
     };
     thread::Builder::new().name("s4-signal".into()).spawn(body).ok()?;
-    let _ = done.recv_timeout(PATIENCE);
+    let _ = done.recv_timeout(INTERRUPT_POLL);
     Some(receive)
 }
 
@@ -91,11 +91,11 @@ mod handler {
 
     static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-    /// So many handlers of others can be chained to.
+    /// The most foreign handlers that can be chained to.
     const PLACES: usize = 8;
 
-    /// The handlers of others, each with one of ours that passes on to it alone: so whatever
-    /// they pass on to in turn, an order once made never becomes a circle.
+    /// The foreign handlers. Each has a handler of ours that passes signals on to it only, so
+    /// whatever they pass signals on to in turn, a chain cannot become a loop.
     static OTHERS: [AtomicPtr<sigaction>; PLACES] = [const { AtomicPtr::new(null_mut()) }; PLACES];
 
     type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);

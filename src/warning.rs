@@ -1,4 +1,4 @@
-//! Warnings: what went well in the end, but not as it should have.
+//! Warnings: the call succeeds, but the user should know how.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ pub type Hook = fn(&str) -> Result<()>;
 
 static HOOK: OnceLock<Hook> = OnceLock::new();
 
-/// Says who takes warnings; the first call counts. Without, they go to standard error.
+/// Sets what takes warnings; only the first call counts. Without one, they go to standard error.
 pub fn set_hook(hook: Hook) {
     HOOK.get_or_init(|| hook);
 }

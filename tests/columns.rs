@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use s4_codec::column::{self, DecompressOptions, Offsets, OnError, Payload, Payloads, Rows, Views};
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
-use s4_codec::pool::{self, NEVER};
+use s4_codec::pool::{self, NO_INTERRUPT};
 
 fn how(codec: &Codec) -> DecompressOptions {
     DecompressOptions::new(codec.clone())
@@ -163,7 +163,7 @@ fn bad_rows_become_null_and_the_rest_survives() {
             Packed::Sealed(payload.clone(), forged(1 << 63)),
             Packed::Sealed(payload[..payload.len() / 2].to_vec(), manifest),
             Packed::Sealed([&payload[..], b"more"].concat(), manifest),
-            Packed::Unsealed(payload.clone(), Error::BadManifest("crc32c is null".into())),
+            Packed::BadManifest(payload.clone(), Error::BadManifest("crc32c is null".into())),
         ];
         if codec != Codec::Passthrough {
             bad.push(Packed::Bare(b"S4F2 and the rest of a frame".to_vec()));
@@ -249,7 +249,7 @@ fn an_interrupt_ends_the_work() {
 fn work_apart_is_left_behind() {
     let (ended, since) = (Arc::new(AtomicBool::new(false)), Instant::now());
     let theirs = Arc::clone(&ended);
-    let work = move |seconds: &u64, _: pool::Interrupted| {
+    let work = move |seconds: &u64, _: pool::InterruptCheck| {
         std::thread::sleep(Duration::from_secs(*seconds));
         theirs.store(true, Ordering::Relaxed);
         Ok(())
@@ -260,10 +260,10 @@ fn work_apart_is_left_behind() {
     while !ended.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(50));
     }
-    let length = |text: &String, _: pool::Interrupted| Ok(text.len());
-    assert_eq!(background::run(true, "text".to_owned(), length, NEVER), Ok(4));
-    let panics = |_: &(), _: pool::Interrupted| -> Result<(), Error> { panic!("a defect") };
-    let error = background::run(true, (), panics, NEVER).expect_err("panicked");
+    let length = |text: &String, _: pool::InterruptCheck| Ok(text.len());
+    assert_eq!(background::run(true, "text".to_owned(), length, NO_INTERRUPT), Ok(4));
+    let panics = |_: &(), _: pool::InterruptCheck| -> Result<(), Error> { panic!("a defect") };
+    let error = background::run(true, (), panics, NO_INTERRUPT).expect_err("panicked");
     assert!(error.to_string().contains("a defect"), "{error}");
 }
 
@@ -286,7 +286,7 @@ fn work_apart_stops_between_rows() {
     let looks = Arc::new(AtomicUsize::new(0));
     let rows = vec![Counted(text(20), Arc::clone(&looks))];
     let asked = AtomicUsize::new(0);
-    let work = |rows: &Vec<Counted>, interrupted: pool::Interrupted| {
+    let work = |rows: &Vec<Counted>, interrupted: pool::InterruptCheck| {
         while !interrupted() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -323,7 +323,8 @@ impl Payloads for Fickle {
 fn a_row_that_turns_null_leaves_no_bytes() {
     let zstd = codec("cpu-zstd", None);
     let rows = [Fickle { row: sealed(&zstd, &text(5000)), looks: AtomicUsize::new(0) }];
-    let restored = column::decompress::<Offsets, _>(&how(&zstd), &rows, NEVER).expect("a null");
+    let restored =
+        column::decompress::<Offsets, _>(&how(&zstd), &rows, NO_INTERRUPT).expect("a null");
     assert_eq!(
         (&restored.values[0].offsets[..], restored.values[0].bytes.as_ref().len()),
         (&[0, 0][..], 0)

@@ -1,4 +1,4 @@
-//! GPU codecs against the stand-in for NVIDIA's libraries: what goes there comes home right.
+//! Round trips of GPU codecs against the stand-in for NVIDIA's libraries.
 
 mod common;
 
@@ -13,7 +13,7 @@ use s4_codec::column::{self, DecompressOptions, Views};
 use s4_codec::error::{Error, ErrorClass};
 use s4_codec::gpu::{self, Device};
 use s4_codec::manifest::Manifest;
-use s4_codec::pool::NEVER;
+use s4_codec::pool::NO_INTERRUPT;
 
 /// Values with a null after every third, in chunks of unlike lengths.
 fn columns(values: &[Vec<u8>]) -> Vec<Values> {
@@ -113,7 +113,7 @@ fn frames_of_all_codecs_decode_on_a_gpu() {
     let body = s4_codec::body::Body::plan(&bodies[frames], None, GPU, 1 << 30).expect("a body");
     let mut out = vec![std::mem::MaybeUninit::uninit(); value.len() * frames];
     gpu.reset();
-    s4_codec::object::decode_body(&body, GPU, &mut out, NEVER).expect("decodes");
+    s4_codec::object::decode_body(&body, GPU, &mut out, NO_INTERRUPT).expect("decodes");
     assert!(gpu.launch_count() > 0, "on the GPU");
     // SAFETY: decoding initialises all of it.
     assert!(unsafe { out.assume_init_ref() } == value.repeat(frames));
@@ -155,7 +155,7 @@ fn every_frame_gets_its_own_result() {
     let kept = body.start() as usize..(body.start() + body.len()) as usize;
     let mut out = vec![std::mem::MaybeUninit::uninit(); kept.len()];
     gpu.reset();
-    s4_codec::object::decode_body(&body, GPU, &mut out, NEVER).expect("decodes");
+    s4_codec::object::decode_body(&body, GPU, &mut out, NO_INTERRUPT).expect("decodes");
     assert!(gpu.launch_count() > 0, "on the GPU");
     // SAFETY: decoding initialises all of it.
     assert!(unsafe { out.assume_init_ref() } == &whole[kept]);
@@ -187,7 +187,7 @@ fn values_of_unlike_lengths_are_batched_apart() {
     let gpu = Standin::take();
     let gdeflate = gdeflate(GPU);
     let rows = [Values([100, 50_000, 120, 900, 65_536, 80].map(|len| Some(text(len))).to_vec())];
-    column::compress::<Views, _>(&gdeflate, &rows, NEVER).expect("compresses");
+    column::compress::<Views, _>(&gdeflate, &rows, NO_INTERRUPT).expect("compresses");
     let mut launches: Vec<_> = gpu.launches().iter().map(|launch| (launch[3], launch[2])).collect();
     launches.sort_unstable();
     // Longest chunk of the class, and chunks.
@@ -224,7 +224,7 @@ fn auto_uses_a_gpu_where_it_pays() {
     let short = [Values(vec![Some(text(1000)); 20_000])];
     for (rows, expected) in [(&long, true), (&short, false)] {
         gpu.reset();
-        column::compress::<Views, _>(&zstd, rows, NEVER).expect("compresses");
+        column::compress::<Views, _>(&zstd, rows, NO_INTERRUPT).expect("compresses");
         assert_eq!(gpu.launch_count() > 0, expected);
     }
     for (len, expected) in [(32 << 20, true), (1000, false)] {
@@ -298,8 +298,9 @@ fn whole_numbers_are_asked_for() {
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(error.class(), ErrorClass::Backend);
         let rows = [Values(vec![Some(text(1000)), Some(text(1001))])];
-        let error =
-            column::compress::<Views, _>(&bitcomp, &rows, NEVER).err().expect("no whole number");
+        let error = column::compress::<Views, _>(&bitcomp, &rows, NO_INTERRUPT)
+            .err()
+            .expect("no whole number");
         assert!(error.to_string().contains(words), "{error}");
         assert!(matches!(error, Error::Row(bad) if bad.row == 1));
     }

@@ -15,7 +15,7 @@ use s4_codec::column::{self, DecompressOptions, Offsets, OnError, Views};
 use s4_codec::error::{Error, ErrorClass, Result};
 use s4_codec::gpu::{self, Device};
 use s4_codec::manifest::Manifest;
-use s4_codec::pool::NEVER;
+use s4_codec::pool::NO_INTERRUPT;
 use s4_codec::warning;
 
 /// A round trip, and giving everything back.
@@ -162,7 +162,7 @@ fn a_bad_chunk_is_its_rows_error() {
             gpu.reset();
             gpu.chunk_fault(fault, 0);
             let error =
-                column::decompress::<Views, _>(&how, &rows, NEVER).err().expect("a bad row");
+                column::decompress::<Views, _>(&how, &rows, NO_INTERRUPT).err().expect("a bad row");
             assert_eq!(error.class(), class);
             assert!(error.to_string().contains(words), "{error}");
 
@@ -170,7 +170,7 @@ fn a_bad_chunk_is_its_rows_error() {
             gpu.reset();
             gpu.chunk_fault(fault, 2);
             let restored =
-                column::decompress::<Views, _>(&lenient, &others, NEVER).expect("the rest");
+                column::decompress::<Views, _>(&lenient, &others, NO_INTERRUPT).expect("the rest");
             assert_eq!(restored.bad_rows.rows(), [2]);
         }
         for fault in [ChunkFault::Status, ChunkFault::SizeHuge] {
@@ -182,7 +182,7 @@ fn a_bad_chunk_is_its_rows_error() {
             gpu.chunk_fault(fault, 1);
             let rows = [Values(vec![Some(text(900)), Some(text(901)), Some(text(902))])];
             let Error::Row(bad) =
-                column::compress::<Views, _>(&codec, &rows, NEVER).err().expect("a bad row")
+                column::compress::<Views, _>(&codec, &rows, NO_INTERRUPT).err().expect("a bad row")
             else {
                 panic!("not a row's error")
             };
@@ -243,7 +243,7 @@ fn auto_falls_back_with_a_warning() {
     let values = worthwhile();
     let rows = [Values(values.iter().cloned().map(Some).collect())];
     let how = DecompressOptions::new(zstd.clone());
-    column::compress::<Views, _>(&zstd, &rows, NEVER).expect("nothing fails");
+    column::compress::<Views, _>(&zstd, &rows, NO_INTERRUPT).expect("nothing fails");
     for n in [3, 10, 30, 60] {
         gpu.reset();
         gpu.fail_call(n, 719, 1);
@@ -318,7 +318,8 @@ fn a_failed_row_leaves_nothing_to_the_next() {
     let values: Vec<_> = (0..4).map(|i| text((6 << 20) + i * 800_000)).collect();
     let rows = [Values(values.iter().cloned().map(Some).collect())];
     for codec in codecs(GPU).into_iter().take(3) {
-        let column = column::compress::<Offsets, _>(&codec, &rows, NEVER).expect("compresses");
+        let column =
+            column::compress::<Offsets, _>(&codec, &rows, NO_INTERRUPT).expect("compresses");
         let (offsets, bytes) = (&column.payload[0].offsets, column.payload[0].bytes.as_ref());
         let payload = |i: usize| bytes[offsets[i] as usize..offsets[i + 1] as usize].to_vec();
         let lenient =
@@ -333,7 +334,7 @@ fn a_failed_row_leaves_nothing_to_the_next() {
             let packed = values.iter().enumerate().map(|(i, value)| make(payload(i), value));
             let rows = [PackedRows(packed.collect())];
             let restored =
-                column::decompress::<Offsets, _>(&lenient, &rows, NEVER).expect("the rest");
+                column::decompress::<Offsets, _>(&lenient, &rows, NO_INTERRUPT).expect("the rest");
             assert_eq!(restored.bad_rows.rows(), [0], "{codec:?}");
             assert!(restored.values[0].bytes.as_ref() == values[1..].concat(), "{codec:?}");
         }
@@ -397,13 +398,14 @@ fn what_no_cpu_can_do_fails_whole() {
                 }
             };
             break_gpu();
-            let error = column::compress::<Views, _>(&codec, &rows, NEVER).err().expect("no GPU");
+            let error =
+                column::compress::<Views, _>(&codec, &rows, NO_INTERRUPT).err().expect("no GPU");
             assert_eq!((error.class(), error.is_about_data()), (ErrorClass::Backend, false));
             break_gpu();
             let error = codec.compress(&values[30], &mut Vec::new()).expect_err("no GPU");
             assert_eq!((error.class(), error.is_about_data()), (ErrorClass::Backend, false));
             break_gpu();
-            match column::decompress::<Views, _>(&lenient, &packed, NEVER) {
+            match column::decompress::<Views, _>(&lenient, &packed, NO_INTERRUPT) {
                 Ok(restored) => {
                     assert!(!is_bitcomp && restored.bad_rows.is_empty(), "{codec:?}");
                 }
@@ -416,7 +418,8 @@ fn what_no_cpu_can_do_fails_whole() {
         let _ = gpu::release_memory();
         gpu.reset();
         gpu.chunk_fault(ChunkFault::Status, 0);
-        let restored = column::decompress::<Views, _>(&lenient, &packed, NEVER).expect("the rest");
+        let restored =
+            column::decompress::<Views, _>(&lenient, &packed, NO_INTERRUPT).expect("the rest");
         assert_eq!(restored.bad_rows.len(), usize::from(is_bitcomp));
     }
     // On a CPU none of it is the rows' fault either.

@@ -15,7 +15,7 @@ use s4_codec::error::{Error, ErrorClass};
 use s4_codec::kernel::gzip::Gzip;
 use s4_codec::kernel::{Kernel, Scratch};
 use s4_codec::manifest::Manifest;
-use s4_codec::pool::NEVER;
+use s4_codec::pool::NO_INTERRUPT;
 
 fn member(value: &[u8]) -> Vec<u8> {
     pack(&codec("cpu-gzip", None), value).0
@@ -32,7 +32,7 @@ fn named(value: &[u8]) -> Vec<u8> {
 fn bare(payload: &[u8], max_size: Option<u64>) -> Result<Vec<u8>, Error> {
     let how = DecompressOptions { max_size, ..DecompressOptions::new(codec("cpu-gzip", None)) };
     let rows = PackedRows(vec![Packed::Bare(payload.to_vec())]);
-    let column = column::decompress::<Offsets, _>(&how, &[rows], NEVER);
+    let column = column::decompress::<Offsets, _>(&how, &[rows], NO_INTERRUPT);
     column.map(|column| column.values[0].bytes.as_ref().to_vec()).map_err(|error| match error {
         Error::Row(row) => row.source,
         other => other,

@@ -18,14 +18,14 @@ use crate::codec::{Codec, Form};
 use crate::column::{self, DecompressOptions, Offsets, OnError, Payloads, Rows};
 use crate::error::Result;
 use crate::gpu::Device;
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 
 /// Compresses binary or string data to structs of a large binary payload, its
 /// `original_size` and its `crc32c`.
 pub fn compress(
     codec: &Codec,
     mut input: ArrowInput,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Vec<ArrayRef>> {
     let column = bytes_column("compress", &mut input)?;
     let (codec, sized) = (codec.clone(), codec.clone());
@@ -56,7 +56,7 @@ pub fn compress(
 pub fn encode(
     codec: &Codec,
     mut input: ArrowInput,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Vec<ArrayRef>> {
     let column = bytes_column("encode", &mut input)?;
     let (codec, sized) = (codec.clone(), codec.clone());
@@ -81,7 +81,7 @@ pub fn encode(
 pub fn frame_info(
     on_error: OnError,
     mut input: ArrowInput,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<ArraysWithWarning> {
     let column = bytes_column("frame_info", &mut input)?;
     let bad_rows = Arc::new(WindowedBadRows::default());
@@ -127,14 +127,14 @@ pub fn decompress(
     options: &DecompressOptions,
     form: Form,
     mut input: ArrowInput,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<ArraysWithWarning> {
     let column = payload_column("decode", form, &mut input)?;
     let bad_rows = Arc::new(WindowedBadRows::default());
     let total = TotalSize::new(options, form);
     let device = decoding_device(options, form);
     let (options, window_bad_rows) = (options.clone(), Arc::clone(&bad_rows));
-    let function = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+    let function = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
         let options = total.limited(&options, chunks);
         let column = column::decompress::<Offsets, _>(&options, chunks, interrupted)
             .map_err(|error| total.of_all_windows(error))?;
@@ -162,11 +162,11 @@ pub fn verify(
     options: &DecompressOptions,
     form: Form,
     mut input: ArrowInput,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Vec<ArrayRef>> {
     let column = payload_column("verify_frames", form, &mut input)?;
     let (device, options) = (decoding_device(options, form), options.clone());
-    let function = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+    let function = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
         let bad = column::verify::<_, { i64::MAX as u64 }>(&options, chunks, interrupted)?;
         let (mut reasons, mut first) = (bad.reasons().iter().peekable(), 0);
         let arrays = chunks.iter().map(|chunk| {

@@ -9,16 +9,16 @@
 //! use s4_codec::arrow::{ArrowInput, compress, decompress};
 //! use s4_codec::codec::{Codec, Form};
 //! use s4_codec::column::DecompressOptions;
-//! use s4_codec::pool::NEVER;
+//! use s4_codec::pool::NO_INTERRUPT;
 //!
 //! # fn main() -> s4_codec::error::Result<()> {
 //! let values = BinaryArray::from_opt_vec(vec![Some(b"a fine body"), None]);
 //! let codec = Codec::from_name("cpu-zstd", None)?;
-//! let packed = compress(&codec, ArrowInput::from_array(&values)?, NEVER)?;
+//! let packed = compress(&codec, ArrowInput::from_array(&values)?, NO_INTERRUPT)?;
 //!
 //! let options = DecompressOptions::new(codec);
 //! let input = ArrowInput::from_array(&packed[0])?;
-//! let restored = decompress(&options, Form::Payload, input, NEVER)?;
+//! let restored = decompress(&options, Form::Payload, input, NO_INTERRUPT)?;
 //! assert_eq!(restored.arrays[0].as_binary::<i64>().value(0), b"a fine body");
 //! assert!(restored.arrays[0].is_null(1));
 //! # Ok(())

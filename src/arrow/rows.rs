@@ -347,7 +347,7 @@ impl Payloads for PayloadRows {
             (Some(payload), None) => Payload::Bare(payload),
             (Some(payload), Some(manifests)) => match manifests.get(row) {
                 Ok(manifest) => Payload::Sealed(payload, manifest),
-                Err(error) => Payload::Unsealed(payload, error),
+                Err(error) => Payload::BadManifest(payload, error),
             },
         }
     }

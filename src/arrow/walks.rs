@@ -8,18 +8,18 @@ use super::{ByteRows, PayloadRows};
 use crate::codec::Form;
 use crate::column::{DecompressOptions, Rows, Splitter};
 use crate::error::Result;
-use crate::pool::{Interrupted, Listener};
+use crate::pool::{InterruptCheck, Listener};
 use crate::process::lock;
 
 /// Hands every row of binary or string data that is not null to `take`.
 pub fn each_value(
     mut input: ArrowInput,
     take: impl FnMut(&[u8]) -> Result<()> + Send + 'static,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<()> {
     let column = bytes_column("train_dictionary", &mut input)?;
     let take = Mutex::new(take);
-    let function = move |chunks: &[ByteRows], interrupted: Interrupted| {
+    let function = move |chunks: &[ByteRows], interrupted: InterruptCheck| {
         let mut take = lock(&take);
         let mut listener = Listener::new(interrupted);
         for chunk in chunks {
@@ -40,12 +40,12 @@ pub fn split_rows(
     form: Form,
     max_bytes: u64,
     mut input: ArrowInput,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Vec<usize>> {
     let column = payload_column("decode", form, &mut input)?;
     let split = Arc::new(Mutex::new(Splitter::new(max_bytes)));
     let (options, window_split) = (options.clone(), Arc::clone(&split));
-    let function = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+    let function = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
         let mut split = lock(&window_split);
         let mut listener = Listener::new(interrupted);
         chunks.iter().try_for_each(|chunk| split.extend(&options, chunk, &mut listener))?;

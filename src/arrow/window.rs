@@ -11,7 +11,7 @@ use super::input::{ArrowInput, ColumnReader};
 use crate::background;
 use crate::column::{BadRows, BecameNull};
 use crate::error::{Error, Result};
-use crate::pool::{Interrupted, Listener};
+use crate::pool::{InterruptCheck, Listener};
 use crate::process::lock;
 
 /// A window ends with the chunk that brings it to this size.
@@ -20,7 +20,7 @@ const WINDOW_BYTES: usize = 256 << 20;
 /// The most chunks in a window, however short they are.
 const WINDOW_CHUNKS: usize = 64 << 10;
 
-/// A chunk of as many rows is imported apart, because the import looks at each row.
+/// Chunks of this many rows or more are imported in the background: the import checks each row.
 const LONG_CHUNK_ROWS: i64 = 4 << 20;
 
 /// The result of a function that can turn bad rows into nulls.
@@ -54,12 +54,12 @@ impl WindowedBadRows {
 
 /// Makes an array of each chunk of a window, perhaps on another thread.
 pub trait WindowFunction<R>:
-    Fn(&[R], Interrupted) -> Result<Vec<ArrayRef>> + Send + Sync + 'static
+    Fn(&[R], InterruptCheck) -> Result<Vec<ArrayRef>> + Send + Sync + 'static
 {
 }
 
 impl<R, F> WindowFunction<R> for F where
-    F: Fn(&[R], Interrupted) -> Result<Vec<ArrayRef>> + Send + Sync + 'static
+    F: Fn(&[R], InterruptCheck) -> Result<Vec<ArrayRef>> + Send + Sync + 'static
 {
 }
 
@@ -71,7 +71,7 @@ pub fn each_window<R: Send + Sync + 'static>(
     column: ColumnReader<R>,
     is_long: impl Fn(usize, usize) -> bool,
     function: impl WindowFunction<R>,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Vec<ArrayRef>> {
     let (column, function) = (Arc::new(column), Arc::new(function));
     let (mut arrays, mut rows_before, mut rows) = (Vec::new(), 0, 0usize);
@@ -89,7 +89,7 @@ pub fn each_window<R: Send + Sync + 'static>(
         if let Some(chunk) = chunk {
             let is_long = chunk.length >= LONG_CHUNK_ROWS;
             let column = Arc::clone(&column);
-            let read = move |chunk: &Arc<CArray>, _: Interrupted| column.read(chunk);
+            let read = move |chunk: &Arc<CArray>, _: InterruptCheck| column.read(chunk);
             let chunk = background::run(is_long, Arc::new(chunk), read, interrupted)?;
             rows = rows.checked_add(chunk.count).ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
             window_bytes = window_bytes.saturating_add(chunk.bytes);
@@ -99,7 +99,7 @@ pub fn each_window<R: Send + Sync + 'static>(
             let is_long = is_long(window_bytes, rows - rows_before);
             let function = Arc::clone(&function);
             let work =
-                move |window: &Vec<R>, interrupted: Interrupted| function(window, interrupted);
+                move |window: &Vec<R>, interrupted: InterruptCheck| function(window, interrupted);
             let done = background::run(is_long, std::mem::take(&mut window), work, interrupted);
             arrays.extend(done.map_err(|error| with_rows_before(error, rows_before))?);
             (window_bytes, rows_before) = (0, rows);

@@ -84,7 +84,7 @@ impl<'column> Arena<'column> {
         let len = fill(&mut block.spare()[..bytes])?;
         // SAFETY: `fill` initialised that many bytes at the front.
         unsafe { block.set_len(len) };
-        let block = block.settle()?;
+        let block = block.shrink()?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         self.full.push((id, block));
         Ok(ArenaRef { block: id, offset: 0 })
@@ -101,7 +101,7 @@ impl<'column> Arena<'column> {
     /// The blocks and their ids.
     pub fn finish(mut self) -> Result<Vec<(u32, Block)>> {
         if let Some((id, block)) = self.open.take() {
-            self.full.push((id, block.settle()?));
+            self.full.push((id, block.shrink()?));
         }
         Ok(self.full)
     }

@@ -10,7 +10,7 @@ use crate::gpu::ItemId;
 use crate::kernel::Scratch;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use crate::memory::zeroed;
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 use crate::wire::codec_id::CodecId;
 
 /// A compressed column. Null rows are zero in all three. Sizes and checksums are signed, as
@@ -28,7 +28,7 @@ pub struct Compressed<P> {
 pub fn compress<L: Layout, C: Rows>(
     codec: &Codec,
     chunks: &[C],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Compressed<L::Column>> {
     compress_to::<L, C>(codec, Form::Payload, chunks, interrupted)
 }
@@ -37,7 +37,7 @@ pub fn compress<L: Layout, C: Rows>(
 pub fn encode<L: Layout, C: Rows>(
     codec: &Codec,
     chunks: &[C],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<L::Column> {
     Ok(compress_to::<L, C>(codec, Form::Frame, chunks, interrupted)?.payload)
 }
@@ -46,7 +46,7 @@ fn compress_to<L: Layout, C: Rows>(
     codec: &Codec,
     form: Form,
     chunks: &[C],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Compressed<L::Column>> {
     let counts: Vec<usize> = chunks.iter().map(C::count).collect();
     let job = Job::new(counts.iter().sum());

@@ -9,13 +9,13 @@ use super::{BadRows, DecompressOptions, Decompressed, OnError, Payloads, offload
 use crate::error::Result;
 use crate::kernel::Scratch;
 use crate::memory::zeroed;
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 
 /// Decompresses every row of `chunks`.
 pub fn decompress<L: Layout, C: Payloads>(
     options: &DecompressOptions,
     chunks: &[C],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Decompressed<L::Column>> {
     if let Some(column) = L::decompress_in_place(options, chunks, interrupted)? {
         return Ok(column);
@@ -32,7 +32,7 @@ pub fn decompress<L: Layout, C: Payloads>(
 pub fn verify<C: Payloads, const MAX_ROW_BYTES: u64>(
     options: &DecompressOptions,
     chunks: &[C],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<BadRows> {
     let options = DecompressOptions { on_error: OnError::Report, ..options.clone() };
     let rows = chunks.iter().map(C::count).sum();
@@ -46,7 +46,7 @@ fn decompress_rows<C: Payloads, W: RowWriter>(
     chunks: &[C],
     job: &Job,
     writer: impl Fn() -> W + Sync,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<(Written<W>, BadRows)> {
     let mut rows = zeroed::<W::Row>(job.rows())?;
     let mut rest = &mut rows[..];

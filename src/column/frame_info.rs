@@ -6,7 +6,7 @@ use super::scheduler::{Job, Spans};
 use super::{Rows, mistake};
 use crate::error::{Result, reserve};
 use crate::gpu::Prefetch;
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 use crate::wire::frame::FrameInfo;
 
 /// The headers of every row of frames; null rows are default.
@@ -21,7 +21,7 @@ pub struct FrameInfos {
 pub fn frame_info<C: Rows>(
     chunks: &[C],
     on_error: OnError,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<FrameInfos> {
     let job = Job::new(chunks.iter().map(C::count).sum());
     let mut rows: Vec<FrameInfo> = Vec::new();

@@ -16,7 +16,7 @@ pub(super) fn of_row(
     match payload {
         Payload::Sealed(payload, manifest) => {
             match of_payload(&options.codec, payload, error) {
-                // What has the stated size and checksum as it is, passthrough made.
+                // A payload that is the original itself was made by passthrough.
                 Some(Mistake::NeverCompressed) if manifest.confirm(payload).is_ok() => {
                     Some(Mistake::OtherCodec("passthrough"))
                 }
@@ -25,7 +25,7 @@ pub(super) fn of_row(
         }
         Payload::Bare(payload) => of_payload(&options.codec, payload, error),
         Payload::Frames(body) => of_frames(body, error),
-        Payload::Null | Payload::Unsealed(..) => None,
+        Payload::Null | Payload::BadManifest(..) => None,
     }
 }
 

@@ -1,15 +1,15 @@
 //! The column engine: rows in, column out, on all cores.
 //!
 //! ```text
-//! chunks of rows -> spans of about a millisecond -> workers -> blocks and views -> column
+//! chunks of rows -> spans of about a millisecond -> workers -> a layout's writers -> column
 //! ```
 //!
-//! Rows are cut into spans by bytes, not by count, so that a column of one huge and a
-//! million tiny values keeps every core busy. Workers take spans from one queue, run each
-//! row through the codec's kernel straight into an arena, and write the row's view into
-//! the span's own slice of the result, so that order needs no care. Polars takes arenas and
-//! views as they are; for Arrow's offsets, rows whose sizes are known are decoded in their places
-//! (`layout::in_place`), and others copied together (`layout::offsets`).
+//! Rows are split into spans by bytes, not by count, so that a column of one huge and a million
+//! tiny values keeps every core busy. Workers take spans from one queue and run each row through
+//! the codec's kernel straight into a writer of the output [`Layout`]. What the layout keeps of a
+//! row goes into the span's own slice of the result, so no sorting is needed. [`Views`] keep rows
+//! in blocks and a view of each; with [`Offsets`], rows whose sizes are known are decoded in their
+//! final places (`layout::in_place`), and others are moved together (`layout::offsets`).
 //!
 //! Which error a column reports does not depend on timing: every row before the first bad
 //! one has been tried. The engine knows no Arrow, Polars or Python; it sees rows through
@@ -36,7 +36,7 @@ pub use frame_info::{FrameInfos, frame_info};
 pub use layout::offsets::{Offsets, OffsetsColumn, Scattered, Unordered};
 pub use layout::view::{VIEW_MAX_BYTES, View, ViewColumn, Views};
 pub use layout::{Layout, RowWriter, Written};
-pub(crate) use offload::decode_body;
+pub(crate) use offload::run_frames;
 pub use options::{DecompressOptions, Decompressed};
 pub use split::Splitter;
 
@@ -70,7 +70,7 @@ pub enum Payload<'a> {
     /// Frames, which carry their manifests and name their codecs.
     Frames(&'a [u8]),
     /// A payload whose manifest is unusable, and why.
-    Unsealed(&'a [u8], Error),
+    BadManifest(&'a [u8], Error),
 }
 
 /// Byte slices in memory, none of them null.

@@ -9,16 +9,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::bad_rows::{BadRow, BadRows, OnError};
+use crate::background::ROW_COST;
 use crate::error::{Error, Result, RowError};
 use crate::gpu::Prefetch;
-use crate::pool::{self, Interrupted};
+use crate::pool::{self, InterruptCheck};
 use crate::process::lock;
 
 /// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
 pub const SPAN_COST: usize = 256 << 10;
-
-/// The overhead of a row, in bytes.
-const ROW_COST: usize = 256;
 
 /// Rows of one chunk that one worker takes at a time.
 pub struct Span {
@@ -153,7 +151,7 @@ impl Job {
         writer: impl Fn() -> O + Sync,
         offload: impl FnOnce(RunRows) -> Result<()>,
         work: impl Fn(&mut Worker<O>, &Span, P, &Prefetch) + Sync,
-        interrupted: Interrupted,
+        interrupted: InterruptCheck,
     ) -> Result<(Vec<O>, BadRows)> {
         // Workers between one range and the next.
         let idle: Mutex<Vec<Worker<O>>> = Mutex::default();
@@ -174,7 +172,7 @@ impl Job {
                 (span, part)
             });
             let run = |worker: &mut Worker<O>, (span, part)| work(worker, &span, part, prefetch);
-            let workers = pool::work_off(items, start, run, interrupted)?;
+            let workers = pool::run_parallel(items, start, run, interrupted)?;
             lock(&idle).extend(workers);
             Ok(())
         })?;

@@ -2,7 +2,7 @@
 
 use super::batch::Shape;
 use super::driver::{
-    Current, DeviceMemory, Driver, Event, Kernel, PinnedMemory, PrimaryContext, Stream,
+    CudaFunction, Current, DeviceMemory, Driver, Event, PinnedMemory, PrimaryContext, Stream,
 };
 use super::error::GpuError;
 use super::libraries::Libraries;
@@ -36,7 +36,7 @@ pub struct Resources {
     pub slots: Vec<Slot>,
     pub temp: Temp,
     /// Loaded when values are first compressed.
-    pub gather: Option<Kernel>,
+    pub gather: Option<CudaFunction>,
 }
 
 /// The temporary memory of launches, which one launch uses at a time.
@@ -186,12 +186,12 @@ impl Slot {
 }
 
 /// Memory of the device, or pinned memory of the host.
-pub trait Memory: Sized {
+pub trait Allocate: Sized {
     fn allocate(current: &Current, len: usize) -> Result<Self, GpuError>;
     fn len(&self) -> usize;
 }
 
-impl Memory for DeviceMemory {
+impl Allocate for DeviceMemory {
     fn allocate(current: &Current, len: usize) -> Result<Self, GpuError> {
         Self::new(current, len)
     }
@@ -200,7 +200,7 @@ impl Memory for DeviceMemory {
     }
 }
 
-impl Memory for PinnedMemory {
+impl Allocate for PinnedMemory {
     fn allocate(current: &Current, len: usize) -> Result<Self, GpuError> {
         Self::new(current, len)
     }
@@ -210,7 +210,7 @@ impl Memory for PinnedMemory {
 }
 
 /// Makes `buffer` at least `len` bytes long; its content may be lost. No queued work uses it.
-pub fn reserve<'b, M: Memory>(
+pub fn reserve<'b, M: Allocate>(
     buffer: &'b mut Option<M>,
     current: &Current,
     len: usize,

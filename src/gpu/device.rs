@@ -12,7 +12,7 @@ use super::libraries::Libraries;
 use super::nvcomp::Work;
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::pool::{Interrupted, NEVER, PATIENCE};
+use crate::pool::{INTERRUPT_POLL, InterruptCheck, NO_INTERRUPT};
 use crate::process::{PerProcess, lock};
 
 /// The status of a driver that finds no GPU.
@@ -133,7 +133,7 @@ pub(super) fn max_output(work: Work, longest: usize) -> Result<usize, GpuError> 
 }
 
 /// Takes the GPU of this number, once the calls before this one are done with it.
-pub fn open(ordinal: u32, interrupted: Interrupted) -> Result<Session, GpuError> {
+pub fn open(ordinal: u32, interrupted: InterruptCheck) -> Result<Session, GpuError> {
     let libraries = present(ordinal)?;
     let mut lease = queue(ordinal).take(interrupted)?;
     if lease.context.is_none() {
@@ -147,7 +147,7 @@ pub fn open(ordinal: u32, interrupted: Interrupted) -> Result<Session, GpuError>
 pub fn release_memory() -> Result<(), GpuError> {
     let queues = lock(&GPUS.get().queues).clone();
     for queue in queues.values() {
-        queue.take(NEVER)?.context = None;
+        queue.take(NO_INTERRUPT)?.context = None;
     }
     match &*lock(&GPUS.get().libraries) {
         Some(Ok(libraries)) => libraries.driver.late_error(),
@@ -179,7 +179,7 @@ impl Queue {
     ///
     /// A thread that has the GPU cannot wait for itself: a signal handler, or a hook for
     /// warnings, that asks for it in the middle of a call gets an error.
-    fn take(&'static self, interrupted: Interrupted) -> Result<Lease, GpuError> {
+    fn take(&'static self, interrupted: InterruptCheck) -> Result<Lease, GpuError> {
         let this = thread::current().id();
         loop {
             let owner = lock(&self.owner);
@@ -187,8 +187,9 @@ impl Queue {
                 let busy = "this thread is in the middle of another call that uses it";
                 return Err(GpuError::Unavailable(busy.into()));
             }
-            let wait =
-                self.freed.wait_timeout_while(owner, PATIENCE, |owner| owner.thread.is_some());
+            let wait = self
+                .freed
+                .wait_timeout_while(owner, INTERRUPT_POLL, |owner| owner.thread.is_some());
             let mut owner = wait.unwrap_or_else(PoisonError::into_inner).0;
             if owner.thread.is_none() {
                 owner.thread = Some(this);

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use super::batch::{Batch, Chunk, ChunkRange, Cost, Shape, size_class};
 use super::device::{Device, max_output, open};
 use super::error::GpuError;
+use super::layout::COPY_BYTES;
 use super::nvcomp::{Direction, Work};
 use super::policy::{CodecFrom, Placement, Workload, warn_fallback};
 use super::results::BatchResults;
@@ -15,11 +16,8 @@ use crate::kernel::fcg1::{
     Algorithm, CHUNK_BYTES, Container, ContainerWriter, CpuContainer, Encoding,
 };
 use crate::kernel::{Fault, Kernel, copy_to};
-use crate::pool::{self, NEVER};
+use crate::pool::{self, NO_INTERRUPT};
 use crate::process::lock;
-
-/// A thread copies about this many bytes of results at a time.
-const PIECE: usize = 256 << 10;
 
 /// A kernel for one value that takes a GPU when it is called, or has one.
 pub struct GpuKernel<'k> {
@@ -30,8 +28,8 @@ pub struct GpuKernel<'k> {
 }
 
 enum Gpu<'k> {
-    /// Taken for each call.
-    OnDevice(Device),
+    /// Taken for each call. What has been decided, by direction and length, is not decided again.
+    OnDevice { device: Device, decided: Option<(Direction, usize, Option<Placement>)> },
     /// In use by the call that the value belongs to.
     InSession { session: &'k Mutex<Session>, falls_back: bool },
 }
@@ -39,7 +37,7 @@ enum Gpu<'k> {
 impl<'k> GpuKernel<'k> {
     /// On `device`; [`Device::Auto`] decides by the value's length.
     pub fn on_device(device: Device, encoding: Encoding, cpu_fallback: CpuContainer<'k>) -> Self {
-        Self { gpu: Gpu::OnDevice(device), encoding, cpu_fallback }
+        Self { gpu: Gpu::OnDevice { device, decided: None }, encoding, cpu_fallback }
     }
 
     /// On the GPU that the call has. If it fails and the call `falls_back`, the CPU does the
@@ -54,10 +52,18 @@ impl<'k> GpuKernel<'k> {
     }
 
     /// The GPU to take for a value of `len` bytes.
-    fn placement(&self, device: Device, direction: Direction, len: usize) -> Option<Placement> {
+    fn placement(&mut self, direction: Direction, len: usize) -> Option<Placement> {
+        let Gpu::OnDevice { device, decided } = &mut self.gpu else { return None };
+        if let Some((for_direction, for_len, placement)) = *decided
+            && (for_direction, for_len) == (direction, len)
+        {
+            return placement;
+        }
         let work = Work { direction, encoding: self.encoding };
         let workload = || Workload::of_value(work, len as u64);
-        Placement::choose(device, CodecFrom::Caller, workload)
+        let placement = Placement::choose(*device, CodecFrom::Caller, workload);
+        *decided = Some((direction, len, placement));
+        placement
     }
 
     /// Codes a value of `len` bytes on the GPU, or else on the CPU.
@@ -75,11 +81,11 @@ impl<'k> GpuKernel<'k> {
                 shared.check_thread()?;
                 (&mut *shared, falls_back)
             }
-            Gpu::OnDevice(device) => {
-                let Some(placement) = self.placement(device, direction, len) else {
+            Gpu::OnDevice { .. } => {
+                let Some(placement) = self.placement(direction, len) else {
                     return run_on(&mut self.cpu_fallback, direction, src, dst);
                 };
-                match open(placement.ordinal, NEVER) {
+                match open(placement.ordinal, NO_INTERRUPT) {
                     Ok(opened) => {
                         own = opened;
                         (&mut own, placement.falls_back)
@@ -251,7 +257,7 @@ fn copy_chunks(chunks: Vec<&[u8]>, dst: &mut [MaybeUninit<u8>]) -> Result<(), Fa
     let (mut chunks, mut rest) = (chunks.into_iter().peekable(), dst);
     let pieces = std::iter::from_fn(move || {
         let (mut piece, mut len) = (Vec::new(), 0);
-        while let Some(chunk) = chunks.next_if(|_| len < PIECE) {
+        while let Some(chunk) = chunks.next_if(|_| len < COPY_BYTES) {
             len += chunk.len();
             piece.push(chunk);
         }
@@ -263,7 +269,7 @@ fn copy_chunks(chunks: Vec<&[u8]>, dst: &mut [MaybeUninit<u8>]) -> Result<(), Fa
             at += copy_to(chunk, &mut dst[at..]);
         }
     };
-    pool::work_off(pieces, || (), copy, NEVER)
+    pool::run_parallel(pieces, || (), copy, NO_INTERRUPT)
         .map(drop)
         .map_err(|error| Fault::Other(Box::new(error)))
 }
@@ -276,7 +282,7 @@ impl Kernel for GpuKernel<'_> {
     fn compress_bound(&mut self, len: usize) -> Result<usize, Fault> {
         let falls_back = match self.gpu {
             Gpu::InSession { falls_back, .. } => falls_back,
-            Gpu::OnDevice(device) => match self.placement(device, Direction::Compress, len) {
+            Gpu::OnDevice { .. } => match self.placement(Direction::Compress, len) {
                 Some(placement) => placement.falls_back,
                 None => return self.cpu_fallback.compress_bound(len),
             },

@@ -15,13 +15,13 @@ use super::batch::{Batch, Group};
 use super::driver::DevicePtr;
 use crate::error::Result;
 use crate::kernel::copy_to;
-use crate::pool::{self, NEVER};
+use crate::pool::{self, NO_INTERRUPT};
 
 /// The alignment of the first chunk after the arrays, and of each group's first.
 const DATA_ALIGNMENT: usize = 256;
 
 /// A thread copies about this many bytes at a time.
-const PIECE: usize = 256 << 10;
+pub const COPY_BYTES: usize = 256 << 10;
 
 /// Offsets in the buffers of a batch.
 pub struct Layout {
@@ -127,7 +127,7 @@ impl Layout {
             let dst = rest.split_off_mut(..end - start)?;
             Some((&batch.bytes[group][chunks], &self.inputs[first..], dst))
         });
-        pool::work_off(
+        pool::run_parallel(
             work,
             || (),
             |(), (chunks, offsets, dst)| {
@@ -135,18 +135,18 @@ impl Layout {
                     copy_to(bytes, &mut dst[offset - offsets[0]..]);
                 }
             },
-            NEVER,
+            NO_INTERRUPT,
         )?;
         Ok(())
     }
 
-    /// Consecutive chunks of one group, about [`PIECE`] bytes together.
+    /// Consecutive chunks of one group, about [`COPY_BYTES`] bytes together.
     fn pieces<'b>(&'b self, batch: &'b Batch) -> impl Iterator<Item = (usize, Range<usize>)> + 'b {
         batch.bytes.iter().enumerate().flat_map(move |(i, bytes)| {
             let offsets = &self.inputs[self.firsts[i]..];
             let mut start = 0;
             std::iter::from_fn(move || {
-                let until = offsets.get(start)? + PIECE;
+                let until = offsets.get(start)? + COPY_BYTES;
                 let end = start + offsets[start..bytes.len()].partition_point(|&at| at < until);
                 let piece = (start < end).then_some((i, start..end));
                 start = end;

@@ -39,7 +39,7 @@ pub(crate) use batch::{Batch, Chunk, Cost, ItemId, size_class};
 pub(crate) use device::open;
 pub(crate) use kernel::GpuKernel;
 pub(crate) use nvcomp::{Direction, Work};
-pub(crate) use policy::{CodecFrom, Placement, Workload, warn_fallback};
+pub(crate) use policy::{CodecFrom, Placement, Workload, may_use, warn_fallback};
 pub(crate) use prefetched::{Prefetch, PrefetchedKernel};
 pub(crate) use results::BatchResults;
 pub(crate) use session::{BatchSource, Progress, Session};

@@ -112,8 +112,8 @@ enum GetTempSize {
     V6(GetTempSize6),
 }
 
-/// The functions of one codec.
-struct Codec {
+/// The functions of one algorithm.
+struct Functions {
     name: &'static str,
     max_output: GetMaxOutput,
     /// By direction.
@@ -128,7 +128,7 @@ pub struct Nvcomp {
     version: u32,
     path: PathBuf,
     /// By [`Algorithm`]: zstd, Bitcomp, GDeflate.
-    codecs: [Codec; 3],
+    codecs: [Functions; 3],
 }
 
 /// Addresses of the arrays on the device that describe the chunks of a launch.
@@ -168,9 +168,9 @@ impl Nvcomp {
         // SAFETY: the library has that version.
         let codecs = unsafe {
             [
-                Codec::bind(&find, "Zstd", version)?,
-                Codec::bind(&find, "Bitcomp", version)?,
-                Codec::bind(&find, "Gdeflate", version)?,
+                Functions::bind(&find, "Zstd", version)?,
+                Functions::bind(&find, "Bitcomp", version)?,
+                Functions::bind(&find, "Gdeflate", version)?,
             ]
         };
         Ok(Self { version, path: path.to_owned(), codecs })
@@ -181,7 +181,7 @@ impl Nvcomp {
         format!("nvCOMP {} ({})", dotted(self.version), self.path.display())
     }
 
-    fn codec(&self, work: Work) -> &Codec {
+    fn codec(&self, work: Work) -> &Functions {
         &self.codecs[match work.encoding.algorithm {
             Algorithm::Zstd => 0,
             Algorithm::Bitcomp => 1,
@@ -298,7 +298,7 @@ impl Nvcomp {
     }
 }
 
-impl Codec {
+impl Functions {
     /// # Safety
     /// The library has that version.
     unsafe fn bind(find: &Finder, name: &'static str, version: u32) -> Result<Self, GpuError> {

@@ -1,4 +1,5 @@
-//! GPU or CPU: decided here, once per call, from the setting and from what the call has to do.
+//! GPU or CPU: decided here, once for a column and once for each value coded alone, from the
+//! setting and from what there is to do.
 //!
 //! | setting | runs on | if the GPU fails |
 //! |---|---|---|
@@ -107,6 +108,15 @@ impl Placement {
             CodecFrom::Frames => ((needs_gpu || pays) && is_usable(), true),
         };
         is_chosen.then_some(Self { ordinal, falls_back, retries: true })
+    }
+}
+
+/// Whether a call with this setting may use a GPU, whatever it has to do.
+pub fn may_use(device: Device) -> bool {
+    match device {
+        Device::Cpu => false,
+        Device::Gpu(_) => true,
+        Device::Auto => probe().is_ok(),
     }
 }
 

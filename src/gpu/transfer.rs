@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::batch::{Batch, BatchIndex, WORD};
 use super::context::{Resources, Slot, grown, reserve};
-use super::driver::{Current, DevicePtr, Kernel, PinnedMemory};
+use super::driver::{CudaFunction, Current, DevicePtr, PinnedMemory};
 use super::error::GpuError;
 use super::layout::Layout;
 use super::nvcomp::{DeviceArrays, Nvcomp};
@@ -120,7 +120,7 @@ impl Transfer<'_> {
         };
         let kernel = match kernel {
             Some(kernel) => kernel,
-            none => none.insert(Kernel::load(current, GATHER, c"s4_gather")?),
+            none => none.insert(CudaFunction::load(current, GATHER, c"s4_gather")?),
         };
 
         // The first two arrays have served: now they hold where chunks go, and their lengths.

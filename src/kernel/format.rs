@@ -67,7 +67,7 @@ pub(crate) fn resembles(bytes: &[u8]) -> &'static str {
         Some(Format::Zstd) => "; these bytes look like zstd",
         Some(Format::Frames) => "; these bytes look like an S4F2 frame",
         Some(Format::Container(_)) => {
-            "; these bytes look like an nvCOMP container, for NvcompZstd or its like"
+            "; these bytes look like an nvCOMP container (NvcompZstd, NvcompBitcomp or NvcompGDeflate)"
         }
         Some(Format::Encrypted) => "; these bytes look like an encrypted S4 object",
         None if bytes.starts_with(b"S4IX") => "; these bytes look like a sidecar",

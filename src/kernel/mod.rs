@@ -1,10 +1,9 @@
-//! CPU kernels: slices in, slices out.
+//! Kernels: slices in, slices out.
 //!
-//! The contract of a kernel: it fills a buffer that the caller sized, allocates no
-//! output, computes no crc32c, starts no thread, and knows nothing of manifests,
-//! columns or Python. Settings (a level, a dictionary) come with every call through
-//! the codec; what is reused between calls is scratch state, kept per thread and
-//! never holding a setting.
+//! A kernel fills a buffer that the caller sized. It allocates no output, computes no crc32c, and
+//! knows nothing of manifests, columns or Python. It holds its settings (a level, a dictionary)
+//! for one call; what is reused between calls is scratch state, kept per thread. The kernels here
+//! run on the calling thread; `gpu` has the kernels of GPUs.
 //!
 //! What a kernel reads may change during the call: it may be a Python buffer, or an Arrow array
 //! over one. Then the result is wrong, or an error; but no read or write goes beyond the slices,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::kernel::dictionary::Dictionary;
+use crate::kernel::format::Format;
 use crate::manifest::Manifest;
-use crate::wire::frame::{FRAME_MAGIC, PADDING_MAGIC};
 
 /// The metadata of an object, as far as readers use it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
 
 /// Whether a body starts with a frame or a padding.
 fn starts_as_frames(body: &[u8]) -> bool {
-    body.starts_with(&FRAME_MAGIC) || body.starts_with(&PADDING_MAGIC)
+    Format::of(body) == Some(Format::Frames)
 }
 
 fn unusable(what: String) -> Error {

@@ -16,7 +16,7 @@ use crate::gpu::{Device, ItemId, Prefetch};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::{Scratch, copy_to};
 use crate::manifest::{Manifest, combine_crc32c};
-use crate::pool::{self, Interrupted, NEVER};
+use crate::pool::{self, InterruptCheck, NO_INTERRUPT};
 use crate::wire::codec_id::CodecId;
 use crate::wire::frame::Frames;
 use crate::wire::index::Index;
@@ -52,7 +52,7 @@ impl Rows for OriginalFrames<'_> {
 }
 
 /// The frames of an object's body, coded in parallel.
-pub fn encode(codec: &Codec, original: &[u8], interrupted: Interrupted) -> Result<Scattered> {
+pub fn encode(codec: &Codec, original: &[u8], interrupted: InterruptCheck) -> Result<Scattered> {
     let size = pick_chunk_size(original.len() as u64);
     let size = to_len(size)?;
     column::encode::<Unordered, _>(codec, &[OriginalFrames { original, size }], interrupted)
@@ -76,7 +76,7 @@ pub fn decode(body: &[u8], dictionary: Option<&Arc<Dictionary>>, limit: u64) -> 
     let len = to_len(body.len())?;
     let mut out = Vec::new();
     reserve(&mut out, len)?;
-    decode_body(&body, Device::Cpu, &mut out.spare_capacity_mut()[..len], NEVER)?;
+    decode_body(&body, Device::Cpu, &mut out.spare_capacity_mut()[..len], NO_INTERRUPT)?;
     // SAFETY: decoding initialises all of its destination.
     unsafe { out.set_len(len) };
     Ok(out)
@@ -88,7 +88,7 @@ pub fn decode_body(
     body: &Body,
     device: Device,
     dst: &mut [MaybeUninit<u8>],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<()> {
     let mut slots = body.slots(dst).enumerate().map(|(row, slot)| (ItemId::of_row(row), slot));
     if body.len() < MIN_PARALLEL_BYTES && device == Device::Cpu {
@@ -97,10 +97,10 @@ pub fn decode_body(
     }
     let first_bad = AtomicUsize::new(usize::MAX);
     let (mut done, mut failures) = (0, Vec::new());
-    column::decode_body(body, device, interrupted, &mut |until, prefetch| {
+    column::run_frames(body, device, interrupted, &mut |until, prefetch| {
         let some = slots.by_ref().take(until - done);
         done = until;
-        failures.extend(pool::work_off(
+        failures.extend(pool::run_parallel(
             some,
             || None,
             |failed, (id, slot)| {
@@ -214,7 +214,7 @@ impl<'a> Object<'a> {
     }
 
     /// Decodes to `dst`, as long as `decoded_len` says, and initialises it.
-    pub fn decode(&self, dst: &mut [MaybeUninit<u8>], interrupted: Interrupted) -> Result<()> {
+    pub fn decode(&self, dst: &mut [MaybeUninit<u8>], interrupted: InterruptCheck) -> Result<()> {
         match &self.content {
             Content::Bytes(bytes) => {
                 let Range { start, end } = self.range;

@@ -21,7 +21,7 @@ use crate::column::{
 };
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::pool::{Interrupted, NEVER};
+use crate::pool::{InterruptCheck, NO_INTERRUPT};
 use crate::signal::Listening;
 use crate::warning::warn;
 
@@ -192,7 +192,7 @@ impl Expression for DecompressExpr {
         let chunks = payload_chunks(inputs, self.0)?;
         let is_long = is_long_payloads(&chunks, decoding_device(options, self.0));
         let options = options.clone();
-        let work = move |chunks: &[PayloadRows], interrupted: Interrupted| {
+        let work = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
             let column = column::decompress::<Views, _>(&options, chunks, interrupted)?;
             let validities = chunks.iter().map(|chunk| (chunk.count(), chunk.nulls()));
             let nulls = validity(validities, column.bad_rows.rows());
@@ -276,7 +276,7 @@ impl Expression for FrameInfoExpr {
         // Only headers are read, however long the rows are.
         let is_long = is_long_decompression(Device::Cpu, 0, rows(&chunks));
         let on_error = *on_error;
-        let work = move |chunks: &[ByteRows], interrupted: Interrupted| {
+        let work = move |chunks: &[ByteRows], interrupted: InterruptCheck| {
             let column = column::frame_info(chunks, on_error, interrupted)?;
             let nulls = bytes_validity(chunks, column.bad_rows.rows())?;
             Ok((info_array(&column.rows, nulls, DataType::Utf8View)?, column.bad_rows))
@@ -291,13 +291,13 @@ impl Expression for FrameInfoExpr {
 fn run_interruptible<C: Send + Sync + 'static, T: Send + 'static>(
     is_long: bool,
     chunks: Vec<C>,
-    work: impl FnOnce(&[C], Interrupted) -> Result<T> + Send + 'static,
+    work: impl FnOnce(&[C], InterruptCheck) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     if !is_long {
-        return work(&chunks, NEVER);
+        return work(&chunks, NO_INTERRUPT);
     }
     let listening = Listening::start();
-    let work = move |chunks: &Vec<C>, interrupted: Interrupted| work(chunks, interrupted);
+    let work = move |chunks: &Vec<C>, interrupted: InterruptCheck| work(chunks, interrupted);
     background::run(true, chunks, work, &|| listening.is_interrupted())
 }
 

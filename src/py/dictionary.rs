@@ -16,7 +16,7 @@ use crate::background;
 use crate::codec::{Codec, ZstdLevel};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::training::Training;
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 use crate::process::lock;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -144,7 +144,7 @@ fn train_dictionary<'py>(
         collected(samples)?
     };
     let is_long = training.kept().1 > SHORT_BYTES;
-    let train = move |training: &Training, _: Interrupted| training.train(size);
+    let train = move |training: &Training, _: InterruptCheck| training.train(size);
     let dictionary =
         interruptible(py, |interrupted| background::run(is_long, training, train, interrupted))?;
     to_bytes(py, &dictionary)

@@ -14,7 +14,7 @@ use crate::background;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::manifest::Manifest;
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 
 /// The bytes of an argument, and a reference that keeps them alive.
 pub struct Held {
@@ -79,7 +79,7 @@ pub fn filled_bytes<'py, I: Send + Sync + 'static>(
     len: usize,
     is_long: bool,
     inputs: I,
-    fill: impl FnOnce(&I, &mut [MaybeUninit<u8>], Interrupted) -> Result<()> + Send + 'static,
+    fill: impl FnOnce(&I, &mut [MaybeUninit<u8>], InterruptCheck) -> Result<()> + Send + 'static,
 ) -> PyResult<Bound<'py, PyBytes>> {
     if !is_long {
         return new_bytes(py, len, |py, dst| {
@@ -88,7 +88,7 @@ pub fn filled_bytes<'py, I: Send + Sync + 'static>(
     }
     let (bytes, start) = uninit_bytes(py, len)?;
     let unseen = UnseenBytes { start, len, _bytes: bytes.clone().unbind() };
-    let work = move |(inputs, unseen): &(I, UnseenBytes), interrupted: Interrupted| {
+    let work = move |(inputs, unseen): &(I, UnseenBytes), interrupted: InterruptCheck| {
         // SAFETY: `unseen` keeps an object of `len` bytes alive. `work` runs once and is the only
         // user of the bytes until it ends; after an interrupt, nobody receives the object.
         let dst = unsafe { std::slice::from_raw_parts_mut(unseen.start.as_ptr(), unseen.len) };
@@ -108,7 +108,7 @@ pub fn compress_in_background<'py, T: Send + 'static>(
     compress: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
 ) -> PyResult<(Bound<'py, PyBytes>, T)> {
     let codec = codec.clone();
-    let work = move |value: &Arc<Held>, _: Interrupted| {
+    let work = move |value: &Arc<Held>, _: InterruptCheck| {
         let mut payload = Vec::new();
         let result = compress(&codec, value.as_slice(), &mut payload)?;
         Ok((payload, result))

@@ -23,7 +23,7 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
 use crate::error::{Error, Result, catch_panic};
-use crate::pool::{self, Interrupted};
+use crate::pool::{self, InterruptCheck};
 use errors::{raise, raise_row};
 
 /// Compression codecs for values and columns, in the S4 wire format.
@@ -88,7 +88,7 @@ fn set_num_threads(py: Python<'_>, n: i64) -> PyResult<()> {
 /// an exception, the work ends and the call raises that exception.
 fn interruptible<T: Send>(
     py: Python<'_>,
-    work: impl FnOnce(Interrupted) -> Result<T> + Send,
+    work: impl FnOnce(InterruptCheck) -> Result<T> + Send,
 ) -> PyResult<T> {
     let signal: Mutex<Option<PyErr>> = Mutex::new(None);
     let interrupted = || {

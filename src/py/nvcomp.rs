@@ -81,11 +81,7 @@ fn _nvcomp_codec(py: Python<'_>, name: &str, data_type: &str, device: &str) -> P
 /// Whether whole columns of a codec go to a GPU in one call.
 #[pyfunction]
 fn _is_batched(py: Python<'_>, codec: CodecArgument) -> bool {
-    match codec.0.device() {
-        None | Some(Device::Cpu) => false,
-        Some(Device::Auto) => py.detach(gpu::available),
-        Some(Device::Gpu(_)) => true,
-    }
+    codec.0.device().is_some_and(|device| py.detach(|| gpu::may_use(device)))
 }
 
 /// A device as an option of the column plugins. A numbered GPU must be present.

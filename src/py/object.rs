@@ -17,7 +17,7 @@ use crate::background;
 use crate::codec::{Codec, ZstdLevel};
 use crate::manifest::{MAX_ORIGINAL_SIZE, crc32c};
 use crate::object::{self, Metadata, Object, ReadOptions};
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 use crate::wire::index::{self, Index};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -80,7 +80,7 @@ fn encode_s4_object<'py>(
         let codec = Codec::Zstd { level: ZstdLevel::clamped(level), dictionary: None };
         let (is_long, held) =
             (background::is_long_compression(&codec, original.len(), 1), Arc::clone(&data));
-        let encode = move |data: &Arc<Held>, interrupted: Interrupted| {
+        let encode = move |data: &Arc<Held>, interrupted: InterruptCheck| {
             object::encode(&codec, data.as_slice(), interrupted)
         };
         let frames =

@@ -71,7 +71,7 @@ impl StoredFrame {
 
 /// Adjacent frames: where they begin and end in the body, their count, the bytes of their
 /// payloads and of their originals.
-type Batch = (u64, u64, usize, u64, u64);
+type FrameBatch = (u64, u64, usize, u64, u64);
 
 /// Finds the frames of a body that is read piece by piece; paddings are skipped.
 ///
@@ -91,7 +91,7 @@ struct FrameWalk {
     last: Option<(u64, usize, [u8; FRAME_HEADER_BYTES])>,
     batch_bytes: u64,
     /// The batch that may still grow.
-    open: Option<Batch>,
+    open: Option<FrameBatch>,
     codecs: Vec<&'static str>,
 }
 
@@ -127,7 +127,7 @@ impl FrameWalk {
     }
 
     /// The batches that a piece completes.
-    fn batches(&mut self, py: Python<'_>, piece: Bytes<'_>) -> PyResult<Vec<Batch>> {
+    fn batches(&mut self, py: Python<'_>, piece: Bytes<'_>) -> PyResult<Vec<FrameBatch>> {
         let piece = piece.as_slice();
         let mut complete = Vec::new();
         py.detach(|| self.walk(piece, |walk, frame| walk.batch(&frame, &mut complete)))
@@ -186,7 +186,7 @@ impl FrameWalk {
     }
 
     /// Adds a frame to the open batch, or completes that batch and opens another.
-    fn batch(&mut self, frame: &StoredFrame, complete: &mut Vec<Batch>) -> Result<()> {
+    fn batch(&mut self, frame: &StoredFrame, complete: &mut Vec<FrameBatch>) -> Result<()> {
         let (size, stored, end) = (frame.original_size(), frame.compressed_size(), frame.end());
         match &mut self.open {
             Some((start, last, frames, payload, original))

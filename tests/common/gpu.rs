@@ -6,7 +6,7 @@ use s4_codec::error::Result;
 use s4_codec::gpu::Device;
 use s4_codec::kernel::fcg1::{Algorithm, DataType, Encoding};
 use s4_codec::manifest::Manifest;
-use s4_codec::pool::NEVER;
+use s4_codec::pool::NO_INTERRUPT;
 
 use super::standin::Standin;
 use super::{Packed, PackedRows, Values, noise, pack, text};
@@ -59,14 +59,17 @@ pub fn assert_sound(gpu: &Standin) {
 pub fn round_trip(codec: &Codec) -> Result<()> {
     let values = [text(80_000), text(304), noise(9000), Vec::new()];
     let rows = [Values(values.iter().cloned().map(Some).collect())];
-    let column = column::compress::<Offsets, _>(codec, &rows, NEVER)?;
+    let column = column::compress::<Offsets, _>(codec, &rows, NO_INTERRUPT)?;
     let offsets = &column.payload[0].offsets;
     let bytes = column.payload[0].bytes.as_ref();
     let payload = |i: usize| &bytes[offsets[i] as usize..offsets[i + 1] as usize];
     let packed = values.iter().enumerate().map(|(i, value)| sealed(payload(i), value));
     let rows = [PackedRows(packed.collect())];
-    let restored =
-        column::decompress::<Offsets, _>(&DecompressOptions::new(codec.clone()), &rows, NEVER)?;
+    let restored = column::decompress::<Offsets, _>(
+        &DecompressOptions::new(codec.clone()),
+        &rows,
+        NO_INTERRUPT,
+    )?;
     assert!(restored.values[0].bytes.as_ref() == values.concat());
 
     let mut alone = Vec::new();

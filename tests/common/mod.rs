@@ -14,7 +14,7 @@ use s4_codec::column::{
 };
 use s4_codec::error::{Error, Result};
 use s4_codec::manifest::{MAX_ORIGINAL_SIZE, Manifest};
-use s4_codec::pool::NEVER;
+use s4_codec::pool::NO_INTERRUPT;
 
 /// Every codec with its fastest and smallest level.
 const CODECS: [(&str, &[i64]); 4] =
@@ -94,7 +94,7 @@ pub enum Packed {
     Null,
     Bare(Vec<u8>),
     Sealed(Vec<u8>, Manifest),
-    Unsealed(Vec<u8>, Error),
+    BadManifest(Vec<u8>, Error),
 }
 
 /// A chunk of payloads.
@@ -110,7 +110,7 @@ impl Payloads for PackedRows {
             Packed::Null => Payload::Null,
             Packed::Bare(payload) => Payload::Bare(payload),
             Packed::Sealed(payload, manifest) => Payload::Sealed(payload, *manifest),
-            Packed::Unsealed(payload, error) => Payload::Unsealed(payload, error.clone()),
+            Packed::BadManifest(payload, error) => Payload::BadManifest(payload, error.clone()),
         }
     }
 }
@@ -130,8 +130,8 @@ impl Payloads for FrameRows {
 /// The payloads of a compressed column, which are the same in every layout.
 pub fn compress<C: Rows>(codec: &Codec, chunks: &[C]) -> Result<Compressed<Vec<Vec<u8>>>> {
     let (viewed, flat) = (
-        column::compress::<Views, _>(codec, chunks, NEVER)?,
-        column::compress::<Offsets, _>(codec, chunks, NEVER)?,
+        column::compress::<Views, _>(codec, chunks, NO_INTERRUPT)?,
+        column::compress::<Offsets, _>(codec, chunks, NO_INTERRUPT)?,
     );
     let payload = rows_of(&viewed.payload);
     assert!(flat_rows_of(&flat.payload, chunks.iter().map(C::count)) == payload);
@@ -145,8 +145,8 @@ pub fn decompress<C: Payloads>(
     how: &DecompressOptions,
     chunks: &[C],
 ) -> Result<Decompressed<Vec<Vec<u8>>>> {
-    let flat = column::decompress::<Offsets, _>(how, chunks, NEVER);
-    let viewed = match (column::decompress::<Views, _>(how, chunks, NEVER), &flat) {
+    let flat = column::decompress::<Offsets, _>(how, chunks, NO_INTERRUPT);
+    let viewed = match (column::decompress::<Views, _>(how, chunks, NO_INTERRUPT), &flat) {
         (Ok(viewed), Ok(_)) => viewed,
         (Err(Error::Row(viewed)), Err(Error::Row(flat))) => {
             assert_eq!((viewed.row, viewed.rows), (flat.row, flat.rows));

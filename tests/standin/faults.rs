@@ -80,7 +80,7 @@ impl Log {
         Err(plan.status)
     }
 
-    /// Lays violations to the queued work of this name, and says to whom they went before.
+    /// Attributes violations to the queued work of this name; returns the previous one.
     pub fn attribute(&mut self, name: &'static str) -> &'static str {
         std::mem::replace(&mut self.at_work, name)
     }

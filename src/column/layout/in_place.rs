@@ -13,7 +13,7 @@ use crate::column::{DecompressOptions, Decompressed, Payload, Payloads, offload}
 use crate::error::{Error, Result};
 use crate::kernel::Scratch;
 use crate::memory::{Block, zeroed};
-use crate::pool::{self, Interrupted};
+use crate::pool::{self, InterruptCheck};
 
 /// Stated sizes are credible up to this many times the payloads' bytes, plus [`ALWAYS_CREDIBLE`].
 const CREDIBLE_RATIO: u64 = 256;
@@ -58,7 +58,7 @@ fn stated_and_held(
         Payload::Sealed(bytes, _) | Payload::Bare(bytes) | Payload::Frames(bytes) => {
             bytes.len() as u64
         }
-        Payload::Null | Payload::Unsealed(..) => 0,
+        Payload::Null | Payload::BadManifest(..) => 0,
     };
     (stated_len(options, scratch, payload), held)
 }
@@ -67,7 +67,7 @@ fn stated_and_held(
 fn plan<C: Payloads>(
     options: &DecompressOptions,
     chunks: &[C],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Option<Vec<Vec<i64>>>> {
     let mut lens: Vec<u64> = zeroed(chunks.iter().map(C::count).sum())?;
     let mut rest = &mut lens[..];
@@ -75,7 +75,7 @@ fn plan<C: Payloads>(
         let lens = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
         (span, lens)
     });
-    let sums = pool::work_off(
+    let sums = pool::run_parallel(
         work,
         || (0u64, 0u64),
         |(stated, held), (span, lens)| {
@@ -110,7 +110,7 @@ fn plan<C: Payloads>(
 pub fn decompress<C: Payloads>(
     options: &DecompressOptions,
     chunks: &[C],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
     let Some(plans) = plan(options, chunks, interrupted)? else { return Ok(None) };
     let blocks = plans.iter().map(|offsets| Block::new(end_of(offsets)));
@@ -164,7 +164,7 @@ pub fn decompress<C: Payloads>(
         close_gaps(&mut offsets, bytes.spare(), bad.iter().map(|row| row - first));
         // SAFETY: rows that were not bad filled their places, and those of bad rows are gone.
         unsafe { bytes.set_len(end_of(&offsets)) };
-        columns.push(OffsetsColumn { offsets, bytes: bytes.settle()? });
+        columns.push(OffsetsColumn { offsets, bytes: bytes.shrink()? });
         first += rows;
     }
     Ok(Some(Decompressed { values: columns, bad_rows }))

@@ -12,7 +12,7 @@ use super::{DecompressOptions, Decompressed, Payloads};
 use crate::error::Result;
 use crate::kernel::copy_to;
 use crate::memory::Zero;
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 
 /// A layout of columns.
 pub trait Layout {
@@ -29,7 +29,7 @@ pub trait Layout {
     fn finish(
         written: Written<Self::Writer<'_>>,
         counts: &[usize],
-        interrupted: Interrupted,
+        interrupted: InterruptCheck,
     ) -> Result<Self::Column>;
 
     /// Decompresses rows straight to their final places, if the layout has such places and the
@@ -37,7 +37,7 @@ pub trait Layout {
     fn decompress_in_place<C: Payloads>(
         _options: &DecompressOptions,
         _chunks: &[C],
-        _interrupted: Interrupted,
+        _interrupted: InterruptCheck,
     ) -> Result<Option<Decompressed<Self::Column>>> {
         Ok(None)
     }

@@ -16,7 +16,7 @@ use crate::column::{DecompressOptions, Decompressed, Payloads};
 use crate::error::{Error, Result};
 use crate::kernel::copy_to;
 use crate::memory::{Block, Zero, zeroed};
-use crate::pool::{self, Interrupted};
+use crate::pool::{self, InterruptCheck};
 
 /// One chunk of byte strings.
 pub struct OffsetsColumn {
@@ -40,7 +40,7 @@ impl Layout for Offsets {
     fn finish(
         written: Written<ArenaWriter>,
         counts: &[usize],
-        interrupted: Interrupted,
+        interrupted: InterruptCheck,
     ) -> Result<Vec<OffsetsColumn>> {
         flatten(written.try_into()?, counts, interrupted)
     }
@@ -48,7 +48,7 @@ impl Layout for Offsets {
     fn decompress_in_place<C: Payloads>(
         options: &DecompressOptions,
         chunks: &[C],
-        interrupted: Interrupted,
+        interrupted: InterruptCheck,
     ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
         in_place::decompress(options, chunks, interrupted)
     }
@@ -68,7 +68,7 @@ impl Layout for Unordered {
     fn finish(
         written: Written<ArenaWriter>,
         _counts: &[usize],
-        _interrupted: Interrupted,
+        _interrupted: InterruptCheck,
     ) -> Result<Scattered> {
         written.try_into()
     }
@@ -139,7 +139,7 @@ impl Scattered {
     }
 
     /// Moves all rows to `dst`, back to back, and initialises it; it is as long as they are.
-    pub fn move_to(self, dst: &mut [MaybeUninit<u8>], interrupted: Interrupted) -> Result<()> {
+    pub fn move_to(self, dst: &mut [MaybeUninit<u8>], interrupted: InterruptCheck) -> Result<()> {
         let offsets = offsets_of(self.rows.iter().map(|row| row.len))?;
         move_out(&self.rows, self.blocks, vec![(&offsets, dst)], interrupted)
     }
@@ -174,7 +174,7 @@ impl SourceBlock {
 fn flatten(
     scattered: Scattered,
     counts: &[usize],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<Vec<OffsetsColumn>> {
     let Scattered { rows, mut blocks } = scattered;
     let mut rest = &rows[..];
@@ -213,7 +213,7 @@ fn move_out(
     rows: &[RowRef],
     blocks: Vec<Block>,
     dsts: Vec<(&[i64], &mut [MaybeUninit<u8>])>,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
 ) -> Result<()> {
     let sources: Vec<SourceBlock> = blocks.into_iter().map(SourceBlock::new).collect();
     let (offsets, mut dsts): (Vec<_>, Vec<_>) = dsts.into_iter().unzip();
@@ -225,7 +225,7 @@ fn move_out(
         let dst = dsts[span.chunk].split_off_mut(..len).unwrap_or_default();
         (&rows[span.first..][..span.rows.len()], dst)
     });
-    pool::work_off(work, || (), |(), (rows, dst)| move_rows(rows, &sources, dst), interrupted)?;
+    pool::run_parallel(work, || (), |(), (rows, dst)| move_rows(rows, &sources, dst), interrupted)?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use super::{Layout, RowWriter, Written};
 use crate::column::arena::{Arena, ArenaRef, blocks};
 use crate::error::{Error, Result};
 use crate::memory::Block;
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 
 /// One row, as Arrow lays it out: length, then 12 bytes, or 4 bytes of prefix, block
 /// index and offset; each u32, little-endian. Null and empty rows are all zero.
@@ -59,7 +59,7 @@ impl Layout for Views {
     fn finish(
         written: Written<ViewWriter>,
         _counts: &[usize],
-        _interrupted: Interrupted,
+        _interrupted: InterruptCheck,
     ) -> Result<ViewColumn> {
         let blocks = blocks(written.writers.into_iter().map(|ViewWriter(arena)| arena))?;
         Ok(ViewColumn { views: written.rows, blocks })

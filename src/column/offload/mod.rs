@@ -20,7 +20,7 @@ use crate::body::Body;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::gpu::{CodecFrom, Device, Direction, Placement, Prefetch, Work, Workload};
-use crate::pool::{Interrupted, Listener};
+use crate::pool::{InterruptCheck, Listener};
 use plan::{Item, RowPositions, add_payload, coded_frames, items_of_frames};
 use run::run;
 
@@ -29,7 +29,7 @@ pub fn compress<'a, C: Rows>(
     codec: &Codec,
     chunks: &'a [C],
     longest: u64,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
     run_rows: RunRows,
 ) -> Result<()> {
     let positions = RowPositions::new(chunks.iter().map(C::count));
@@ -57,7 +57,7 @@ pub fn compress<'a, C: Rows>(
 pub fn decompress<'a, C: Payloads>(
     options: &DecompressOptions,
     chunks: &'a [C],
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
     run_rows: RunRows,
 ) -> Result<()> {
     let positions = RowPositions::new(chunks.iter().map(C::count));
@@ -106,17 +106,17 @@ pub fn decompress<'a, C: Payloads>(
             }));
         }
         Payload::Frames(body) => items.extend(items_of_frames(body, options.limit())),
-        Payload::Null | Payload::Unsealed(..) => {}
+        Payload::Null | Payload::BadManifest(..) => {}
     };
     let placement = Placement::choose(device, codec_from, workload);
     run(placement, positions.count(), &items, interrupted, run_rows)
 }
 
 /// Runs `run_rows` over the frames of a body, each a row of its own.
-pub fn decode_body<'a>(
+pub fn run_frames<'a>(
     body: &Body<'a>,
     device: Device,
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
     run_rows: RunRows,
 ) -> Result<()> {
     let workload = || {
@@ -146,7 +146,10 @@ fn on_cpu(run_rows: RunRows) -> Result<()> {
 }
 
 /// The positions up to `count`, or up to an interrupt, which the work on them then hears too.
-fn listening<'a>(interrupted: Interrupted<'a>, count: usize) -> impl Iterator<Item = usize> + 'a {
+fn listening<'a>(
+    interrupted: InterruptCheck<'a>,
+    count: usize,
+) -> impl Iterator<Item = usize> + 'a {
     let mut listener = Listener::new(interrupted);
     (0..count).take_while(move |_| listener.step().is_ok())
 }

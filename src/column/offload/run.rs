@@ -10,14 +10,14 @@ use crate::gpu::{
     self, Batch, BatchResults, BatchSource, Cost, GpuError, ItemId, Placement, Prefetch, Progress,
     Session, size_class,
 };
-use crate::pool::Interrupted;
+use crate::pool::InterruptCheck;
 
 /// Runs `run_rows` over `count` rows, whose `items` go to a GPU first if one is chosen.
 pub fn run<'a>(
     placement: Option<Placement>,
     count: usize,
     items: &dyn Fn(usize, &mut Vec<Item<'a>>),
-    interrupted: Interrupted,
+    interrupted: InterruptCheck,
     run_rows: RunRows,
 ) -> Result<()> {
     let Some(placement) = placement else { return on_cpu(run_rows) };
@@ -57,7 +57,7 @@ fn exclusive(session: &mut Mutex<Session>) -> &mut Session {
 struct RowSource<'r, 'a> {
     items: &'r dyn Fn(usize, &mut Vec<Item<'a>>),
     count: usize,
-    interrupted: Interrupted<'r>,
+    interrupted: InterruptCheck<'r>,
     retries: bool,
     run_rows: RunRows<'r>,
 }

@@ -19,7 +19,7 @@ use super::error::GpuError;
 use super::library::Library;
 use crate::process::lock;
 
-pub use objects::{DeviceMemory, Event, Kernel, PinnedMemory, Stream};
+pub use objects::{CudaFunction, DeviceMemory, Event, PinnedMemory, Stream};
 
 pub type DevicePtr = u64;
 type Handle = *mut c_void;

@@ -226,17 +226,17 @@ fn out_of_memory(error: GpuError, bytes: usize, kind: &'static str) -> GpuError 
     if error.is_out_of_memory() { GpuError::OutOfMemory { bytes, kind } } else { error }
 }
 
-/// A kernel of this crate's.
-pub struct Kernel {
+/// A CUDA function of this crate's.
+pub struct CudaFunction {
     driver: &'static Driver,
     module: Handle,
     function: Handle,
 }
 
 // SAFETY: a module may be used on any thread where its context is current.
-unsafe impl Send for Kernel {}
+unsafe impl Send for CudaFunction {}
 
-impl Kernel {
+impl CudaFunction {
     /// Compiles `ptx` for the GPU and finds its function `name`.
     pub fn load(current: &Current, ptx: &CStr, name: &CStr) -> Result<Self, GpuError> {
         let (driver, mut module) = (current.driver, null_mut());
@@ -280,7 +280,7 @@ impl Kernel {
     }
 }
 
-impl Drop for Kernel {
+impl Drop for CudaFunction {
     fn drop(&mut self) {
         // SAFETY: loaded once, unloaded once.
         self.driver.note(unsafe { self.driver.module_unload(self.module) });

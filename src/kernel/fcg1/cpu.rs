@@ -13,6 +13,9 @@ const GDEFLATE_NEEDS_GPU: &str = "compressing to GDeflate needs an NVIDIA GPU; \
 const BITCOMP_NEEDS_GPU: &str = "Bitcomp has no public format, so it needs an NVIDIA GPU \
                                  (device=); gpu_status() says whether there is one";
 
+/// The zstd level of chunks: the codec has no setting for it.
+const CHUNK_LEVEL: i32 = 3;
+
 /// What codes the chunks of a container on the CPU.
 pub enum CpuContainer<'a> {
     /// zstd frames, one per chunk.
@@ -27,7 +30,7 @@ impl<'a> CpuContainer<'a> {
     /// The coder for `encoding`.
     pub fn new(encoding: Encoding, scratch: &'a mut Scratch) -> Self {
         match encoding.algorithm {
-            Algorithm::Zstd => Self::Zstd(Zstd::new(3, None, scratch)),
+            Algorithm::Zstd => Self::Zstd(Zstd::new(CHUNK_LEVEL, None, scratch)),
             Algorithm::GDeflate => Self::GDeflate(scratch.gdeflate.get_or_insert_default()),
             Algorithm::Bitcomp => Self::Bitcomp(encoding.data_type),
         }

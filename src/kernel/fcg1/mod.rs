@@ -29,7 +29,7 @@ pub const HEADER_BYTES: usize = 24;
 /// Bytes of the original per chunk, as all writers have it.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
-/// A chunk of any algorithm is at most so long.
+/// The longest original of a chunk, with any algorithm but GDeflate.
 const MAX_CHUNK_BYTES: u32 = 16 << 20;
 
 /// What chunks are made of.
@@ -201,9 +201,12 @@ impl<'a> Container<'a> {
         }
         let data_type = DataType::of_container(header[5])
             .filter(|&known| algorithm == Algorithm::Bitcomp || known == DataType::default());
-        let Some(data_type) = data_type.filter(|_| header[6..8] == [0, 0]) else {
-            return damaged("bytes 5 to 7 are not what they must be".into());
+        let Some(data_type) = data_type else {
+            return damaged(format!("unknown data type {} for {}", header[5], algorithm.codec()));
         };
+        if header[6..8] != [0, 0] {
+            return damaged("the reserved bytes 6 and 7 are not zero".into());
+        }
         let number = |at: usize| {
             u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
         };

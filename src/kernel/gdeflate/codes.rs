@@ -115,7 +115,7 @@ impl Codes {
             lengths[symbol] = lanes.take(lane, 3)? as u8;
         }
         let symbols: [u32; LENGTH_ORDER.len()] = array::from_fn(|symbol| (symbol as u32) << VALUE);
-        if self.build(0, ROOTS, &lengths, &symbols)? != Shape::Complete {
+        if self.build(0, ROOTS, &lengths, &symbols)? != CodeShape::Complete {
             return Err("the code length code is incomplete");
         }
 
@@ -162,7 +162,7 @@ impl Codes {
         mut leaf: usize,
         lengths: &[u8],
         entries: &[u32],
-    ) -> Result<Shape, Reason> {
+    ) -> Result<CodeShape, Reason> {
         let mut counts = [0u16; MAX_BITS + 1];
         for &length in lengths {
             counts[length as usize & MAX_BITS] += 1;
@@ -179,8 +179,8 @@ impl Codes {
             places[length + 1] = places[length] + counts[length];
         }
         let shape = match places[MAX_BITS + 1] {
-            _ if left == 0 => Shape::Complete,
-            0 | 1 if counts[1] == places[MAX_BITS + 1] => Shape::Sparse,
+            _ if left == 0 => CodeShape::Complete,
+            0 | 1 if counts[1] == places[MAX_BITS + 1] => CodeShape::Sparse,
             _ => return Err("a Huffman code is incomplete"),
         };
         let mut sorted = [0u16; SYMBOLS];
@@ -229,7 +229,7 @@ impl Codes {
 }
 
 #[derive(PartialEq)]
-enum Shape {
+enum CodeShape {
     Complete,
     /// No symbol, or one of one bit.
     Sparse,

@@ -24,7 +24,7 @@ use self::codes::{
     ABOVE_285, ALL, Codes, END, KIND, LEAVES, LENGTH, LITERAL, LONG, NO_CODE, ROOT_BITS, ROOT_MASK,
     SPECIAL, UNASSIGNED, VALUE,
 };
-use self::output::{Counts, Output, Round};
+use self::output::{Counts, PageOutput, Round};
 use super::{Fault, copy_to};
 
 /// The most bytes that a page yields.
@@ -39,7 +39,7 @@ type Reason = &'static str;
 #[derive(Default)]
 pub struct Decoder {
     codes: Codes,
-    output: Output,
+    output: PageOutput,
 }
 
 impl Decoder {
@@ -154,7 +154,7 @@ impl<'a> Lanes<'a> {
 }
 
 /// Decodes the body of a fixed or dynamic block.
-fn decode_block(lanes: &mut Lanes, codes: &Codes, output: &mut Output) -> Result<(), Reason> {
+fn decode_block(lanes: &mut Lanes, codes: &Codes, output: &mut PageOutput) -> Result<(), Reason> {
     let (mut last, mut next) = (&mut Round::default(), &mut Round::default());
     let mut ended = false;
     loop {

@@ -48,7 +48,7 @@ impl Round {
 
 /// A page's bytes in a buffer of its own, which is twice as large: chunks are written
 /// whole, over the end of what they are for, and what comes next overwrites the rest.
-pub(super) struct Output {
+pub(super) struct PageOutput {
     bytes: Box<[u8; MASK + 1 + LANES]>,
     len: usize,
     limit: usize,
@@ -62,14 +62,14 @@ const CHUNK: usize = 16;
 
 const TOO_LONG: Reason = "the page decodes to more bytes than expected";
 
-impl Default for Output {
+impl Default for PageOutput {
     fn default() -> Self {
         let bytes = vec![0; MASK + 1 + LANES].into_boxed_slice();
         Self { bytes: bytes.try_into().expect("the same size"), len: 0, limit: 0 }
     }
 }
 
-impl Output {
+impl PageOutput {
     pub(super) fn start(&mut self, limit: usize) {
         (self.len, self.limit) = (0, limit);
     }
