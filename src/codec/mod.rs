@@ -1,8 +1,9 @@
-//! Codecs as users choose them, settings without state, and what one makes of a value.
+//! Codecs as users choose them: settings without state, and one value compressed or decoded.
 //!
 //! ```text
-//! Codec::compress -> Codec::kernel -> Form::write -> Kernel::compress
-//! Codec::decompress -> Codec::kernel -> Manifest::admit -> Manifest::decode -> Kernel::decompress
+//! Codec::compress -> Codec::kernel -> Form::write -> Kernel::compress -> Manifest::seal
+//! Codec::admit  -> Codec::kernel -> Manifest::admit -> Kernel::decoded_bound
+//! Codec::decode -> Codec::kernel -> Manifest::decode -> Kernel::decompress -> Manifest::confirm
 //! ```
 
 mod any_kernel;
