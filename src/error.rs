@@ -217,14 +217,16 @@ impl Mistake {
             Self::Payloads(name) => {
                 format!("these are payloads, not frames: use decompress with codec={name:?}")
             }
-            Self::NeverCompressed => "these values were never compressed: pass a column that \
-                                      compress or encode made"
+            Self::NeverCompressed => "pass a column that compress or encode made; these values \
+                                      were never compressed"
                 .into(),
             Self::MissingDictionary => "pass the dictionary: decompress takes \
                                         codec=CpuZstdDict(dict_bytes), decode takes dictionary="
                 .into(),
             Self::OtherDictionary => "pass the dictionary that they were compressed with".into(),
-            Self::UnknownCodec => "upgrade s4-codec: a later version may have their codec".into(),
+            Self::UnknownCodec => {
+                "upgrade s4-codec, as a later version may have their codec".into()
+            }
             Self::Encrypted => "read them through the S4 gateway".into(),
         }
     }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", pl.Expr, pl.Series)
 
 
-class _Namespace(ABC, Generic[T]):
+class S4Namespace(ABC, Generic[T]):
     """The functions of ``s4_codec.polars`` as methods, documented there."""
 
     #: The expression that the functions are called with.
@@ -107,7 +107,7 @@ class _Namespace(ABC, Generic[T]):
 
 
 @pl.api.register_expr_namespace("s4")
-class ExprNamespace(_Namespace[pl.Expr]):
+class ExprNamespace(S4Namespace[pl.Expr]):
     """``pl.col("body").s4``: the functions of ``s4_codec.polars`` as methods."""
 
     def __init__(self, expr: pl.Expr) -> None:
@@ -118,7 +118,7 @@ class ExprNamespace(_Namespace[pl.Expr]):
 
 
 @pl.api.register_series_namespace("s4")
-class SeriesNamespace(_Namespace[pl.Series]):
+class SeriesNamespace(S4Namespace[pl.Series]):
     """``series.s4``: the functions of ``s4_codec.polars``, evaluated at once."""
 
     def __init__(self, series: pl.Series) -> None:

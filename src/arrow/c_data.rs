@@ -72,7 +72,7 @@ macro_rules! released_on_drop {
                         concat!(
                             "the Arrow ",
                             $what,
-                            " is released: it can be read only once, export it again"
+                            " is released: it can be read only once; export it again"
                         )
                         .into(),
                     )),

@@ -165,7 +165,7 @@ impl RowDecoder<'_> {
             let written = kernel.decompress(payload, dst).map_err(|fault| match fault {
                 // Longer than its structure allows is damage; longer than the guess is not.
                 Fault::TooLong if guess >= bound => {
-                    Fault::corrupt("the payload is longer than a length that it states")
+                    Fault::corrupt("the decoded data is longer than the payload states")
                         .into_error(kernel.name(), guess)
                 }
                 Fault::TooLong => {

@@ -122,7 +122,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ByteRange {
 
     fn extract(range: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         let refused = |error: PyErr| {
-            let message = format!("byte_range must be (start, end) in bytes, not {range:?}");
+            let message = format!(
+                "byte_range must be (start, end), two offsets in bytes from 0, not {range:?}"
+            );
             if error.is_instance_of::<PyOverflowError>(range.py()) {
                 PyValueError::new_err(message)
             } else {
@@ -145,9 +147,10 @@ fn parse_metadata(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata> {
     let mut pairs = Vec::new();
     for pair in metadata.items()?.iter() {
         pairs.push(pair.extract::<(String, String)>().map_err(|_| {
-            PyTypeError::new_err(format!(
-                "metadata must be a mapping of strings to strings, but has the item {pair:?}"
-            ))
+            // The item itself may be long, and is not for a message.
+            PyTypeError::new_err(
+                "metadata must be a mapping of strings to strings, both valid Unicode",
+            )
         })?);
     }
     let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import s4_codec as _native
-from ..s4_codec import FRAME_HEADER_BYTES, num_threads
+from ..s4_codec import FRAME_HEADER_BYTES, S4FrameError, num_threads
 from .signals import interruptible
 from .streams import PIECE, Failure, spool_errors, temporary_file
 
@@ -36,7 +36,14 @@ def walked(source: Reader, walk: _FrameWalk, step: Callable[[bytes], list[T]]) -
         piece = source.peek(FRAME_HEADER_BYTES)
         if len(piece) < FRAME_HEADER_BYTES:
             walk.end(source.offset + len(piece))
-        yield from step(piece)
+        try:
+            found = step(piece)
+        except S4FrameError as error:
+            if not str(error).startswith("frame 0, at byte 0:"):
+                raise
+            msg = f"{error}; this may not be a framed S4 object"
+            raise S4FrameError(msg) from None
+        yield from found
         source.skip(walk.offset - source.offset)
 
 
