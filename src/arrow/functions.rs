@@ -8,11 +8,11 @@ use arrow_array::builder::LargeStringBuilder;
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 
-use super::PayloadRows;
 use super::arrays::{info_array, large_binary, manifest_array, validity};
 use super::input::{ArrowInput, bytes_column, payload_column};
 use super::total_size::TotalSize;
 use super::window::{ArraysWithWarning, WindowedBadRows, each_window};
+use super::{ByteRows, PayloadRows};
 use crate::background::{is_long_compression, is_long_decompression};
 use crate::codec::{Codec, Form};
 use crate::column::{self, DecompressOptions, Offsets, OnError, Payloads, Rows};
@@ -24,54 +24,57 @@ use crate::pool::InterruptCheck;
 /// `original_size` and its `crc32c`.
 pub fn compress(
     codec: &Codec,
-    mut input: ArrowInput,
+    input: ArrowInput,
     interrupted: InterruptCheck,
 ) -> Result<Vec<ArrayRef>> {
-    let column = bytes_column("compress", &mut input)?;
-    let (codec, sized) = (codec.clone(), codec.clone());
-    each_window(
-        input,
-        column,
-        move |bytes, rows| is_long_compression(&sized, bytes, rows),
-        move |chunks, interrupted| {
-            let column = column::compress::<Offsets, _>(&codec, chunks, interrupted)?;
-            let sizes = ScalarBuffer::from(column.original_size);
-            let crcs = ScalarBuffer::from(column.crc32c);
-            let mut first = 0;
-            let arrays = chunks.iter().zip(column.payload).map(|(chunk, payload)| {
-                let rows = chunk.count();
-                let nulls = validity([(rows, chunk.nulls()?)].into_iter(), &[]);
-                let payload = large_binary(payload, nulls.clone(), false);
-                let (sizes, crcs) = (sizes.slice(first, rows), crcs.slice(first, rows));
-                first += rows;
-                manifest_array(payload, sizes, crcs, nulls)
-            });
-            arrays.collect()
-        },
-        interrupted,
-    )
+    compress_with(codec, "compress", input, interrupted, |codec, chunks, interrupted| {
+        let column = column::compress::<Offsets, _>(codec, chunks, interrupted)?;
+        let sizes = ScalarBuffer::from(column.original_size);
+        let crcs = ScalarBuffer::from(column.crc32c);
+        let mut first = 0;
+        let arrays = chunks.iter().zip(column.payload).map(|(chunk, payload)| {
+            let rows = chunk.count();
+            let nulls = validity([(rows, chunk.nulls()?)].into_iter(), &[]);
+            let payload = large_binary(payload, nulls.clone(), false);
+            let (sizes, crcs) = (sizes.slice(first, rows), crcs.slice(first, rows));
+            first += rows;
+            manifest_array(payload, sizes, crcs, nulls)
+        });
+        arrays.collect()
+    })
 }
 
 /// Encodes binary or string data to large binary: one frame for each row.
 pub fn encode(
     codec: &Codec,
-    mut input: ArrowInput,
+    input: ArrowInput,
     interrupted: InterruptCheck,
 ) -> Result<Vec<ArrayRef>> {
-    let column = bytes_column("encode", &mut input)?;
+    compress_with(codec, "encode", input, interrupted, |codec, chunks, interrupted| {
+        let columns = column::encode::<Offsets, _>(codec, chunks, interrupted)?;
+        let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
+            let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[]);
+            Ok(large_binary(column, nulls, false))
+        });
+        arrays.collect()
+    })
+}
+
+/// Runs `function`, which has that name for users, on the windows of a column of values.
+fn compress_with(
+    codec: &Codec,
+    name: &str,
+    mut input: ArrowInput,
+    interrupted: InterruptCheck,
+    function: fn(&Codec, &[ByteRows], InterruptCheck) -> Result<Vec<ArrayRef>>,
+) -> Result<Vec<ArrayRef>> {
+    let column = bytes_column(name, &mut input)?;
     let (codec, sized) = (codec.clone(), codec.clone());
     each_window(
         input,
         column,
         move |bytes, rows| is_long_compression(&sized, bytes, rows),
-        move |chunks, interrupted| {
-            let columns = column::encode::<Offsets, _>(&codec, chunks, interrupted)?;
-            let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
-                let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[]);
-                Ok(large_binary(column, nulls, false))
-            });
-            arrays.collect()
-        },
+        move |chunks, interrupted| function(&codec, chunks, interrupted),
         interrupted,
     )
 }
