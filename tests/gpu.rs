@@ -7,7 +7,7 @@ use common::gpu::{
     zstd_frame,
 };
 use common::standin::Standin;
-use common::{Packed, PackedRows, Values, compress, decompress, pack, text, unpack};
+use common::{Packed, PackedRows, Values, compress, decompress, noise, pack, text, unpack};
 use s4_codec::codec::Codec;
 use s4_codec::column::{self, DecompressOptions, Views};
 use s4_codec::error::{Error, ErrorClass};
@@ -49,6 +49,28 @@ fn every_codec_round_trips_values_and_columns() {
         }
         assert_sound(&gpu);
     }
+}
+
+/// Whatever lay in device memory: nvCOMP leaves words of a GDeflate page as they were.
+#[test]
+fn equal_values_have_equal_payloads() {
+    let gpu = Standin::take();
+    for codec in codecs(GPU) {
+        let value = noise(3000);
+        let (alone, _) = pack(&codec, &value);
+        let others = (0..40).map(|i| noise(3000 + 8 * i));
+        let values: Vec<_> = std::iter::once(value.clone()).chain(others).collect();
+        let alone_after_others: Vec<_> = values.iter().map(|other| pack(&codec, other).0).collect();
+        assert!(pack(&codec, &value).0 == alone, "{codec:?}: again");
+        for rows in [values.clone(), values.iter().rev().cloned().collect()] {
+            let column = compress(&codec, &[Values(rows.iter().cloned().map(Some).collect())]);
+            for (row, payload) in rows.iter().zip(&column.expect("compresses").payload) {
+                let same = values.iter().position(|other| other == row).expect("one of them");
+                assert!(*payload == alone_after_others[same], "{codec:?}: in a column");
+            }
+        }
+    }
+    assert_sound(&gpu);
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Layout {
         self.outputs[self.count()]
     }
 
-    /// Where a coded chunk begins in the output buffer.
+    /// Where a coded chunk begins in the output buffer; after the last, the buffer's end.
     pub fn output(&self, chunk: usize) -> usize {
         self.outputs[chunk]
     }

@@ -40,6 +40,13 @@ impl Work {
         self.direction == Direction::Decompress && self.encoding.algorithm == Algorithm::Bitcomp
     }
 
+    /// Whether nvCOMP leaves bytes within a coded chunk as they were: of a GDeflate page the words
+    /// that no lane reads. They must be zero before the launch, or memory of other values would
+    /// be stored, and equal values would not have equal payloads.
+    pub fn leaves_gaps(self) -> bool {
+        self.direction == Direction::Compress && self.encoding.algorithm == Algorithm::GDeflate
+    }
+
     fn options(self) -> Options {
         let mut options = [0; 16];
         if self.direction == Direction::Compress {

@@ -72,8 +72,14 @@ impl Transfer<'_> {
             // So that a chunk that nvCOMP skipped does not pass for a good one by what the
             // buffer held before.
             // SAFETY: as for the upload.
-            unsafe { stream.fill(current, output, 0xFF, results_len)? };
-            for (group, &first) in groups.iter().zip(&layout.firsts) {
+            unsafe { stream.fill(current, output, 0..results_len, 0xFF)? };
+            for (i, group) in groups.iter().enumerate() {
+                let (first, end) = (layout.firsts[i], layout.firsts[i + 1]);
+                if group.shape.work.leaves_gaps() {
+                    let chunks = layout.output(first)..layout.output(end);
+                    // SAFETY: as for the upload.
+                    unsafe { stream.fill(current, output, chunks, 0)? };
+                }
                 let array = |i| input.start() + layout.array(i, first);
                 let arrays = DeviceArrays {
                     inputs: array(0),

@@ -47,6 +47,11 @@ pub enum Token {
 
 /// A page of `value`, 1 to 65 536 bytes.
 pub fn encode(value: &[u8], style: Style) -> Vec<u8> {
+    bytes_of(&encode_words(value, style))
+}
+
+/// The same in words. Lanes take those that are `None` and read nothing of them.
+pub fn encode_words(value: &[u8], style: Style) -> Vec<Option<u32>> {
     let mut page = Page::default();
     if style.coding == Coding::Stored {
         let blocks = value.chunks(style.block);
@@ -65,7 +70,11 @@ pub fn encode(value: &[u8], style: Style) -> Vec<u8> {
 pub fn page(write: impl FnOnce(&mut Page)) -> Vec<u8> {
     let mut page = Page::default();
     write(&mut page);
-    page.finish()
+    bytes_of(&page.finish())
+}
+
+fn bytes_of(words: &[Option<u32>]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.unwrap_or(0).to_le_bytes()).collect()
 }
 
 /// Greedy: at each byte the longest of the latest matches of its first three.
@@ -130,7 +139,7 @@ impl Page {
     }
 
     /// Plays the decoder's part: a word goes out when a lane takes one.
-    fn finish(self) -> Vec<u8> {
+    fn finish(self) -> Vec<Option<u32>> {
         let mut words = self.lanes.map(|bits| {
             let word = |bits: &[bool]| {
                 bits.iter().enumerate().fold(0u32, |word, (i, &bit)| word | u32::from(bit) << i)
@@ -138,7 +147,7 @@ impl Page {
             bits.chunks(32).map(word).collect::<Vec<_>>().into_iter()
         });
         let mut page = Vec::new();
-        let mut take = |lane: usize| page.extend(words[lane].next().unwrap_or(0).to_le_bytes());
+        let mut take = |lane: usize| page.push(words[lane].next());
         (0..LANES).for_each(&mut take);
         let mut held = [32; LANES];
         for (lane, n) in self.reads {

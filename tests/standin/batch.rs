@@ -191,14 +191,10 @@ impl Batch {
         if !memory.is_device(output, room) {
             return refuse(INVALID_VALUE, "a chunk's output is not in device memory");
         }
-        let Some(bytes) = memory.access(input, len) else {
+        let Some(bytes) = memory.access(input, len).map(|bytes| bytes.to_vec()) else {
             return refuse(INVALID_VALUE, "a chunk's input is not in device memory");
         };
-        let bytes = self.job.run(bytes, room)?;
-        if let Some(output) = memory.access(output, bytes.len()) {
-            output.copy_from_slice(&bytes);
-        }
-        Ok(bytes.len())
+        self.job.run(&bytes, memory.access(output, room).unwrap_or_default())
     }
 }
 

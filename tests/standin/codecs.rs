@@ -127,17 +127,19 @@ impl Job {
         }
     }
 
-    /// What one chunk becomes, in at most `room` bytes, or its status.
-    pub fn run(&self, input: &[u8], room: usize) -> Result<Vec<u8>, i32> {
-        let output = match (self.codec, self.direction) {
+    /// Codes one chunk to the front of `output` and returns how long it became, or its status.
+    pub fn run(&self, input: &[u8], output: &mut [u8]) -> Result<usize, i32> {
+        let room = output.len();
+        let coded = match (self.codec, self.direction) {
             (Codec::Zstd, Direction::Compress) => zstd_compress(input, 3),
             (Codec::Zstd, Direction::Decompress) => zstd_decompress(input, room),
-            (Codec::Gdeflate, Direction::Compress) => Ok(gdeflate_compress(input)),
+            (Codec::Gdeflate, Direction::Compress) => return gdeflate_compress(input, output),
             (Codec::Gdeflate, Direction::Decompress) => gdeflate_decompress(input, room),
             (Codec::Bitcomp, Direction::Compress) => self.bitcomp_compress(input),
             (Codec::Bitcomp, Direction::Decompress) => bitcomp_decompress(input, room),
         }?;
-        if output.len() > room { Err(OUTPUT_TOO_SMALL) } else { Ok(output) }
+        output.get_mut(..coded.len()).ok_or(OUTPUT_TOO_SMALL)?.copy_from_slice(&coded);
+        Ok(coded.len())
     }
 
     fn bitcomp_compress(&self, input: &[u8]) -> Result<Vec<u8>, i32> {
@@ -175,13 +177,19 @@ fn zstd_decompress(input: &[u8], room: usize) -> Result<Vec<u8>, i32> {
     }
 }
 
-/// Entropy coding alone, for speed; stored where that is shorter.
-fn gdeflate_compress(input: &[u8]) -> Vec<u8> {
-    let page = gdeflate_encoder::encode(input, style(Coding::Dynamic, false, PAGE_MAX));
-    if page.len() < input.len() {
-        return page;
+/// Entropy coding alone, for speed; stored where that is shorter. As nvCOMP does, leaves the words
+/// that no lane reads as they were.
+fn gdeflate_compress(input: &[u8], output: &mut [u8]) -> Result<usize, i32> {
+    let encode = |style| gdeflate_encoder::encode_words(input, style);
+    let mut page = encode(style(Coding::Dynamic, false, PAGE_MAX));
+    if 4 * page.len() >= input.len() {
+        page = encode(style(Coding::Stored, false, 0xFFFF));
     }
-    gdeflate_encoder::encode(input, style(Coding::Stored, false, 0xFFFF))
+    let output = output.get_mut(..4 * page.len()).ok_or(OUTPUT_TOO_SMALL)?;
+    for (place, word) in output.as_chunks_mut().0.iter_mut().zip(&page) {
+        *place = word.map_or(*place, u32::to_le_bytes);
+    }
+    Ok(output.len())
 }
 
 /// The decoder has to be told how much a page yields, which is at most `room`. It says

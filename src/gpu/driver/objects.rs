@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_uint, c_void};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
 
 use super::{Current, DevicePtr, Driver, Handle};
@@ -64,7 +65,7 @@ impl Stream {
         unsafe { self.driver.upload(to.start, from.start.as_ptr().cast(), bytes, self.handle) }
     }
 
-    /// Queues setting `bytes` at the front of `to` to `value`.
+    /// Queues setting a range of `to` to `value`.
     ///
     /// # Safety
     /// Until the stream is synchronised,
@@ -74,12 +75,13 @@ impl Stream {
         &self,
         _current: &Current,
         to: &DeviceMemory,
+        range: Range<usize>,
         value: u8,
-        bytes: usize,
     ) -> Result<(), GpuError> {
-        debug_assert!(bytes <= to.len);
+        debug_assert!(range.end <= to.len);
+        let start = to.start + range.start as DevicePtr;
         // SAFETY: it is long enough; the rest is as the caller promises.
-        unsafe { self.driver.fill(to.start, value, bytes, self.handle) }
+        unsafe { self.driver.fill(start, value, range.len(), self.handle) }
     }
 
     /// Queues copying `bytes` from the front of `from` to `to` from `offset` on.
