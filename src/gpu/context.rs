@@ -2,7 +2,7 @@
 
 use super::batch::Shape;
 use super::driver::{
-    CudaFunction, Current, DeviceMemory, Driver, Event, PinnedMemory, PrimaryContext, Stream,
+    CudaFunction, Current, DeviceMemory, Driver, PinnedMemory, PrimaryContext, Stream,
 };
 use super::error::GpuError;
 use super::libraries::Libraries;
@@ -34,18 +34,8 @@ pub struct GpuContext {
 #[derive(Default)]
 pub struct Resources {
     pub slots: Vec<Slot>,
-    pub temp: Temp,
     /// Loaded when values are first compressed.
     pub gather: Option<CudaFunction>,
-}
-
-/// The temporary memory of launches, which one launch uses at a time.
-#[derive(Default)]
-pub struct Temp {
-    pub memory: Option<DeviceMemory>,
-    /// The end of the launch that uses the memory, once any has.
-    pub free: Option<Event>,
-    pub is_used: bool,
 }
 
 /// The stream and the buffers of one batch.
@@ -54,6 +44,8 @@ pub struct Slot {
     /// To upload: the arrays that describe the chunks, then the chunks.
     pub outbound: Option<PinnedMemory>,
     pub input: Option<DeviceMemory>,
+    /// The launches' temporary memory. Slots that shared theirs would run one after another.
+    pub temp: Option<DeviceMemory>,
     /// The chunks' actual sizes and statuses, then the coded chunks.
     pub output: Option<DeviceMemory>,
     /// Compressed chunks, back to back.
@@ -71,7 +63,6 @@ impl GpuContext {
         let current = context.primary.enter()?;
         let resources = &mut context.resources;
         // Each belongs to the context at once, which frees it if the next cannot be made.
-        resources.temp.free = Some(Event::new(&current)?);
         for _ in 0..SLOTS {
             resources.slots.push(Slot::new(&current)?);
         }
@@ -116,24 +107,21 @@ impl GpuContext {
     pub fn free_buffers(&mut self) -> Result<(), GpuError> {
         let current = self.primary.enter()?;
         self.resources.wait(&current)?;
-        self.resources.temp.memory = None;
         for slot in &mut self.resources.slots {
             (slot.outbound, slot.inbound) = (None, None);
-            (slot.input, slot.output, slot.gathered) = (None, None, None);
+            (slot.input, slot.temp, slot.output, slot.gathered) = (None, None, None, None);
         }
         Ok(())
     }
 
     /// Bytes of device memory that the buffers take.
     pub fn buffer_bytes(&self) -> usize {
-        let slot = |slot: &Slot| [&slot.input, &slot.output, &slot.gathered].map(len_of);
-        let slots: usize = self.resources.slots.iter().flat_map(slot).sum();
-        slots + len_of(&self.resources.temp.memory)
+        let buffers = |slot: &Slot| {
+            [&slot.input, &slot.temp, &slot.output, &slot.gathered]
+                .map(|memory| memory.as_ref().map_or(0, DeviceMemory::len))
+        };
+        self.resources.slots.iter().flat_map(buffers).sum()
     }
-}
-
-fn len_of(memory: &Option<DeviceMemory>) -> usize {
-    memory.as_ref().map_or(0, DeviceMemory::len)
 }
 
 impl Drop for GpuContext {
@@ -161,15 +149,6 @@ impl Resources {
         }
         done
     }
-
-    /// Makes temporary memory at least `len` bytes long.
-    pub fn reserve_temp(&mut self, current: &Current, len: usize) -> Result<(), GpuError> {
-        if self.temp.memory.as_ref().is_none_or(|memory| memory.len() < len) {
-            self.wait(current)?;
-            reserve(&mut self.temp.memory, current, len)?;
-        }
-        Ok(())
-    }
 }
 
 impl Slot {
@@ -178,6 +157,7 @@ impl Slot {
             stream: Stream::new(current)?,
             outbound: None,
             input: None,
+            temp: None,
             output: None,
             gathered: None,
             inbound: None,

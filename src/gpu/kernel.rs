@@ -226,7 +226,7 @@ where
         session: &mut Session,
         items: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError> {
-        let limits = session.limits();
+        let limits = session.limits(self.shape.work.direction);
         let (mut cost, mut end) = (Cost::default(), items.start);
         for chunk in &self.chunks[items.clone()] {
             let mut more = cost;

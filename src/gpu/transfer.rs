@@ -36,13 +36,15 @@ impl Transfer<'_> {
     pub fn send(self, slot: usize, batch: &Batch, layout: &Layout) -> Result<(), GpuError> {
         let Self { current, nvcomp, resources, trace } = self;
         let groups = &batch.index.groups;
-        let temp = groups.iter().map(|group| {
-            nvcomp.temp_size(current, group.shape.work, group.size(), &resources.slots[slot].stream)
-        });
-        let temp = temp.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0);
-        resources.reserve_temp(current, temp.max(1))?;
-        let Resources { slots, temp, .. } = resources;
-        let Slot { stream, outbound, input, output, inbound, .. } = &mut slots[slot];
+        let Slot { stream, outbound, input, temp, output, inbound, .. } =
+            &mut resources.slots[slot];
+        // Groups run one after another, so that the largest need serves all of them.
+        let mut temp_len = 1;
+        for group in groups {
+            let size = nvcomp.temp_size(current, group.shape.work, group.size(), stream)?;
+            temp_len = temp_len.max(size);
+        }
+        let temp = &*reserve(temp, current, temp_len)?;
         let outbound = reserve(outbound, current, layout.input_len())?;
         let input = &*reserve(input, current, layout.input_len())?;
         let output = &*reserve(output, current, layout.output_len())?;
@@ -62,12 +64,6 @@ impl Transfer<'_> {
             unsafe { stream.upload(current, input, outbound, layout.input_len())? };
             settled()
         })?;
-        let (Some(memory), Some(free)) = (&temp.memory, &temp.free) else {
-            return Err(GpuError::internal("temporary memory is missing"));
-        };
-        if temp.is_used {
-            stream.wait(current, free)?;
-        }
         trace.time(Step::Code, || {
             // So that a chunk that nvCOMP skipped does not pass for a good one by what the
             // buffer held before.
@@ -92,14 +88,12 @@ impl Transfer<'_> {
                 let work = group.shape.work;
                 // SAFETY: the layout placed all chunks aligned and within the buffers, which
                 // live and are this slot's until the stream is synchronised; what is
-                // decompressed was vetted when it was planned; temporary memory is long enough
-                // for each group, and the event keeps launches that share it apart.
-                unsafe { nvcomp.launch(current, work, group.size(), arrays, memory, stream)? };
+                // decompressed was vetted when it was planned; the slot's temporary memory is long
+                // enough for each group, and the stream runs them one after another.
+                unsafe { nvcomp.launch(current, work, group.size(), arrays, temp, stream)? };
             }
             settled()
         })?;
-        free.record(current, stream)?;
-        temp.is_used = true;
         trace.time(Step::Download, || {
             // SAFETY: as for the upload.
             unsafe { stream.download(current, inbound, 0, output, inbound_len)? };

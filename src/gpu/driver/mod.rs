@@ -19,7 +19,7 @@ use super::error::GpuError;
 use super::library::Library;
 use crate::process::lock;
 
-pub use objects::{CudaFunction, DeviceMemory, Event, PinnedMemory, Stream};
+pub use objects::{CudaFunction, DeviceMemory, PinnedMemory, Stream};
 
 pub type DevicePtr = u64;
 type Handle = *mut c_void;
@@ -76,10 +76,6 @@ driver! {
     stream_create = "cuStreamCreate"(stream: *mut Handle, flags: c_uint);
     stream_destroy = "cuStreamDestroy_v2"(stream: Handle);
     stream_synchronize = "cuStreamSynchronize"(stream: Handle);
-    stream_wait = "cuStreamWaitEvent"(stream: Handle, event: Handle, flags: c_uint);
-    event_create = "cuEventCreate"(event: *mut Handle, flags: c_uint);
-    event_destroy = "cuEventDestroy_v2"(event: Handle);
-    event_record = "cuEventRecord"(event: Handle, stream: Handle);
     allocate = "cuMemAlloc_v2"(memory: *mut DevicePtr, bytes: usize);
     free = "cuMemFree_v2"(memory: DevicePtr);
     allocate_pinned = "cuMemHostAlloc"(memory: *mut *mut c_void, bytes: usize, flags: c_uint);

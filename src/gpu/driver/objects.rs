@@ -1,4 +1,4 @@
-//! What lives in a context: streams, events, device and pinned memory, a kernel of this crate's.
+//! What lives in a context: streams, device and pinned memory, a kernel of this crate's.
 
 use std::ffi::{CStr, c_uint, c_void};
 use std::mem::MaybeUninit;
@@ -8,8 +8,6 @@ use std::ptr::{NonNull, null_mut};
 use super::{Current, DevicePtr, Driver, Handle};
 use crate::gpu::error::GpuError;
 
-/// Events without timing are cheaper.
-const EVENT_DISABLE_TIMING: c_uint = 2;
 /// For streams that do not wait for the default stream, which other libraries may use.
 const STREAM_NON_BLOCKING: c_uint = 1;
 
@@ -38,12 +36,6 @@ impl Stream {
     pub fn synchronize(&self, _current: &Current) -> Result<(), GpuError> {
         // SAFETY: the stream is alive.
         unsafe { self.driver.stream_synchronize(self.handle) }
-    }
-
-    /// Makes work that is queued later wait for `event`.
-    pub fn wait(&self, _current: &Current, event: &Event) -> Result<(), GpuError> {
-        // SAFETY: both are alive.
-        unsafe { self.driver.stream_wait(self.handle, event.handle, 0) }
     }
 
     /// Queues copying `bytes` from the front of `from` to the front of `to`.
@@ -111,37 +103,6 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: made once, destroyed once.
         self.driver.note(unsafe { self.driver.stream_destroy(self.handle) });
-    }
-}
-
-/// A point in one stream that others can wait for.
-pub struct Event {
-    driver: &'static Driver,
-    handle: Handle,
-}
-
-// SAFETY: an event may be used on any thread where its context is current.
-unsafe impl Send for Event {}
-
-impl Event {
-    pub fn new(current: &Current) -> Result<Self, GpuError> {
-        let (driver, mut handle) = (current.driver, null_mut());
-        // SAFETY: the function writes one handle, and the context is current.
-        unsafe { driver.event_create(&raw mut handle, EVENT_DISABLE_TIMING)? };
-        Ok(Self { driver, handle })
-    }
-
-    /// Marks the end of what is queued on `stream` now.
-    pub fn record(&self, _current: &Current, stream: &Stream) -> Result<(), GpuError> {
-        // SAFETY: both are alive.
-        unsafe { self.driver.event_record(self.handle, stream.handle) }
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: made once, destroyed once.
-        self.driver.note(unsafe { self.driver.event_destroy(self.handle) });
     }
 }
 
