@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::driver::DevicePtr;
 use super::nvcomp::{Alignments, Direction, Size, Work};
 
 /// The gather kernel copies compressed chunks in words of this many bytes.
 pub const WORD: usize = 16;
 
 /// Bytes of the arrays that describe one chunk, in both directions.
-const DESCRIPTION: usize = 4 * 8 + 12;
+const DESCRIPTION: usize = 5 * 8 + 16;
 
 /// A launch takes chunks of unlike lengths, up to a factor of four.
 const SMALLEST_CLASS: usize = 256;
@@ -26,17 +27,50 @@ pub fn size_class(len: usize) -> usize {
     class
 }
 
+/// Where the bytes to read of a chunk are.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    Host(&'a [u8]),
+    /// On the device already: the address and the length.
+    Device(DevicePtr, usize),
+}
+
+impl Source<'_> {
+    pub fn len(self) -> usize {
+        match self {
+            Self::Host(bytes) => bytes.len(),
+            Self::Device(_, len) => len,
+        }
+    }
+}
+
 /// One chunk: the bytes to read, and the length of its original.
 #[derive(Clone, Copy)]
 pub struct Chunk<'a> {
-    pub bytes: &'a [u8],
+    pub source: Source<'a>,
     pub original: usize,
+    /// The address where it is to be decompressed to, and to stay; `None` if it goes to the host.
+    pub target: Option<DevicePtr>,
 }
 
 impl<'a> Chunk<'a> {
     /// A chunk of a value that is to be compressed.
-    pub fn of_value(bytes: &'a [u8]) -> Self {
-        Self { bytes, original: bytes.len() }
+    pub fn of_value(source: Source<'a>) -> Self {
+        Self { source, original: source.len(), target: None }
+    }
+
+    /// A chunk of a payload, which decompresses to `original` bytes.
+    pub fn of_payload(bytes: &'a [u8], original: usize) -> Self {
+        Self { source: Source::Host(bytes), original, target: None }
+    }
+
+    /// Its address on the device before it is compressed or after it is decompressed, if it has
+    /// one that is not the batch's.
+    fn resident(&self) -> Option<DevicePtr> {
+        match self.source {
+            Source::Host(_) => self.target,
+            Source::Device(address, _) => Some(address),
+        }
     }
 }
 
@@ -54,9 +88,32 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// The address of the device to read a chunk from, if it can be read where it is.
+    pub fn direct_input(&self, source: Source) -> Option<DevicePtr> {
+        match source {
+            Source::Device(address, _)
+                if address.is_multiple_of(self.alignments.input as DevicePtr) =>
+            {
+                Some(address)
+            }
+            _ => None,
+        }
+    }
+
+    /// The address of the device to decompress a chunk to, if it can be written where it is to
+    /// stay.
+    pub fn direct_output(&self, resident: Option<DevicePtr>) -> Option<DevicePtr> {
+        let is_aligned =
+            |address: &DevicePtr| address.is_multiple_of(self.alignments.output as DevicePtr);
+        resident.filter(is_aligned).filter(|_| self.work.direction == Direction::Decompress)
+    }
+
     /// Bytes of a chunk in the input buffer, with what aligns the next.
-    pub fn input_len(&self, bytes: &[u8]) -> usize {
-        bytes.len().next_multiple_of(self.alignments.input)
+    pub fn input_len(&self, source: Source) -> usize {
+        match self.direct_input(source) {
+            Some(_) => 0,
+            None => source.len().next_multiple_of(self.alignments.input),
+        }
     }
 
     /// The most bytes that a chunk is coded to.
@@ -67,8 +124,11 @@ impl Shape {
         }
     }
 
-    /// The same, with what aligns the next.
-    pub fn output_len(&self, original: usize) -> usize {
+    /// Bytes of a coded chunk in the output buffer, with what aligns the next.
+    pub fn output_len(&self, original: usize, resident: Option<DevicePtr>) -> usize {
+        if self.direct_output(resident).is_some() {
+            return 0;
+        }
         let alignment = match self.work.direction {
             Direction::Compress => WORD.max(self.alignments.output),
             Direction::Decompress => self.alignments.output,
@@ -96,8 +156,9 @@ impl Cost {
         let outputs = if shape.work.direction == Direction::Compress { 2 } else { 1 };
         self.chunks += 1;
         self.bytes += chunk.original;
-        self.device +=
-            DESCRIPTION + shape.input_len(chunk.bytes) + outputs * shape.output_len(chunk.original);
+        self.device += DESCRIPTION
+            + shape.input_len(chunk.source)
+            + outputs * shape.output_len(chunk.original, chunk.resident());
         self.temp += shape.temp_step;
     }
 
@@ -161,6 +222,7 @@ pub struct BatchIndex {
     pub groups: Vec<Group>,
     /// In ascending order.
     items: Vec<(ItemId, ChunkRange)>,
+    is_resident: bool,
 }
 
 impl BatchIndex {
@@ -174,6 +236,11 @@ impl BatchIndex {
     pub fn is_decompression(&self) -> bool {
         self.groups.iter().all(|group| group.shape.work.direction == Direction::Decompress)
     }
+
+    /// Whether originals are, or come to be, on the device and stay there.
+    pub fn is_resident(&self) -> bool {
+        self.is_resident
+    }
 }
 
 /// Chunks that are to go to the GPU.
@@ -182,7 +249,9 @@ pub struct Batch<'a> {
     pub index: BatchIndex,
     pub cost: Cost,
     /// The bytes to read of each chunk, by group.
-    pub bytes: Vec<Vec<&'a [u8]>>,
+    pub sources: Vec<Vec<Source<'a>>>,
+    /// Where originals are on the device, or come to be, if they stay there; else empty.
+    pub residents: Vec<Vec<DevicePtr>>,
     /// Items by the address and the length of their bytes: rows that share theirs, as those of
     /// a dictionary-encoded column do, are uploaded once.
     uploads: HashMap<(usize, usize), ChunkRange>,
@@ -199,7 +268,6 @@ impl<'a> Batch<'a> {
         cost: Cost,
         chunks: impl Iterator<Item = Chunk<'a>>,
     ) {
-        debug_assert!(self.index.items.last().is_none_or(|(last, _)| *last < id));
         let key = (bytes.as_ptr().addr(), bytes.len());
         let range = match self.uploads.get(&key) {
             Some(&known) => known,
@@ -209,6 +277,12 @@ impl<'a> Batch<'a> {
                 range
             }
         };
+        self.push_range(id, range);
+    }
+
+    /// Adds an item that has these chunks. Items come in ascending order.
+    pub fn push_range(&mut self, id: ItemId, range: ChunkRange) {
+        debug_assert!(self.index.items.last().is_none_or(|(last, _)| *last < id));
         self.index.items.push((id, range));
     }
 
@@ -224,15 +298,19 @@ impl<'a> Batch<'a> {
             |group: &Group| (group.shape.work, group.shape.longest) == (shape.work, shape.longest);
         let group = groups.iter().position(same).unwrap_or_else(|| {
             groups.push(Group { shape: *shape, originals: Vec::new() });
-            self.bytes.push(Vec::new());
+            self.sources.push(Vec::new());
+            self.residents.push(Vec::new());
             groups.len() - 1
         });
-        let (originals, bytes) = (&mut groups[group].originals, &mut self.bytes[group]);
+        let (originals, sources) = (&mut groups[group].originals, &mut self.sources[group]);
         let first = originals.len();
         for chunk in chunks {
             originals.push(chunk.original);
-            bytes.push(chunk.bytes);
+            sources.push(chunk.source);
+            self.residents[group].extend(chunk.resident());
         }
+        self.index.is_resident |= !self.residents[group].is_empty();
+        debug_assert!([0, originals.len()].contains(&self.residents[group].len()));
         self.cost = self.cost.plus(cost);
         ChunkRange { group, first, count: originals.len() - first }
     }
@@ -243,6 +321,6 @@ impl<'a> Batch<'a> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.sources.is_empty()
     }
 }

@@ -1,10 +1,9 @@
 //! What is kept on one GPU between calls: its context, streams and buffers, and the gather kernel.
 
 use super::batch::Shape;
-use super::driver::{
-    CudaFunction, Current, DeviceMemory, Driver, PinnedMemory, PrimaryContext, Stream,
-};
+use super::driver::{Current, DeviceMemory, Driver, PinnedMemory, PrimaryContext, Stream};
 use super::error::GpuError;
+use super::kernels::Kernels;
 use super::libraries::Libraries;
 use super::nvcomp::{Direction, Nvcomp, Size, Work};
 
@@ -34,8 +33,8 @@ pub struct GpuContext {
 #[derive(Default)]
 pub struct Resources {
     pub slots: Vec<Slot>,
-    /// Loaded when values are first compressed.
-    pub gather: Option<CudaFunction>,
+    /// Loaded when they are first needed.
+    pub kernels: Option<Kernels>,
 }
 
 /// The stream and the buffers of one batch.

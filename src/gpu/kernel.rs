@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::batch::{Batch, Chunk, ChunkRange, Cost, Shape, size_class};
+use super::batch::{Batch, Chunk, ChunkRange, Cost, Shape, Source, size_class};
 use super::device::{Device, max_output, open};
 use super::error::GpuError;
 use super::layout::COPY_BYTES;
@@ -142,7 +142,8 @@ fn compress(
 ) -> Result<usize, Fault> {
     encoding.data_type.check_len(src.len())?;
     let mut container = ContainerWriter::new(encoding, src.len(), dst)?;
-    let chunks: Vec<_> = src.chunks(CHUNK_BYTES).map(Chunk::of_value).collect();
+    let chunks: Vec<_> =
+        src.chunks(CHUNK_BYTES).map(|bytes| Chunk::of_value(Source::Host(bytes))).collect();
     run_chunks(session, Work { direction: Direction::Compress, encoding }, &chunks, |coded| {
         let dst = container.reserve(coded.iter().map(|chunk| chunk.len()))?;
         copy_chunks(coded, dst)
@@ -161,7 +162,7 @@ fn decompress(
     if container.total != dst.len() as u64 {
         return Err(Fault::Length { decoded: container.total });
     }
-    let chunks = container.chunks().map(|(bytes, original)| Chunk { bytes, original });
+    let chunks = container.chunks().map(|(bytes, original)| Chunk::of_payload(bytes, original));
     let chunks: Vec<_> = chunks.collect();
     // What a decoder makes of other chunks is not defined.
     if !container.is_plain() {

@@ -1,17 +1,21 @@
 //! Where everything of a batch lies in its buffers.
 //!
 //! ```text
-//! input:  input addresses | input sizes | output addresses | capacities | the chunks, aligned
-//! output: actual sizes | statuses | the coded chunks, aligned
+//! input:  input addresses | input sizes | output addresses | capacities | residents
+//!         | the chunks, aligned
+//! output: actual sizes | statuses | crc32c | the coded chunks, aligned
 //! ```
 //!
-//! The four arrays and the actual sizes are u64, statuses i32, one item per chunk. All of a
-//! direction lies in one buffer, so that it takes one copy.
+//! The first five arrays and the actual sizes are u64, statuses i32, crc32c u32, one item per
+//! chunk. All of a direction lies in one buffer, so that it takes one copy. Residents, in a batch
+//! that has them, are the addresses of originals that are on the device or come to be: a chunk is
+//! coded straight from there or to there if the address is aligned for it, else by way of the
+//! batch's buffer. The crc32c are those of residents.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::batch::{Batch, Group};
+use super::batch::{Batch, Group, Source};
 use super::driver::DevicePtr;
 use crate::error::Result;
 use crate::kernel::copy_to;
@@ -31,27 +35,50 @@ pub struct Layout {
     inputs: Vec<usize>,
     /// Where each coded chunk begins in the output buffer, and the end of the last.
     outputs: Vec<usize>,
+    /// Arrays in the input buffer.
+    arrays: usize,
+    has_host_chunks: bool,
+    copies_residents: bool,
+}
+
+/// The arrays of the input buffer.
+#[derive(Clone, Copy)]
+pub enum Array {
+    Inputs,
+    InputSizes,
+    Outputs,
+    Capacities,
+    Residents,
 }
 
 impl Layout {
     pub fn of(batch: &Batch) -> Self {
-        let count = batch.bytes.iter().map(Vec::len).sum::<usize>();
-        let arrays = (4 * 8 * count).next_multiple_of(DATA_ALIGNMENT);
+        let count = batch.sources.iter().map(Vec::len).sum::<usize>();
+        let arrays = if batch.index.is_resident() { 5 } else { 4 };
         let mut layout = Self {
             firsts: vec![0],
             inputs: Vec::with_capacity(count + 1),
             outputs: Vec::with_capacity(count + 1),
+            arrays,
+            has_host_chunks: false,
+            copies_residents: false,
         };
-        let (mut input, mut output) = (arrays, Self::results_len(count));
-        for (Group { shape, originals }, bytes) in batch.index.groups.iter().zip(&batch.bytes) {
+        let mut input = (8 * arrays * count).next_multiple_of(DATA_ALIGNMENT);
+        let mut output = Self::results_len(count);
+        let groups = batch.index.groups.iter().zip(&batch.sources).zip(&batch.residents);
+        for ((Group { shape, originals }, sources), residents) in groups {
             // Groups may need alignments of their own, none more than this.
             input = input.next_multiple_of(DATA_ALIGNMENT);
             output = output.next_multiple_of(DATA_ALIGNMENT);
-            for (&original, bytes) in originals.iter().zip(bytes) {
+            for (i, (&original, &source)) in originals.iter().zip(sources).enumerate() {
                 layout.inputs.push(input);
                 layout.outputs.push(output);
-                input += shape.input_len(bytes);
-                output += shape.output_len(original);
+                let resident = residents.get(i).copied();
+                input += shape.input_len(source);
+                output += shape.output_len(original, resident);
+                layout.has_host_chunks |= matches!(source, Source::Host(_));
+                let is_direct = shape.direct_input(source).or(shape.direct_output(resident));
+                layout.copies_residents |= resident.is_some() && is_direct.is_none();
             }
             layout.firsts.push(layout.inputs.len());
         }
@@ -70,6 +97,16 @@ impl Layout {
         self.inputs[self.count()]
     }
 
+    /// Bytes at the front of the input buffer that come from the host.
+    pub fn upload_len(&self) -> usize {
+        if self.has_host_chunks { self.input_len() } else { 8 * self.arrays * self.count() }
+    }
+
+    /// Whether some residents are coded by way of the batch's buffers.
+    pub fn copies_residents(&self) -> bool {
+        self.copies_residents
+    }
+
     /// Bytes of the output buffer.
     pub fn output_len(&self) -> usize {
         self.outputs[self.count()]
@@ -80,18 +117,23 @@ impl Layout {
         self.outputs[chunk]
     }
 
-    /// Bytes of the actual sizes and statuses of `count` chunks.
+    /// Bytes of the actual sizes, statuses and crc32c of `count` chunks.
     pub fn results_len(count: usize) -> usize {
-        (12 * count).next_multiple_of(DATA_ALIGNMENT)
+        (16 * count).next_multiple_of(DATA_ALIGNMENT)
     }
 
-    /// Where array `i` of the input buffer begins, from its item `first` on.
-    pub fn array(&self, i: usize, first: usize) -> u64 {
-        (8 * (i * self.count() + first)) as u64
+    /// Where the crc32c of `count` chunks begin in the output buffer.
+    pub fn crc32c(count: usize) -> DevicePtr {
+        12 * count as DevicePtr
     }
 
-    /// Fills `dst`, a copy of the input buffer, for buffers at these addresses; on several
-    /// threads where it pays.
+    /// Where an array of the input buffer begins, from its item `first` on.
+    pub fn array(&self, array: Array, first: usize) -> u64 {
+        (8 * (array as usize * self.count() + first)) as u64
+    }
+
+    /// Fills `dst`, a copy of what is to be uploaded to the input buffer, for buffers at these
+    /// addresses; on several threads where it pays.
     pub fn stage(
         &self,
         batch: &Batch,
@@ -99,7 +141,8 @@ impl Layout {
         dst: &mut [MaybeUninit<u8>],
     ) -> Result<()> {
         let count = self.count();
-        let (arrays, data) = dst[..self.input_len()].split_at_mut(32 * count);
+        let arrays_len = 8 * self.arrays * count;
+        let (arrays, data) = dst[..self.upload_len()].split_at_mut(arrays_len);
         let mut arrays = arrays.chunks_exact_mut((8 * count).max(1));
         let mut array = |items: &mut dyn Iterator<Item = u64>| {
             let Some(array) = arrays.next() else { return };
@@ -110,13 +153,34 @@ impl Layout {
         let capacities = batch.index.groups.iter().flat_map(|Group { shape, originals }| {
             originals.iter().map(|&original| shape.capacity(original) as u64)
         });
-        array(&mut self.inputs.iter().map(|&at| input + at as u64));
-        array(&mut batch.bytes.iter().flatten().map(|bytes| bytes.len() as u64));
-        array(&mut self.outputs.iter().map(|&at| output + at as u64));
+        let shapes = || {
+            let groups = batch.index.groups.iter();
+            groups
+                .flat_map(|Group { shape, originals }| std::iter::repeat_n(shape, originals.len()))
+        };
+        let sources = || batch.sources.iter().flatten();
+        // `None` for all chunks of a batch without residents.
+        let residents = || {
+            let known = batch.residents.iter().flatten().copied().map(Some);
+            known.chain(std::iter::repeat(None))
+        };
+        let inputs = self.inputs.iter().zip(sources().zip(shapes()));
+        array(&mut inputs.map(|(&at, (&source, shape))| {
+            shape.direct_input(source).unwrap_or(input + at as DevicePtr)
+        }));
+        array(&mut sources().map(|source| source.len() as u64));
+        let outputs = self.outputs.iter().zip(residents().zip(shapes()));
+        array(&mut outputs.map(|(&at, (resident, shape))| {
+            shape.direct_output(resident).unwrap_or(output + at as DevicePtr)
+        }));
         array(&mut { capacities });
+        array(&mut residents().flatten());
 
+        if !self.has_host_chunks {
+            return Ok(());
+        }
         let mut rest = data;
-        let mut at = 32 * count;
+        let mut at = arrays_len;
         let mut pieces = self.pieces(batch);
         let work = std::iter::from_fn(move || {
             let (group, chunks) = pieces.next()?;
@@ -125,14 +189,16 @@ impl Layout {
             rest.split_off_mut(..start - at)?;
             at = end;
             let dst = rest.split_off_mut(..end - start)?;
-            Some((&batch.bytes[group][chunks], &self.inputs[first..], dst))
+            Some((&batch.sources[group][chunks], &self.inputs[first..], dst))
         });
         pool::run_parallel(
             work,
             || (),
             |(), (chunks, offsets, dst)| {
-                for (bytes, offset) in chunks.iter().zip(offsets) {
-                    copy_to(bytes, &mut dst[offset - offsets[0]..]);
+                for (source, offset) in chunks.iter().zip(offsets) {
+                    if let Source::Host(bytes) = source {
+                        copy_to(bytes, &mut dst[offset - offsets[0]..]);
+                    }
                 }
             },
             NO_INTERRUPT,
@@ -142,12 +208,12 @@ impl Layout {
 
     /// Consecutive chunks of one group, about [`COPY_BYTES`] bytes together.
     fn pieces<'b>(&'b self, batch: &'b Batch) -> impl Iterator<Item = (usize, Range<usize>)> + 'b {
-        batch.bytes.iter().enumerate().flat_map(move |(i, bytes)| {
+        batch.sources.iter().enumerate().flat_map(move |(i, sources)| {
             let offsets = &self.inputs[self.firsts[i]..];
             let mut start = 0;
             std::iter::from_fn(move || {
                 let until = offsets.get(start)? + COPY_BYTES;
-                let end = start + offsets[start..bytes.len()].partition_point(|&at| at < until);
+                let end = start + offsets[start..sources.len()].partition_point(|&at| at < until);
                 let piece = (start < end).then_some((i, start..end));
                 start = end;
                 piece

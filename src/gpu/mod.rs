@@ -20,6 +20,7 @@ mod device;
 mod driver;
 mod error;
 mod kernel;
+mod kernels;
 mod layout;
 mod libraries;
 mod library;
@@ -35,7 +36,7 @@ pub use device::{Device, available, check, release_memory, status};
 pub use error::GpuError;
 pub use libraries::set_package_folders;
 
-pub(crate) use batch::{Batch, Chunk, Cost, ItemId, size_class};
+pub(crate) use batch::{Batch, Chunk, Cost, ItemId, Source, size_class};
 pub(crate) use device::open;
 pub(crate) use kernel::GpuKernel;
 pub(crate) use nvcomp::{Direction, Work};

@@ -8,7 +8,7 @@ use super::layout::Layout;
 use super::nvcomp::Direction;
 use crate::kernel::Fault;
 
-/// The actual sizes and statuses of a batch's chunks, as the device wrote them.
+/// The actual sizes, statuses and crc32c of a batch's chunks, as the device wrote them.
 #[derive(Clone, Copy)]
 pub struct RawResults<'a> {
     bytes: &'a [MaybeUninit<u8>],
@@ -24,7 +24,7 @@ impl<'a> RawResults<'a> {
     fn read<const N: usize>(&self, at: usize) -> [u8; N] {
         let mut item = [0; N];
         let from = &self.bytes[at..at + N];
-        // SAFETY: the download wrote all sizes and statuses.
+        // SAFETY: the download wrote all sizes, statuses and crc32c.
         item.copy_from_slice(unsafe { from.assume_init_ref() });
         item
     }
@@ -35,6 +35,10 @@ impl<'a> RawResults<'a> {
 
     fn status(&self, chunk: usize) -> i32 {
         i32::from_ne_bytes(self.read(8 * self.count + 4 * chunk))
+    }
+
+    fn crc32c(&self, chunk: usize) -> u32 {
+        u32::from_ne_bytes(self.read(12 * self.count + 4 * chunk))
     }
 
     /// The length of a compressed chunk, `most` bytes at most.
@@ -102,6 +106,18 @@ impl BatchResults<'_> {
     /// Whether all chunks of a range are good.
     pub fn is_good(&self, range: ChunkRange) -> bool {
         (0..range.count).all(|i| self.chunk(range, i).is_ok())
+    }
+
+    /// Checks that a chunk of a range was decompressed. Returns its length and, in a batch with
+    /// residents, its crc32c.
+    pub fn resident(&self, range: ChunkRange, i: usize) -> Result<(usize, u32), ChunkError> {
+        let raw = RawResults::new(self.inbound, self.layout.count());
+        let (group, in_group) = (self.group(range), range.first + i);
+        let (chunk, len) = (self.layout.firsts[range.group] + in_group, group.originals[in_group]);
+        if group.shape.work.direction == Direction::Decompress {
+            raw.check_decompressed(chunk, len)?;
+        }
+        Ok((len, raw.crc32c(chunk)))
     }
 
     /// What chunk `i` of a range was coded to.

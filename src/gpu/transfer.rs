@@ -1,26 +1,16 @@
 //! The transfer of one batch in one slot: upload, launch, gather, download.
 
-use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 
 use super::batch::{Batch, BatchIndex, WORD};
 use super::context::{Resources, Slot, grown, reserve};
-use super::driver::{CudaFunction, Current, DevicePtr, PinnedMemory};
+use super::driver::{Current, DevicePtr, PinnedMemory};
 use super::error::GpuError;
-use super::layout::Layout;
+use super::kernels::{Chunks, Kernels};
+use super::layout::{Array, Layout};
 use super::nvcomp::{DeviceArrays, Nvcomp};
 use super::results::RawResults;
 use super::trace::{Step, Trace};
-
-/// `gather.cu`, compiled.
-const GATHER: &CStr =
-    match CStr::from_bytes_with_nul(concat!(include_str!("gather.ptx"), "\0").as_bytes()) {
-        Ok(text) => text,
-        Err(_) => panic!("the PTX contains a zero byte"),
-    };
-
-/// Blocks of the gather kernel, and threads per block.
-const GATHER_GRID: (u32, u32) = (1024, 256);
 
 /// What a batch's transfer works with.
 pub struct Transfer<'t> {
@@ -32,12 +22,17 @@ pub struct Transfer<'t> {
 
 impl Transfer<'_> {
     /// Queues the upload of a batch, its launches, and the download of what needs no gathering:
-    /// all of a decompression, the sizes and statuses of a compression.
+    /// all of a decompression but what stays on the device, the sizes and statuses of a
+    /// compression.
     pub fn send(self, slot: usize, batch: &Batch, layout: &Layout) -> Result<(), GpuError> {
         let Self { current, nvcomp, resources, trace } = self;
-        let groups = &batch.index.groups;
-        let Slot { stream, outbound, input, temp, output, inbound, .. } =
-            &mut resources.slots[slot];
+        let (index, groups) = (&batch.index, &batch.index.groups);
+        let Resources { slots, kernels } = resources;
+        let kernels = match index.is_resident() {
+            true => Some(Kernels::loaded(kernels, current)?),
+            false => None,
+        };
+        let Slot { stream, outbound, input, temp, output, inbound, .. } = &mut slots[slot];
         // Groups run one after another, so that the largest need serves all of them.
         let mut temp_len = 1;
         for group in groups {
@@ -45,12 +40,12 @@ impl Transfer<'_> {
             temp_len = temp_len.max(size);
         }
         let temp = &*reserve(temp, current, temp_len)?;
-        let outbound = reserve(outbound, current, layout.input_len())?;
+        let outbound = reserve(outbound, current, layout.upload_len())?;
         let input = &*reserve(input, current, layout.input_len())?;
         let output = &*reserve(output, current, layout.output_len())?;
         let results_len = Layout::results_len(layout.count());
-        let inbound_len =
-            if batch.index.is_decompression() { layout.output_len() } else { results_len };
+        let is_coming_home = index.is_decompression() && !index.is_resident();
+        let inbound_len = if is_coming_home { layout.output_len() } else { results_len };
         let inbound = &*reserve(inbound, current, inbound_len)?;
         let addresses = (input.start(), output.start());
         trace.time(Step::Stage, || layout.stage(batch, addresses, outbound.as_mut_slice()))?;
@@ -61,7 +56,7 @@ impl Transfer<'_> {
         trace.time(Step::Upload, || {
             // SAFETY: the slot's buffers, which only this stream's work uses before the stream
             // is synchronised.
-            unsafe { stream.upload(current, input, outbound, layout.input_len())? };
+            unsafe { stream.upload(current, input, outbound, layout.upload_len())? };
             settled()
         })?;
         trace.time(Step::Code, || {
@@ -69,6 +64,24 @@ impl Transfer<'_> {
             // buffer held before.
             // SAFETY: as for the upload.
             unsafe { stream.fill(current, output, 0..results_len, 0xFF)? };
+            let chunks = |addresses, sizes| Chunks {
+                addresses: input.start() + layout.array(addresses, 0),
+                sizes: input.start() + layout.array(sizes, 0),
+                count: layout.count(),
+            };
+            let to = |array| input.start() + layout.array(array, 0);
+            let crcs = output.start() + Layout::crc32c(layout.count());
+            if let Some(kernels) = kernels.filter(|_| !index.is_decompression()) {
+                let residents = chunks(Array::Residents, Array::InputSizes);
+                // SAFETY: the arrays are those of the batch; the layout placed its chunks, and
+                // whoever filled the batch keeps its residents.
+                unsafe {
+                    if layout.copies_residents() {
+                        kernels.copy(current, stream, residents, to(Array::Inputs))?;
+                    }
+                    kernels.crc32c(current, stream, residents, crcs)?;
+                }
+            }
             for (i, group) in groups.iter().enumerate() {
                 let (first, end) = (layout.firsts[i], layout.firsts[i + 1]);
                 if group.shape.work.leaves_gaps() {
@@ -76,12 +89,12 @@ impl Transfer<'_> {
                     // SAFETY: as for the upload.
                     unsafe { stream.fill(current, output, chunks, 0)? };
                 }
-                let array = |i| input.start() + layout.array(i, first);
+                let array = |array| input.start() + layout.array(array, first);
                 let arrays = DeviceArrays {
-                    inputs: array(0),
-                    input_sizes: array(1),
-                    outputs: array(2),
-                    capacities: array(3),
+                    inputs: array(Array::Inputs),
+                    input_sizes: array(Array::InputSizes),
+                    outputs: array(Array::Outputs),
+                    capacities: array(Array::Capacities),
                     output_sizes: output.start() + 8 * first as DevicePtr,
                     statuses: output.start() + (8 * layout.count() + 4 * first) as DevicePtr,
                 };
@@ -91,6 +104,17 @@ impl Transfer<'_> {
                 // decompressed was vetted when it was planned; the slot's temporary memory is long
                 // enough for each group, and the stream runs them one after another.
                 unsafe { nvcomp.launch(current, work, group.size(), arrays, temp, stream)? };
+            }
+            if let Some(kernels) = kernels.filter(|_| index.is_decompression()) {
+                // SAFETY: as above.
+                unsafe {
+                    if layout.copies_residents() {
+                        let decoded = chunks(Array::Outputs, Array::Capacities);
+                        kernels.copy(current, stream, decoded, to(Array::Residents))?;
+                    }
+                    let residents = chunks(Array::Residents, Array::Capacities);
+                    kernels.crc32c(current, stream, residents, crcs)?;
+                }
             }
             settled()
         })?;
@@ -111,17 +135,14 @@ impl Transfer<'_> {
     ) -> Result<Vec<usize>, GpuError> {
         let Self { current, resources, trace, .. } = self;
         let count = layout.count();
-        let Resources { slots, gather: kernel, .. } = resources;
+        let Resources { slots, kernels } = resources;
         let slot = &mut slots[slot];
         let stream = &slot.stream;
         trace.time(Step::Wait, || stream.synchronize(current))?;
         let (Some(outbound), Some(input)) = (&mut slot.outbound, &slot.input) else {
             return Err(GpuError::internal("a batch in flight has no buffers"));
         };
-        let kernel = match kernel {
-            Some(kernel) => kernel,
-            none => none.insert(CudaFunction::load(current, GATHER, c"s4_gather")?),
-        };
+        let kernels = Kernels::loaded(kernels, current)?;
 
         // The first two arrays have served: now they hold where chunks go, and their lengths.
         let inbound = slot.inbound.as_ref().map_or(&[][..], PinnedMemory::as_slice);
@@ -138,24 +159,17 @@ impl Transfer<'_> {
         let is_serial = trace.is_serial();
         let settled = || if is_serial { stream.synchronize(current) } else { Ok(()) };
         trace.time(Step::Gather, || {
-            let mut sources: DevicePtr = input.start() + layout.array(2, 0);
-            let mut sizes: DevicePtr = input.start() + layout.array(1, 0);
-            let mut offsets: DevicePtr = input.start();
-            let mut target: DevicePtr = gathered.start();
-            let mut chunks = count as u32;
-            let parameters: &mut [*mut c_void] = &mut [
-                (&raw mut sources).cast(),
-                (&raw mut sizes).cast(),
-                (&raw mut offsets).cast(),
-                (&raw mut target).cast(),
-                (&raw mut chunks).cast(),
-            ];
+            let chunks = Chunks {
+                addresses: input.start() + layout.array(Array::Outputs, 0),
+                sizes: input.start() + layout.array(Array::InputSizes, 0),
+                count,
+            };
+            let (offsets, target) = (input.start(), gathered.start());
             // SAFETY: the slot's buffers, which only this stream's work uses before the stream
-            // is synchronised; the parameters have the kernel's types, and the addresses that
-            // they name lie within those buffers.
+            // is synchronised; the addresses and lengths that the arrays hold lie within them.
             unsafe {
                 stream.upload(current, input, outbound, 16 * count)?;
-                kernel.launch(current, stream, GATHER_GRID, parameters)?;
+                kernels.gather(current, stream, chunks, offsets, target)?;
             }
             settled()
         })?;

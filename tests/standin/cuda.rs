@@ -11,8 +11,8 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ops::Range;
 use std::ptr::without_provenance_mut;
 
-use super::gather::{self, Gather};
-use super::machine::{Machine, Needs, call, new_handle, put_text};
+use super::kernels::{Kernel, Launch};
+use super::machine::{HANDLE_STEP, Machine, Needs, call, new_handle, put_text};
 use super::status::{self, *};
 use super::streams::Work;
 
@@ -147,7 +147,7 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut Handle, image: *const c_void)
         }
         // SAFETY: not null, and therefore PTX that ends in a NUL.
         let ptx = unsafe { CStr::from_ptr(image.cast()) }.to_string_lossy();
-        if !ptx.contains(gather::ENTRY) {
+        if !Kernel::all_in(&ptx) {
             return Err(INVALID_PTX);
         }
         let id = new_handle();
@@ -160,10 +160,10 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut Handle, image: *const c_void)
 #[unsafe(no_mangle)]
 extern "C" fn cuModuleUnload(module: Handle) -> c_int {
     call("cuModuleUnload", Needs::Context, |machine| {
-        let Some(function) = machine.modules.remove(&id(module)) else {
+        let Some(functions) = machine.modules.remove(&id(module)) else {
             return machine.refuse(INVALID_HANDLE, format!("{module:?} is no module"));
         };
-        check_unneeded(machine, &whole(function));
+        check_unneeded(machine, &(functions..functions + HANDLE_STEP));
         Ok(())
     })
 }
@@ -192,10 +192,8 @@ unsafe extern "C" fn cuModuleGetFunction(
             return machine.refuse(INVALID_VALUE, "no name");
         }
         // SAFETY: not null, and therefore a string.
-        if unsafe { CStr::from_ptr(name) }.to_bytes() != gather::NAME.as_bytes() {
-            return Err(NOT_FOUND);
-        }
-        function.write(handle(known));
+        let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+        function.write(handle(known + Kernel::find(name).ok_or(NOT_FOUND)?));
         Ok(())
     })
 }
@@ -215,9 +213,12 @@ unsafe extern "C" fn cuLaunchKernel(
     extra: *mut *mut c_void,
 ) -> c_int {
     call("cuLaunchKernel", Needs::Context, |machine| {
-        if !machine.modules.values().any(|&known| known == id(function)) {
+        let mut modules = machine.modules.values();
+        let kernel = modules
+            .find_map(|&functions| id(function).checked_sub(functions).and_then(Kernel::of_number));
+        let Some(kernel) = kernel else {
             return machine.refuse(INVALID_HANDLE, format!("{function:?} is no function"));
-        }
+        };
         machine.check_stream(id(stream))?;
         let product = |dimensions: [c_uint; 3]| dimensions.into_iter().map(u128::from).product();
         let blocks: u128 = product([grid_x, grid_y, grid_z]);
@@ -226,17 +227,17 @@ unsafe extern "C" fn cuLaunchKernel(
             let what = format!("{blocks} blocks of {threads} threads");
             return machine.refuse(INVALID_VALUE, what);
         }
-        // SAFETY: the parameters of the one kernel there is, as the module says.
-        let Some(gather) = (unsafe { Gather::from_params(params.cast()) }) else {
+        // SAFETY: the parameters of the kernel, as the module says.
+        let Some(launch) = (unsafe { Launch::new(kernel, params.cast()) }) else {
             return machine.refuse(INVALID_VALUE, "a parameter is missing");
         };
         if !extra.is_null() {
             return machine.refuse(INVALID_VALUE, "parameters come twice");
         }
-        let mut touches = gather.touches();
+        let mut touches = launch.touches();
         touches.push(whole(id(function)));
-        let run = Box::new(move |device: &mut _| gather.run(device));
-        machine.streams.push(id(stream), Work { name: gather::NAME, touches, run });
+        let run = Box::new(move |device: &mut _| launch.run(device));
+        machine.streams.push(id(stream), Work { name: kernel.name(), touches, run });
         Ok(())
     })
 }

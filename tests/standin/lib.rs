@@ -22,7 +22,7 @@ mod batch;
 mod codecs;
 mod cuda;
 mod faults;
-mod gather;
+mod kernels;
 mod machine;
 mod memory;
 mod nvcomp;

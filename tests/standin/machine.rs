@@ -30,7 +30,7 @@ pub struct Machine {
     retained: BTreeMap<c_int, u64>,
     pub device: Device,
     pub streams: Streams,
-    /// Modules, each with the handle of its one function.
+    /// Modules, each with the handle of its first function.
     pub modules: BTreeMap<u64, u64>,
 }
 
@@ -58,10 +58,13 @@ fn lock() -> MutexGuard<'static, Machine> {
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Handles are this far apart.
+pub const HANDLE_STEP: u64 = 16;
+
 /// A handle, or address of no memory, that was never given out before.
 pub fn new_handle() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(FIRST_HANDLE);
-    NEXT.fetch_add(16, Ordering::Relaxed)
+    NEXT.fetch_add(HANDLE_STEP, Ordering::Relaxed)
 }
 
 /// An exported call: logs it, does `work` unless a fault or what it `needs` forbids, and

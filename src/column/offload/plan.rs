@@ -1,7 +1,7 @@
 //! Which values and payloads of a row can go to a GPU.
 
 use crate::codec::Codec;
-use crate::gpu::{Chunk, Direction, Work, Workload};
+use crate::gpu::{Chunk, Direction, Source, Work, Workload};
 use crate::kernel::fcg1::{Algorithm, CHUNK_BYTES, Container, Encoding};
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::wire::frame::{Frame, Frames};
@@ -57,8 +57,8 @@ impl<'a> Item<'a> {
         let of_container = self.container.into_iter().flat_map(|container| container.chunks());
         value
             .chunks(CHUNK_BYTES)
-            .map(Chunk::of_value)
-            .chain(of_container.map(|(bytes, original)| Chunk { bytes, original }))
+            .map(|bytes| Chunk::of_value(Source::Host(bytes)))
+            .chain(of_container.map(|(bytes, original)| Chunk::of_payload(bytes, original)))
     }
 }
 

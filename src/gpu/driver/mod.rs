@@ -19,7 +19,7 @@ use super::error::GpuError;
 use super::library::Library;
 use crate::process::lock;
 
-pub use objects::{CudaFunction, DeviceMemory, PinnedMemory, Stream};
+pub use objects::{CudaModule, DeviceMemory, PinnedMemory, Stream};
 
 pub type DevicePtr = u64;
 type Handle = *mut c_void;

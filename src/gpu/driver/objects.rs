@@ -189,29 +189,25 @@ fn out_of_memory(error: GpuError, bytes: usize, kind: &'static str) -> GpuError 
     if error.is_out_of_memory() { GpuError::OutOfMemory { bytes, kind } } else { error }
 }
 
-/// A CUDA function of this crate's.
-pub struct CudaFunction {
+/// Compiled kernels of this crate's.
+pub struct CudaModule {
     driver: &'static Driver,
-    module: Handle,
-    function: Handle,
+    handle: Handle,
 }
 
 // SAFETY: a module may be used on any thread where its context is current.
-unsafe impl Send for CudaFunction {}
+unsafe impl Send for CudaModule {}
 
-impl CudaFunction {
-    /// Compiles `ptx` for the GPU and finds its function `name`.
-    pub fn load(current: &Current, ptx: &CStr, name: &CStr) -> Result<Self, GpuError> {
-        let (driver, mut module) = (current.driver, null_mut());
+impl CudaModule {
+    /// Compiles `ptx` for the GPU.
+    pub fn load(current: &Current, ptx: &CStr) -> Result<Self, GpuError> {
+        let (driver, mut handle) = (current.driver, null_mut());
         // SAFETY: the function writes one handle; the PTX ends with a zero byte.
-        unsafe { driver.module_load(&raw mut module, ptx.as_ptr().cast())? };
-        let mut kernel = Self { driver, module, function: null_mut() };
-        // SAFETY: the module is alive, and the name ends with a zero byte.
-        unsafe { driver.module_function(&raw mut kernel.function, module, name.as_ptr())? };
-        Ok(kernel)
+        unsafe { driver.module_load(&raw mut handle, ptx.as_ptr().cast())? };
+        Ok(Self { driver, handle })
     }
 
-    /// Queues the kernel on `stream`, on a grid of `blocks` blocks of `threads` threads.
+    /// Queues the kernel `name` on `stream`, on a grid of `blocks` blocks of `threads` threads.
     ///
     /// # Safety
     /// - `parameters` point to values of the types that the kernel takes.
@@ -220,14 +216,18 @@ impl CudaFunction {
     pub unsafe fn launch(
         &self,
         _current: &Current,
+        name: &CStr,
         stream: &Stream,
         (blocks, threads): (u32, u32),
         parameters: &mut [*mut c_void],
     ) -> Result<(), GpuError> {
-        // SAFETY: the function and the stream are alive; the rest is as the caller promises.
+        let mut function = null_mut();
+        // SAFETY: the module and the stream are alive, and the name ends with a zero byte; the
+        // rest is as the caller promises.
         unsafe {
+            self.driver.module_function(&raw mut function, self.handle, name.as_ptr())?;
             self.driver.launch(
-                self.function,
+                function,
                 blocks,
                 1,
                 1,
@@ -243,9 +243,9 @@ impl CudaFunction {
     }
 }
 
-impl Drop for CudaFunction {
+impl Drop for CudaModule {
     fn drop(&mut self) {
         // SAFETY: loaded once, unloaded once.
-        self.driver.note(unsafe { self.driver.module_unload(self.module) });
+        self.driver.note(unsafe { self.driver.module_unload(self.handle) });
     }
 }
