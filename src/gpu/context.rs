@@ -1,11 +1,14 @@
 //! What is kept on one GPU between calls: its context, streams and buffers, and the gather kernel.
 
 use super::batch::Shape;
-use super::driver::{Current, DeviceMemory, Driver, PinnedMemory, PrimaryContext, Stream};
+use super::driver::{
+    Current, Deadline, DeviceMemory, Driver, PinnedMemory, PrimaryContext, Stream,
+};
 use super::error::GpuError;
 use super::kernels::Kernels;
 use super::libraries::Libraries;
 use super::nvcomp::{Direction, Nvcomp, Size, Work};
+use crate::pool::{InterruptCheck, NO_INTERRUPT};
 
 /// Batches in flight at once: one is staged, one is coded, one is downloaded.
 pub const SLOTS: usize = 3;
@@ -25,6 +28,8 @@ pub struct GpuContext {
     /// What nvCOMP said of chunks, by work and size class.
     shapes: Vec<Shape>,
     pub resources: Resources,
+    /// Whether an interrupted call has left work in flight.
+    pub is_unfinished: bool,
     /// Declared last: the others are freed in it.
     pub primary: PrimaryContext,
 }
@@ -33,6 +38,8 @@ pub struct GpuContext {
 #[derive(Default)]
 pub struct Resources {
     pub slots: Vec<Slot>,
+    /// What has been launched, so that its code is loaded.
+    pub launched: Vec<Work>,
     /// Loaded when they are first needed.
     pub kernels: Option<Kernels>,
 }
@@ -57,8 +64,14 @@ impl GpuContext {
     pub fn start(libraries: &'static Libraries, ordinal: u32) -> Result<Self, GpuError> {
         let driver = &libraries.driver;
         let primary = PrimaryContext::retain(driver, ordinal)?;
-        let (nvcomp, resources) = (&libraries.nvcomp, Resources::default());
-        let mut context = Self { driver, nvcomp, shapes: Vec::new(), resources, primary };
+        let mut context = Self {
+            driver,
+            nvcomp: &libraries.nvcomp,
+            shapes: Vec::new(),
+            resources: Resources::default(),
+            is_unfinished: false,
+            primary,
+        };
         let current = context.primary.enter()?;
         let resources = &mut context.resources;
         // Each belongs to the context at once, which frees it if the next cannot be made.
@@ -70,20 +83,32 @@ impl GpuContext {
     }
 
     /// What nvCOMP says of the chunks of a size class, asked once.
-    pub fn shape(&mut self, work: Work, longest: usize) -> Result<Shape, GpuError> {
+    pub fn shape(
+        &mut self,
+        work: Work,
+        longest: usize,
+        deadline: &Deadline,
+    ) -> Result<Shape, GpuError> {
         let known = |shape: &&Shape| shape.work == work && shape.longest == longest;
         if let Some(shape) = self.shapes.iter().find(known) {
             return Ok(*shape);
         }
-        let shape = self.query_shape(work, longest)?;
+        let shape = self.query_shape(work, longest, deadline)?;
         self.shapes.push(shape);
         Ok(shape)
     }
 
-    fn query_shape(&self, work: Work, longest: usize) -> Result<Shape, GpuError> {
+    fn query_shape(
+        &self,
+        work: Work,
+        longest: usize,
+        deadline: &Deadline,
+    ) -> Result<Shape, GpuError> {
         const MANY: usize = 256;
         let nvcomp = self.nvcomp;
         let current = self.primary.enter()?;
+        // Code may be loaded to answer.
+        self.resources.wait(&current, deadline, NO_INTERRUPT)?;
         let stream = &self.resources.slots[0].stream;
         let temp = |chunks| {
             let size = Size { chunks, longest, total: chunks * longest };
@@ -102,10 +127,9 @@ impl GpuContext {
         Ok(Shape { work, longest, alignments, max_output, temp_step })
     }
 
-    /// Frees all buffers.
+    /// Frees all buffers. No work is in flight.
     pub fn free_buffers(&mut self) -> Result<(), GpuError> {
-        let current = self.primary.enter()?;
-        self.resources.wait(&current)?;
+        let _current = self.primary.enter()?;
         for slot in &mut self.resources.slots {
             (slot.outbound, slot.inbound) = (None, None);
             (slot.input, slot.temp, slot.output, slot.gathered) = (None, None, None, None);
@@ -132,7 +156,8 @@ impl Drop for GpuContext {
         });
         if let Ok(current) = &current {
             // Running work must not lose its buffers.
-            self.driver.note(self.resources.wait(current));
+            let deadline = Deadline::for_work(0);
+            self.driver.note(self.resources.wait(current, &deadline, NO_INTERRUPT));
         }
         self.resources = Resources::default();
     }
@@ -140,11 +165,16 @@ impl Drop for GpuContext {
 
 impl Resources {
     /// Waits until all queued work is done.
-    pub fn wait(&self, current: &Current) -> Result<(), GpuError> {
+    pub fn wait(
+        &self,
+        current: &Current,
+        deadline: &Deadline,
+        interrupted: InterruptCheck,
+    ) -> Result<(), GpuError> {
         let mut done = Ok(());
         for slot in &self.slots {
             // All of them, whatever the first says.
-            done = done.and(slot.stream.synchronize(current));
+            done = done.and(slot.stream.wait_done(current, deadline, interrupted));
         }
         done
     }
@@ -188,7 +218,13 @@ impl Allocate for PinnedMemory {
     }
 }
 
-/// Makes `buffer` at least `len` bytes long; its content may be lost. No queued work uses it.
+/// Whether `buffer` is at least `len` bytes long.
+pub fn fits<M: Allocate>(buffer: &Option<M>, len: usize) -> bool {
+    buffer.as_ref().is_some_and(|memory| memory.len() >= len)
+}
+
+/// Makes `buffer` at least `len` bytes long; its content may be lost. No kernel runs unless it
+/// [`fits`] already.
 pub fn reserve<'b, M: Allocate>(
     buffer: &'b mut Option<M>,
     current: &Current,

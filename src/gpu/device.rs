@@ -139,7 +139,7 @@ pub fn open(ordinal: u32, interrupted: InterruptCheck) -> Result<Session, GpuErr
     if lease.context.is_none() {
         lease.context = Some(GpuContext::start(libraries, ordinal)?);
     }
-    Session::new(lease)
+    Session::new(lease, interrupted)
 }
 
 /// Frees the memory of all GPUs, once the calls that use them are done. Returns the first error

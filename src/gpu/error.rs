@@ -7,10 +7,11 @@ use crate::kernel::Fault;
 const OUT_OF_MEMORY: i32 = 2;
 const NOT_INITIALIZED: i32 = 3;
 
-/// CUDA statuses after which the context fails every call: faults of kernels and of the
-/// hardware.
-const CONTEXT_IS_LOST: [i32; 14] =
-    [201, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999];
+/// CUDA statuses after which the context fails every call, as do new ones in the same process:
+/// faults of kernels and of the hardware.
+const PROCESS_IS_LOST: [i32; 11] = [214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719];
+/// Those of a context that another library has destroyed. A new one may work.
+const CONTEXT_IS_GONE: [i32; 2] = [201, 709];
 
 /// Why a GPU did not do its work. Bad data is reported chunk by chunk instead.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -22,6 +23,14 @@ pub enum GpuError {
     /// There may be a GPU, but it cannot be used.
     #[error("{0}")]
     Unavailable(String),
+
+    /// CUDA in this process cannot be used any more, for this reason.
+    #[error(
+        "{0}; CUDA in this process is lost, for other libraries too: only a new process can use a \
+         GPU. To decode zstd and GDeflate on the CPU, pass device=\"auto\" to the codec, or \
+         device=None to decode()"
+    )]
+    Lost(String),
 
     /// There is too little device or pinned memory.
     #[error("out of memory: could not allocate {bytes} bytes of {kind} memory")]
@@ -72,9 +81,23 @@ impl GpuError {
         Self::Unavailable(format!("internal error: {what}"))
     }
 
+    /// Whether no later call of this process can use CUDA.
+    pub fn loses_process(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Cuda { status, .. } => PROCESS_IS_LOST.contains(status),
+            _ => false,
+        }
+    }
+
     /// Whether less work at a time might succeed.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::OutOfMemory { .. } | Self::Cuda { status: OUT_OF_MEMORY, .. })
+    }
+
+    /// Whether the caller ended the work.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Host(Error::Interrupted))
     }
 
     /// Whether the batch might succeed without its bad chunks.
@@ -108,8 +131,8 @@ fn hint(status: i32) -> &'static str {
             "; CUDA does not work in a process that was forked after its parent used CUDA: \
              start processes by spawn"
         }
-        status if CONTEXT_IS_LOST.contains(&status) => {
-            "; this process's CUDA context is lost: only a new process can use the GPU"
+        status if CONTEXT_IS_GONE.contains(&status) => {
+            "; another library has destroyed the CUDA context: the next call makes a new one"
         }
         _ => "",
     }

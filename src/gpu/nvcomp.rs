@@ -33,10 +33,10 @@ pub struct Work {
 }
 
 impl Work {
-    /// Whether nvCOMP examines the chunks before it queues the work: for Bitcomp it reads from
-    /// the first what they must have in common, and refuses all if one is bad or of another data
-    /// type.
-    fn is_examined_first(self) -> bool {
+    /// Whether nvCOMP examines the chunks before it queues the work: for Bitcomp it waits for the
+    /// stream, reads from the first chunk what they must have in common, and refuses all if one is
+    /// bad or of another data type.
+    pub fn is_examined_first(self) -> bool {
         self.direction == Direction::Decompress && self.encoding.algorithm == Algorithm::Bitcomp
     }
 
@@ -248,11 +248,11 @@ impl Nvcomp {
     /// - Chunks to decompress have passed [`Container::is_plain`](crate::kernel::fcg1::Container::is_plain).
     /// - `temp` is as long as [`temp_size`](Self::temp_size) says, and no other launch uses it
     ///   at the same time.
-    /// - All of this memory lives until the stream is synchronised, and only work of this stream
+    /// - All of this memory lives until the stream's work is done, and only work of this stream
     ///   uses it.
     pub unsafe fn launch(
         &self,
-        _current: &Current,
+        current: &Current,
         work: Work,
         size: Size,
         arrays: DeviceArrays,
@@ -263,6 +263,7 @@ impl Nvcomp {
         let (temp, temp_bytes, stream) = (temp.start(), temp.len(), stream.handle());
         let DeviceArrays { inputs, input_sizes, outputs, capacities, output_sizes, statuses } =
             arrays;
+        current.check_usable()?;
         // SAFETY: as the caller promises.
         let status = unsafe {
             match work.direction {

@@ -9,6 +9,10 @@
 //! While the newest batch is staged and coded, the one before it is gathered and downloaded, and
 //! the source takes the one before that. Each has a stream, buffers and temporary memory of its
 //! own, so that their kernels overlap too.
+//!
+//! Every wait has a [`Deadline`] and hears interrupts. After an interrupt the work goes on in
+//! buffers that stay its own: the next call waits for it. After the deadline CUDA is lost (see
+//! `driver`) and the call fails, or has the CPU do the rest.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,7 +21,7 @@ use std::thread::{self, ThreadId};
 use super::batch::{Batch, BatchIndex, Cost, Shape};
 use super::context::{GpuContext, SLOTS};
 use super::device::Lease;
-use super::driver::PinnedMemory;
+use super::driver::{Deadline, PinnedMemory, timeout};
 use super::error::GpuError;
 use super::layout::Layout;
 use super::nvcomp::{Direction, Work};
@@ -26,6 +30,7 @@ use super::results::BatchResults;
 use super::trace::{Step, Trace};
 use super::transfer::Transfer;
 use crate::error::Error;
+use crate::pool::InterruptCheck;
 
 /// The most that one batch takes, where memory is plenty. On an H100 (nvCOMP 6.0) a column of 1 GiB
 /// compresses fastest in batches of 128 MiB, both as zstd and as GDeflate; smaller ones do not fill
@@ -51,7 +56,7 @@ pub trait BatchSource<'a> {
     /// The number of items.
     fn count(&self) -> usize;
 
-    /// Asked before each batch; `true` ends the work.
+    /// Asked before each batch and while waiting; `true` ends the work.
     fn is_interrupted(&self) -> bool;
 
     /// As many of `items`, from the first on, as fit one batch, and the item after the last of
@@ -112,6 +117,8 @@ pub struct Session {
 struct InFlight {
     /// The item after the last of them.
     end: usize,
+    /// Bytes of originals.
+    bytes: usize,
     /// Their batch, unless it was empty.
     sent: Option<SentBatch>,
 }
@@ -127,7 +134,8 @@ struct SentBatch {
 }
 
 impl Session {
-    pub(super) fn new(lease: Lease) -> Result<Self, GpuError> {
+    pub(super) fn new(lease: Lease, interrupted: InterruptCheck) -> Result<Self, GpuError> {
+        timeout()?;
         let mut session = Self {
             lease,
             thread: thread::current().id(),
@@ -138,6 +146,7 @@ impl Session {
             has_warned: false,
             trace: Trace::new(),
         };
+        session.finish_earlier_work(interrupted)?;
         session.guarded(|session| {
             let context = session.context()?;
             let free = context.primary.enter()?.free_memory()?;
@@ -157,11 +166,39 @@ impl Session {
         source: &mut S,
         progress: &mut Progress,
     ) -> Result<Option<usize>, S::Error> {
-        let ended = self.run_batches(source, progress);
+        let ended = self
+            .finish_earlier_work(&|| source.is_interrupted())
+            .map_err(S::Error::from)
+            .and_then(|()| self.run_batches(source, progress));
         if ended.is_err() {
-            self.abandon();
+            self.abandon(&|| source.is_interrupted());
         }
         ended
+    }
+
+    /// Waits for what an interrupted call has left in flight.
+    fn finish_earlier_work(&mut self, interrupted: InterruptCheck) -> Result<(), GpuError> {
+        if self.context()?.is_unfinished {
+            self.wait(interrupted)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for everything in flight.
+    fn wait(&mut self, interrupted: InterruptCheck) -> Result<(), GpuError> {
+        let deadline = self.deadline();
+        self.guarded(|session| {
+            let context = session.context()?;
+            context.is_unfinished = true;
+            context.resources.wait(&context.primary.enter()?, &deadline, interrupted)?;
+            context.is_unfinished = false;
+            Ok(())
+        })
+    }
+
+    /// When to stop waiting for what is in flight.
+    fn deadline(&self) -> Deadline {
+        Deadline::for_work(self.in_flight.iter().map(|items| items.bytes).sum())
     }
 
     fn run_batches<'a, S: BatchSource<'a>>(
@@ -182,9 +219,11 @@ impl Session {
                 Ok(None)
             };
             let step = match filled {
-                Ok(Some((batch, end))) if end > next => self.submit(batch, end),
+                Ok(Some((batch, end))) if end > next => {
+                    self.submit(batch, end, &|| source.is_interrupted())
+                }
                 Ok(Some(_)) if self.in_flight.is_empty() => return Ok(Some(next)),
-                Ok(_) => match self.collect() {
+                Ok(_) => match self.collect(&|| source.is_interrupted()) {
                     Ok((end, results)) => {
                         source.take(progress.done..end, results.as_ref())?;
                         progress.done = end;
@@ -199,11 +238,12 @@ impl Session {
             };
             match step {
                 // What was in flight goes again, in smaller batches.
-                Err(error) if error.is_out_of_memory() && self.shrink()? => {}
+                Err(error)
+                    if error.is_out_of_memory() && self.shrink(&|| source.is_interrupted())? => {}
                 Err(error) if error.is_refusal() && S::SPLITS_REFUSED => {
                     let end = self.in_flight.back().map_or(next, |newest| newest.end);
                     progress.max_items = (end - next) / 2;
-                    self.abandon();
+                    self.abandon(&|| source.is_interrupted());
                 }
                 other => other?,
             }
@@ -235,7 +275,9 @@ impl Session {
         }
         self.has_failed = true;
         let done = work(self);
-        let is_fatal = |error: &GpuError| !error.is_out_of_memory() && !error.is_refusal();
+        let is_fatal = |error: &GpuError| {
+            !error.is_out_of_memory() && !error.is_refusal() && !error.is_interrupt()
+        };
         self.has_failed = done.as_ref().is_err_and(is_fatal);
         done
     }
@@ -253,7 +295,8 @@ impl Session {
 
     /// What nvCOMP says of the chunks of a size class.
     pub fn shape(&mut self, work: Work, longest: usize) -> Result<Shape, GpuError> {
-        self.guarded(|session| session.context()?.shape(work, longest))
+        let deadline = self.deadline();
+        self.guarded(|session| session.context()?.shape(work, longest, &deadline))
     }
 
     /// Warns that the CPU does the rest of the call; once per call.
@@ -274,11 +317,17 @@ impl Session {
     }
 
     /// Submits the items before `end`, whose batch is `batch`. The session is not full.
-    fn submit(&mut self, batch: Batch, end: usize) -> Result<(), GpuError> {
-        self.in_flight.push_back(InFlight { end, sent: None });
+    fn submit(
+        &mut self,
+        batch: Batch,
+        end: usize,
+        interrupted: InterruptCheck,
+    ) -> Result<(), GpuError> {
+        self.in_flight.push_back(InFlight { end, bytes: batch.cost.bytes, sent: None });
         if batch.is_empty() {
             return Ok(());
         }
+        let deadline = self.deadline();
         self.guarded(|session| {
             let is_free = |slot: &usize| {
                 let mut sent = session.in_flight.iter().filter_map(|items| items.sent.as_ref());
@@ -294,6 +343,8 @@ impl Session {
                 current: &current,
                 nvcomp: context.nvcomp,
                 resources: &mut context.resources,
+                deadline,
+                interrupted,
                 trace: &mut session.trace,
             };
             transfer.send(slot, &batch, &layout)?;
@@ -305,12 +356,13 @@ impl Session {
             }
             // The newest is still being coded.
             let older = session.in_flight.len() - 1;
-            session.advance(older)
+            session.advance(older, interrupted)
         })
     }
 
     /// Queues gathering and downloading the first `count` batches in flight.
-    fn advance(&mut self, count: usize) -> Result<(), GpuError> {
+    fn advance(&mut self, count: usize, interrupted: InterruptCheck) -> Result<(), GpuError> {
+        let deadline = self.deadline();
         let Some(context) = &mut self.lease.context else { return Ok(()) };
         let sent = self.in_flight.iter_mut().take(count).filter_map(|items| items.sent.as_mut());
         for batch in sent.filter(|batch| !batch.is_advanced) {
@@ -319,6 +371,8 @@ impl Session {
                 current: &current,
                 nvcomp: context.nvcomp,
                 resources: &mut context.resources,
+                deadline,
+                interrupted,
                 trace: &mut self.trace,
             };
             batch.offsets = transfer.gather(batch.slot, &batch.index, &batch.layout)?;
@@ -329,10 +383,14 @@ impl Session {
 
     /// Waits for the items that were submitted first: the item after the last of them, and
     /// the results of their batch.
-    fn collect(&mut self) -> Result<(usize, Option<BatchResults<'_>>), GpuError> {
+    fn collect(
+        &mut self,
+        interrupted: InterruptCheck,
+    ) -> Result<(usize, Option<BatchResults<'_>>), GpuError> {
         self.trace.take_back();
-        self.guarded(|session| session.advance(1))?;
-        let Some(InFlight { end, sent }) = self.in_flight.pop_front() else {
+        self.guarded(|session| session.advance(1, interrupted))?;
+        let deadline = self.deadline();
+        let Some(InFlight { end, sent, .. }) = self.in_flight.pop_front() else {
             return Err(GpuError::internal("a batch result is missing"));
         };
         let Some(SentBatch { index, layout, slot, offsets, .. }) = sent else {
@@ -342,7 +400,7 @@ impl Session {
             let Some(context) = &session.lease.context else { return Err(failed_before()) };
             let current = context.primary.enter()?;
             let stream = &context.resources.slots[slot].stream;
-            session.trace.time(Step::Wait, || stream.synchronize(&current))
+            session.trace.time(Step::Wait, || stream.wait_done(&current, &deadline, interrupted))
         })?;
         self.trace.lend();
         let inbound = self.context()?.resources.slots[slot].inbound.as_ref();
@@ -351,19 +409,18 @@ impl Session {
     }
 
     /// Forgets what is in flight, once its work is done: the slots are free for other batches.
-    fn abandon(&mut self) {
+    /// An interrupt leaves the work to the next call.
+    fn abandon(&mut self, interrupted: InterruptCheck) {
+        let waited = self.wait(interrupted);
         self.in_flight.clear();
-        let waited = self.guarded(|session| {
-            let context = session.context()?;
-            context.resources.wait(&context.primary.enter()?)
-        });
-        self.has_failed |= waited.is_err();
+        self.has_failed |= waited.is_err_and(|error| !error.is_interrupt());
     }
 
     /// After memory ran out: forgets what is in flight, frees all buffers, halves the limits and
     /// has one batch fewer in flight, since some temporary memory does not depend on the batch.
     /// `false` where the limits cannot be halved any more.
-    fn shrink(&mut self) -> Result<bool, GpuError> {
+    fn shrink(&mut self, interrupted: InterruptCheck) -> Result<bool, GpuError> {
+        self.wait(interrupted)?;
         self.guarded(|session| {
             session.in_flight.clear();
             session.context()?.free_buffers()?;

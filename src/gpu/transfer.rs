@@ -3,20 +3,24 @@
 use std::mem::MaybeUninit;
 
 use super::batch::{Batch, BatchIndex, WORD};
-use super::context::{Resources, Slot, grown, reserve};
-use super::driver::{Current, DevicePtr, PinnedMemory};
+use super::context::{Resources, Slot, fits, grown, reserve};
+use super::driver::{Current, Deadline, DevicePtr, PinnedMemory};
 use super::error::GpuError;
 use super::kernels::{Chunks, Kernels};
 use super::layout::{Array, Layout};
 use super::nvcomp::{DeviceArrays, Nvcomp};
 use super::results::RawResults;
 use super::trace::{Step, Trace};
+use crate::pool::InterruptCheck;
 
 /// What a batch's transfer works with.
 pub struct Transfer<'t> {
     pub current: &'t Current<'t>,
     pub nvcomp: &'static Nvcomp,
     pub resources: &'t mut Resources,
+    /// Of waiting for what is in flight.
+    pub deadline: Deadline,
+    pub interrupted: InterruptCheck<'t>,
     pub trace: &'t mut Trace,
 }
 
@@ -25,38 +29,54 @@ impl Transfer<'_> {
     /// all of a decompression but what stays on the device, the sizes and statuses of a
     /// compression.
     pub fn send(self, slot: usize, batch: &Batch, layout: &Layout) -> Result<(), GpuError> {
-        let Self { current, nvcomp, resources, trace } = self;
+        let Self { current, nvcomp, resources, deadline, interrupted, trace } = self;
         let (index, groups) = (&batch.index, &batch.index.groups);
-        let Resources { slots, kernels } = resources;
+        let is_new = groups.iter().any(|group| !resources.launched.contains(&group.shape.work))
+            || index.is_resident() && resources.kernels.is_none();
+        let buffers = &resources.slots[slot];
+        // Groups run one after another, so that the largest need serves all of them.
+        let mut temp_len = 1;
+        for group in groups {
+            let work = group.shape.work;
+            let size = nvcomp.temp_size(current, work, group.size(), &buffers.stream)?;
+            temp_len = temp_len.max(size);
+        }
+        let (input_len, output_len) = (layout.input_len(), layout.output_len());
+        let upload_len = layout.upload_len();
+        let results_len = Layout::results_len(layout.count());
+        let is_coming_home = index.is_decompression() && !index.is_resident();
+        let inbound_len = if is_coming_home { output_len } else { results_len };
+        let is_ready = fits(&buffers.outbound, upload_len)
+            && fits(&buffers.input, input_len)
+            && fits(&buffers.temp, temp_len)
+            && fits(&buffers.output, output_len)
+            && fits(&buffers.inbound, inbound_len);
+        if is_new || !is_ready {
+            // Memory is not allocated or freed, nor code loaded, while a kernel runs.
+            trace.time(Step::Wait, || resources.wait(current, &deadline, interrupted))?;
+        }
+        let Resources { slots, launched, kernels } = resources;
         let kernels = match index.is_resident() {
             true => Some(Kernels::loaded(kernels, current)?),
             false => None,
         };
         let Slot { stream, outbound, input, temp, output, inbound, .. } = &mut slots[slot];
-        // Groups run one after another, so that the largest need serves all of them.
-        let mut temp_len = 1;
-        for group in groups {
-            let size = nvcomp.temp_size(current, group.shape.work, group.size(), stream)?;
-            temp_len = temp_len.max(size);
-        }
+        let outbound = reserve(outbound, current, upload_len)?;
+        let input = &*reserve(input, current, input_len)?;
         let temp = &*reserve(temp, current, temp_len)?;
-        let outbound = reserve(outbound, current, layout.upload_len())?;
-        let input = &*reserve(input, current, layout.input_len())?;
-        let output = &*reserve(output, current, layout.output_len())?;
-        let results_len = Layout::results_len(layout.count());
-        let is_coming_home = index.is_decompression() && !index.is_resident();
-        let inbound_len = if is_coming_home { layout.output_len() } else { results_len };
+        let output = &*reserve(output, current, output_len)?;
         let inbound = &*reserve(inbound, current, inbound_len)?;
         let addresses = (input.start(), output.start());
         trace.time(Step::Stage, || layout.stage(batch, addresses, outbound.as_mut_slice()))?;
         let stream = &*stream;
         let is_serial = trace.is_serial();
-        let settled = || if is_serial { stream.synchronize(current) } else { Ok(()) };
+        let wait = || stream.wait_done(current, &deadline, interrupted);
+        let settled = || if is_serial { wait() } else { Ok(()) };
 
         trace.time(Step::Upload, || {
             // SAFETY: the slot's buffers, which only this stream's work uses before the stream
-            // is synchronised.
-            unsafe { stream.upload(current, input, outbound, layout.upload_len())? };
+            // is waited for.
+            unsafe { stream.upload(current, input, outbound, upload_len)? };
             settled()
         })?;
         trace.time(Step::Code, || {
@@ -99,11 +119,18 @@ impl Transfer<'_> {
                     statuses: output.start() + (8 * layout.count() + 4 * first) as DevicePtr,
                 };
                 let work = group.shape.work;
+                if i > 0 && (is_new || work.is_examined_first()) {
+                    // nvCOMP would wait itself, with no limit.
+                    wait()?;
+                }
                 // SAFETY: the layout placed all chunks aligned and within the buffers, which
-                // live and are this slot's until the stream is synchronised; what is
+                // live and are this slot's until the stream is waited for; what is
                 // decompressed was vetted when it was planned; the slot's temporary memory is long
                 // enough for each group, and the stream runs them one after another.
                 unsafe { nvcomp.launch(current, work, group.size(), arrays, temp, stream)? };
+                if is_new && !launched.contains(&work) {
+                    launched.push(work);
+                }
             }
             if let Some(kernels) = kernels.filter(|_| index.is_decompression()) {
                 // SAFETY: as above.
@@ -133,31 +160,36 @@ impl Transfer<'_> {
         index: &BatchIndex,
         layout: &Layout,
     ) -> Result<Vec<usize>, GpuError> {
-        let Self { current, resources, trace, .. } = self;
+        let Self { current, resources, deadline, interrupted, trace, .. } = self;
         let count = layout.count();
-        let Resources { slots, kernels } = resources;
-        let slot = &mut slots[slot];
-        let stream = &slot.stream;
-        trace.time(Step::Wait, || stream.synchronize(current))?;
-        let (Some(outbound), Some(input)) = (&mut slot.outbound, &slot.input) else {
-            return Err(GpuError::internal("a batch in flight has no buffers"));
-        };
-        let kernels = Kernels::loaded(kernels, current)?;
+        let Slot { stream, outbound, gathered, inbound, .. } = &mut resources.slots[slot];
+        trace.time(Step::Wait, || stream.wait_done(current, &deadline, interrupted))?;
+        let Some(outbound) = outbound else { return Err(no_buffers()) };
 
         // The first two arrays have served: now they hold where chunks go, and their lengths.
-        let inbound = slot.inbound.as_ref().map_or(&[][..], PinnedMemory::as_slice);
-        let raw = RawResults::new(inbound, count);
+        let results = inbound.as_ref().map_or(&[][..], PinnedMemory::as_slice);
+        let raw = RawResults::new(results, count);
         let offsets = gathered_offsets(index, &raw, count, outbound.as_mut_slice());
         let end = offsets[count];
         if end == 0 {
             return Ok(offsets);
         }
-        let gathered = &*reserve(&mut slot.gathered, current, end)?;
         let results_len = Layout::results_len(count);
+        let is_ready = fits(gathered, end) && fits(inbound, results_len + end);
+        if resources.kernels.is_none() || !is_ready {
+            // As when a batch is sent.
+            trace.time(Step::Wait, || resources.wait(current, &deadline, interrupted))?;
+        }
+        let Resources { slots, kernels, .. } = resources;
+        let Slot { stream, outbound, input, gathered, inbound, .. } = &mut slots[slot];
+        let (Some(outbound), Some(input)) = (outbound, input) else { return Err(no_buffers()) };
+        let kernels = Kernels::loaded(kernels, current)?;
+        let gathered = &*reserve(gathered, current, end)?;
         // The sizes and statuses stay: the results are read from them again.
-        let inbound = &*grow(&mut slot.inbound, current, results_len, results_len + end)?;
+        let inbound = &*grow(inbound, current, results_len, results_len + end)?;
         let is_serial = trace.is_serial();
-        let settled = || if is_serial { stream.synchronize(current) } else { Ok(()) };
+        let wait = || stream.wait_done(current, &deadline, interrupted);
+        let settled = || if is_serial { wait() } else { Ok(()) };
         trace.time(Step::Gather, || {
             let chunks = Chunks {
                 addresses: input.start() + layout.array(Array::Outputs, 0),
@@ -166,7 +198,7 @@ impl Transfer<'_> {
             };
             let (offsets, target) = (input.start(), gathered.start());
             // SAFETY: the slot's buffers, which only this stream's work uses before the stream
-            // is synchronised; the addresses and lengths that the arrays hold lie within them.
+            // is waited for; the addresses and lengths that the arrays hold lie within them.
             unsafe {
                 stream.upload(current, input, outbound, 16 * count)?;
                 kernels.gather(current, stream, chunks, offsets, target)?;
@@ -180,6 +212,10 @@ impl Transfer<'_> {
         })?;
         Ok(offsets)
     }
+}
+
+fn no_buffers() -> GpuError {
+    GpuError::internal("a batch in flight has no buffers")
 }
 
 /// Where compressed chunks go back to back, each at a multiple of a word, and the end of the

@@ -140,6 +140,7 @@ unsafe extern "C" fn cuCtxPopCurrent_v2(context: *mut Handle) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(module: *mut Handle, image: *const c_void) -> c_int {
     call("cuModuleLoadData", Needs::Context, |machine| {
+        machine.check_ends()?;
         // SAFETY: a valid pointer or null, as the module says.
         let module = unsafe { machine.place(module, INVALID_VALUE) }?;
         if image.is_null() {
@@ -160,6 +161,7 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut Handle, image: *const c_void)
 #[unsafe(no_mangle)]
 extern "C" fn cuModuleUnload(module: Handle) -> c_int {
     call("cuModuleUnload", Needs::Context, |machine| {
+        machine.check_ends()?;
         let Some(functions) = machine.modules.remove(&id(module)) else {
             return machine.refuse(INVALID_HANDLE, format!("{module:?} is no module"));
         };

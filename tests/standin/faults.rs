@@ -30,6 +30,15 @@ pub enum ChunkFault {
     SizeHuge,
 }
 
+/// What goes wrong with a launch as a whole.
+#[derive(Clone, Copy, PartialEq)]
+pub enum LaunchFault {
+    /// It never ends.
+    Endless,
+    /// It accesses memory that is not its own, after which every call fails.
+    IllegalAccess,
+}
+
 /// Everything since the last reset.
 #[derive(Default)]
 pub struct Log {
@@ -45,6 +54,8 @@ pub struct Log {
     failing_allocations: Range<u64>,
     chunks: u64,
     chunk_faults: BTreeMap<u64, ChunkFault>,
+    /// By launch.
+    launch_faults: BTreeMap<u64, LaunchFault>,
     /// Tells the launches of before a reset from those of after.
     resets: u64,
 }
@@ -123,6 +134,21 @@ impl Log {
             Some(fault) => drop(self.chunk_faults.insert(nth, fault)),
             None => self.chunk_faults.clear(),
         }
+    }
+
+    /// Plans a fault of the `nth` launch.
+    pub fn plan_launch(&mut self, fault: LaunchFault, nth: u64) {
+        self.launch_faults.insert(nth, fault);
+    }
+
+    /// The planned fault of the next launch.
+    pub fn next_launch_fault(&self) -> Option<LaunchFault> {
+        self.launch_faults.get(&(self.launches.len() as u64)).copied()
+    }
+
+    /// From now on every call fails with `status`.
+    pub fn stick(&mut self, status: i32) {
+        self.stuck = Some(status);
     }
 
     /// Logs a launch of `count` chunks.

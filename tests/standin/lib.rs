@@ -1,12 +1,13 @@
 //! A stand-in for NVIDIA's `libcuda` and `libnvcomp`: the calls that this project makes of
 //! both, on a machine with no GPU, so that all but the kernels themselves is tested there.
 //!
-//! - Work is queued and runs when its stream is synchronised, no sooner. What nobody has
-//!   written to holds 0xA5. So a forgotten synchronise shows as wrong bytes.
+//! - Work is queued and runs when its stream is synchronised, or queried twice, no sooner. What
+//!   nobody has written to holds 0xA5. So a forgotten wait shows as wrong bytes.
 //! - Device addresses are numbers; each access must lie in one live allocation.
 //! - What the real libraries would take amiss, or would not even notice, is recorded as a
 //!   *violation*, and a test ends with none.
-//! - Any call, allocation or chunk can be made to fail.
+//! - Any call, allocation or chunk can be made to fail; a launch can be made to crash, or to run
+//!   for ever, and calls that would then never return record a violation instead.
 //! - Chunks are really compressed, by libzstd or as GDeflate pages; Bitcomp's chunks are of
 //!   a format of our own.
 //!
@@ -31,7 +32,7 @@ mod streams;
 
 use std::ffi::c_char;
 
-use faults::{ChunkFault, Trigger};
+use faults::{ChunkFault, LaunchFault, Trigger};
 use machine::{control, put_text};
 
 /// Forgets calls, launches, violations and planned faults. Objects stay as they are.
@@ -104,6 +105,18 @@ extern "C" fn standin_chunk_fault(kind: i32, nth: u64) {
         _ => None,
     };
     control(|machine| machine.device.log.plan_chunk(fault, nth));
+}
+
+/// The `n`-th launch will never end.
+#[unsafe(no_mangle)]
+extern "C" fn standin_hang_launch(n: u64) {
+    control(|machine| machine.device.log.plan_launch(LaunchFault::Endless, n));
+}
+
+/// The `n`-th launch will access memory that is not its own.
+#[unsafe(no_mangle)]
+extern "C" fn standin_crash_launch(n: u64) {
+    control(|machine| machine.device.log.plan_launch(LaunchFault::IllegalAccess, n));
 }
 
 /// Whether other streams run as far as their waits let them before each operation of a

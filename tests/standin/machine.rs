@@ -1,7 +1,7 @@
 //! All that the stand-in knows, behind one lock, and what every exported call begins with.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
@@ -32,6 +32,8 @@ pub struct Machine {
     pub streams: Streams,
     /// Modules, each with the handle of its first function.
     pub modules: BTreeMap<u64, u64>,
+    /// The codecs and directions of nvCOMP that were ever launched.
+    pub loaded: BTreeSet<(u64, u64)>,
 }
 
 /// What a call needs to have happened before.
@@ -113,6 +115,7 @@ impl Machine {
             device: Device { memory: Memory::new(memory), log },
             streams: Streams::default(),
             modules: BTreeMap::new(),
+            loaded: BTreeSet::new(),
         }
     }
 
@@ -185,6 +188,15 @@ impl Machine {
 
     pub fn refuse<T>(&mut self, status: i32, what: impl AsRef<str>) -> Result<T, i32> {
         self.device.log.refuse(status, what)
+    }
+
+    /// Records that a call would wait for ever, if a kernel never ends. Those were seen to on an
+    /// H100 that free memory or destroy a context; others, that load code or lock pages, may.
+    pub fn check_ends(&mut self) -> Result<(), i32> {
+        if !self.streams.are_hung() {
+            return Ok(());
+        }
+        self.refuse(status::UNKNOWN, "waits for a kernel that never ends")
     }
 
     /// Checks that a stream is live and of the current context.

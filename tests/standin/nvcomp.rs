@@ -7,9 +7,11 @@ use std::ffi::c_void;
 
 use super::batch::{Batch, Room};
 use super::codecs::{Codec, Direction, Job, Options};
+use super::faults::LaunchFault;
 use super::machine::{Machine, Needs, call};
-use super::status::nvcomp::{CHUNK_TOO_LARGE, INVALID_VALUE, NOT_SUPPORTED};
-use super::streams::Work;
+use super::status::nvcomp::{CHUNK_TOO_LARGE, CUDA_ERROR, INVALID_VALUE, NOT_SUPPORTED};
+use super::status::{ILLEGAL_ADDRESS, NOT_READY};
+use super::streams::{Device, Work};
 
 type Stream = *mut c_void;
 
@@ -131,13 +133,31 @@ fn launch(
         }
         if (batch.job.codec, batch.job.direction) == (Codec::Bitcomp, Direction::Decompress) {
             // It waits for its input, and makes its plan of what that says.
-            machine.streams.synchronize(stream, &mut machine.device)?;
+            match machine.streams.synchronize(stream, &mut machine.device) {
+                Err(NOT_READY) => machine.check_ends().map_err(|_| CUDA_ERROR)?,
+                other => other?,
+            }
             batch.examine_bitcomp(&mut machine.device)?;
         }
         let (codec, direction) = (batch.job.codec as u64, batch.job.direction as u64);
+        if machine.loaded.insert((codec, direction)) {
+            // The code of a kernel is loaded when it is first launched.
+            machine.check_ends().map_err(|_| CUDA_ERROR)?;
+        }
+        let fault = machine.device.log.next_launch_fault();
         let ticket = machine.device.log.launch(codec, direction, batch.count);
-        let run = Box::new(move |device: &mut _| batch.run(ticket, device));
-        machine.streams.push(stream, Work { name, touches: batch.touches(), run });
+        let run = Box::new(move |device: &mut Device| match fault {
+            Some(LaunchFault::IllegalAccess) => {
+                device.log.stick(ILLEGAL_ADDRESS);
+                Err(ILLEGAL_ADDRESS)
+            }
+            _ => batch.run(ticket, device),
+        });
+        let work = Work { name, touches: batch.touches(), run };
+        match fault {
+            Some(LaunchFault::Endless) => machine.streams.push_endless(stream, work),
+            _ => machine.streams.push(stream, work),
+        }
         Ok(())
     })
 }

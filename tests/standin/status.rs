@@ -11,10 +11,11 @@ pub const INVALID_CONTEXT: c_int = 201;
 pub const INVALID_PTX: c_int = 218;
 pub const INVALID_HANDLE: c_int = 400;
 pub const NOT_FOUND: c_int = 500;
+pub const NOT_READY: c_int = 600;
 pub const ILLEGAL_ADDRESS: c_int = 700;
 pub const UNKNOWN: c_int = 999;
 
-const NAMES: [(c_int, &CStr); 15] = [
+const NAMES: [(c_int, &CStr); 16] = [
     (0, c"CUDA_SUCCESS"),
     (INVALID_VALUE, c"CUDA_ERROR_INVALID_VALUE"),
     (OUT_OF_MEMORY, c"CUDA_ERROR_OUT_OF_MEMORY"),
@@ -26,6 +27,7 @@ const NAMES: [(c_int, &CStr); 15] = [
     (INVALID_PTX, c"CUDA_ERROR_INVALID_PTX"),
     (INVALID_HANDLE, c"CUDA_ERROR_INVALID_HANDLE"),
     (NOT_FOUND, c"CUDA_ERROR_NOT_FOUND"),
+    (NOT_READY, c"CUDA_ERROR_NOT_READY"),
     (ILLEGAL_ADDRESS, c"CUDA_ERROR_ILLEGAL_ADDRESS"),
     (716, c"CUDA_ERROR_MISALIGNED_ADDRESS"),
     (719, c"CUDA_ERROR_LAUNCH_FAILED"),

@@ -1,4 +1,5 @@
-//! Streams and events: work waits in queues until somebody synchronises.
+//! Streams and events: work waits in queues until somebody synchronises, or asks twice whether it
+//! is done.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -6,6 +7,7 @@ use std::ops::Range;
 use super::faults::Log;
 use super::machine::new_handle;
 use super::memory::Memory;
+use super::status::NOT_READY;
 
 /// What queued work runs on.
 pub struct Device {
@@ -26,8 +28,15 @@ pub struct Work {
 
 enum Operation {
     Work(Work),
-    Record { event: u64 },
-    Wait { event: u64, mark: Mark },
+    /// A kernel that never ends, and what it touches.
+    Endless(Work),
+    Record {
+        event: u64,
+    },
+    Wait {
+        event: u64,
+        mark: Mark,
+    },
 }
 
 /// The point at which a stream has run so many operations.
@@ -41,6 +50,8 @@ struct Stream {
     context: u64,
     queue: VecDeque<Operation>,
     ran: u64,
+    /// How many operations were queued, ever, when somebody last asked whether they were done.
+    asked: u64,
 }
 
 impl Stream {
@@ -69,7 +80,7 @@ impl Streams {
 
     pub fn create_stream(&mut self, context: u64) -> u64 {
         let handle = new_handle();
-        let stream = Stream { context, queue: VecDeque::new(), ran: 0 };
+        let stream = Stream { context, queue: VecDeque::new(), ran: 0, asked: 0 };
         self.streams.insert(handle, stream);
         handle
     }
@@ -101,6 +112,17 @@ impl Streams {
         self.enqueue(stream, Operation::Work(work));
     }
 
+    /// Queues a kernel that never ends in place of `work`.
+    pub fn push_endless(&mut self, stream: u64, work: Work) {
+        self.enqueue(stream, Operation::Endless(work));
+    }
+
+    /// Whether a kernel that never ends is queued anywhere: most of CUDA then waits for ever.
+    pub fn are_hung(&self) -> bool {
+        let mut queued = self.streams.values().flat_map(|stream| &stream.queue);
+        queued.any(|operation| matches!(operation, Operation::Endless(_)))
+    }
+
     pub fn record(&mut self, event: u64, stream: u64) {
         self.enqueue(stream, Operation::Record { event });
         let ran = self.streams.get(&stream).map(Stream::queued);
@@ -126,13 +148,26 @@ impl Streams {
         let meets = |other: &Range<u64>| other.start < range.end && range.start < other.end;
         let mut queued = self.streams.values().flat_map(|stream| &stream.queue);
         queued.find_map(|operation| match operation {
-            Operation::Work(work) => work.touches.iter().any(meets).then_some(work.name),
+            Operation::Work(work) | Operation::Endless(work) => {
+                work.touches.iter().any(meets).then_some(work.name)
+            }
             Operation::Record { event } => range.contains(event).then_some("cuEventRecord"),
             Operation::Wait { event, .. } => range.contains(event).then_some("cuStreamWaitEvent"),
         })
     }
 
-    /// Runs all that a stream has queued, and what that waits for. Returns the first error.
+    /// Whether a stream is done: never at the first question after work was queued.
+    pub fn query(&mut self, handle: u64, device: &mut Device) -> Result<(), i32> {
+        let Some(stream) = self.streams.get_mut(&handle) else { return Ok(()) };
+        let queued = stream.queued();
+        if stream.ran < queued && std::mem::replace(&mut stream.asked, queued) < queued {
+            return Err(NOT_READY);
+        }
+        self.synchronize(handle, device)
+    }
+
+    /// Runs all that a stream has queued, and what that waits for. Returns the first error, or
+    /// that a kernel never ends.
     pub fn synchronize(&mut self, stream: u64, device: &mut Device) -> Result<(), i32> {
         let ran = self.streams.get(&stream).map_or(0, Stream::queued);
         self.run(Mark { stream, ran }, device)
@@ -142,10 +177,14 @@ impl Streams {
     fn run(&mut self, until: Mark, device: &mut Device) -> Result<(), i32> {
         let mut outcome = Ok(());
         while !self.reached(until) {
+            if self.is_hung(until.stream) {
+                return Err(NOT_READY);
+            }
             if self.ahead {
                 outcome = outcome.and(self.run_others(until.stream, device));
             }
             outcome = outcome.and(match self.blocked(until.stream) {
+                Some(mark) if self.is_hung(mark.stream) => return Err(NOT_READY),
                 Some(mark) => self.run(mark, device),
                 None => self.step(until.stream, device),
             });
@@ -155,6 +194,12 @@ impl Streams {
 
     fn reached(&self, mark: Mark) -> bool {
         self.streams.get(&mark.stream).is_none_or(|stream| stream.ran >= mark.ran)
+    }
+
+    /// Whether the stream's next operation never ends.
+    fn is_hung(&self, stream: u64) -> bool {
+        let next = self.streams.get(&stream).and_then(|stream| stream.queue.front());
+        matches!(next, Some(Operation::Endless(_)))
     }
 
     /// What the stream waits for next, if that has not come yet.
@@ -169,7 +214,10 @@ impl Streams {
         let mut outcome = Ok(());
         loop {
             let may_run = |(handle, other): &(&u64, &Stream)| {
-                **handle != stream && !other.queue.is_empty() && self.blocked(**handle).is_none()
+                **handle != stream
+                    && !other.queue.is_empty()
+                    && !self.is_hung(**handle)
+                    && self.blocked(**handle).is_none()
             };
             let Some((&other, _)) = self.streams.iter().find(may_run) else { return outcome };
             outcome = outcome.and(self.step(other, device));

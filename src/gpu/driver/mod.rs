@@ -7,18 +7,26 @@
 //! A [`Current`] proves that the device's context is current on this thread. Owners free what
 //! they own when they drop, which must happen while it is. Their errors, which no caller waits
 //! for, are kept for [`Driver::late_error`].
+//!
+//! A kernel that never ends, as damaged data can make a decoder, blocks most calls for ever. So no
+//! call here waits but [`Stream::wait_done`], which polls until a [`Deadline`]; memory is not
+//! allocated or freed, nor code loaded, while a kernel runs. After the deadline, or a status that
+//! no context of the process survives, CUDA is [lost](Driver::is_lost): no call reaches libcuda
+//! any more, and all that was made there is leaked, so that the process goes on and ends as usual.
 
+mod deadline;
 mod objects;
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr::{null, null_mut};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use super::error::GpuError;
 use super::library::Library;
 use crate::process::lock;
 
+pub use deadline::{Deadline, timeout};
 pub use objects::{CudaModule, DeviceMemory, PinnedMemory, Stream};
 
 pub type DevicePtr = u64;
@@ -31,6 +39,7 @@ macro_rules! driver {
             $($field: unsafe extern "C" fn($($type),*) -> c_int,)*
             name_of: unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int,
             late: Mutex<Option<GpuError>>,
+            lost: OnceLock<GpuError>,
         }
 
         impl Driver {
@@ -42,11 +51,12 @@ macro_rules! driver {
                     // SAFETY: as above.
                     name_of: unsafe { symbol(library, path, "cuGetErrorName")? },
                     late: Mutex::new(None),
+                    lost: OnceLock::new(),
                 })
             }
 
             $(
-                /// Calls the function of libcuda.
+                /// Calls the function of libcuda, unless CUDA is lost.
                 ///
                 /// # Safety
                 /// - Pointers point to what the function reads or writes.
@@ -54,6 +64,7 @@ macro_rules! driver {
                 /// - A context is current, if the function needs one.
                 #[allow(clippy::too_many_arguments, reason = "those of libcuda")]
                 unsafe fn $field(&self, $($name: $type),*) -> Result<(), GpuError> {
+                    self.check_usable()?;
                     // SAFETY: as the caller promises.
                     let status = unsafe { (self.$field)($($name),*) };
                     self.check($symbol, status)
@@ -75,7 +86,7 @@ driver! {
     pop = "cuCtxPopCurrent_v2"(context: *mut Handle);
     stream_create = "cuStreamCreate"(stream: *mut Handle, flags: c_uint);
     stream_destroy = "cuStreamDestroy_v2"(stream: Handle);
-    stream_synchronize = "cuStreamSynchronize"(stream: Handle);
+    stream_query = "cuStreamQuery"(stream: Handle);
     allocate = "cuMemAlloc_v2"(memory: *mut DevicePtr, bytes: usize);
     free = "cuMemFree_v2"(memory: DevicePtr);
     allocate_pinned = "cuMemHostAlloc"(memory: *mut *mut c_void, bytes: usize, flags: c_uint);
@@ -122,18 +133,37 @@ impl Driver {
             // SAFETY: not null, so a C string that lives for ever.
             unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
         };
-        Err(GpuError::Cuda { call, status, name })
+        let error = GpuError::Cuda { call, status, name };
+        Err(if error.loses_process() { self.lose(&error.to_string()) } else { error })
+    }
+
+    /// Whether CUDA in this process can no longer be used.
+    pub fn is_lost(&self) -> bool {
+        self.lost.get().is_some()
+    }
+
+    /// Fails with the reason if CUDA is lost.
+    pub fn check_usable(&self) -> Result<(), GpuError> {
+        self.lost.get().map_or(Ok(()), |lost| Err(lost.clone()))
+    }
+
+    /// Marks CUDA as lost and returns the error of all calls from now on. The first reason stays.
+    fn lose(&self, reason: &str) -> GpuError {
+        self.lost.get_or_init(|| GpuError::Lost(reason.into())).clone()
     }
 
     /// Keeps the first error of calls whose callers do not wait for it.
     pub fn note(&self, done: Result<(), GpuError>) {
-        if let Err(error) = done {
+        if let Err(error) = done
+            && !self.is_lost()
+        {
             lock(&self.late).get_or_insert(error);
         }
     }
 
-    /// The first error that was noted since this was last called.
+    /// The first error that was noted since this was last called, or why CUDA is lost.
     pub fn late_error(&self) -> Result<(), GpuError> {
+        self.check_usable()?;
         lock(&self.late).take().map_or(Ok(()), Err)
     }
 
@@ -225,6 +255,11 @@ impl Drop for Current<'_> {
 }
 
 impl Current<'_> {
+    /// Fails with the reason if CUDA is lost: for calls that do not go through [`Driver`].
+    pub fn check_usable(&self) -> Result<(), GpuError> {
+        self.driver.check_usable()
+    }
+
     /// Free bytes of device memory.
     pub fn free_memory(&self) -> Result<usize, GpuError> {
         let (mut free, mut total) = (0, 0);

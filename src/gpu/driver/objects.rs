@@ -4,12 +4,26 @@ use std::ffi::{CStr, c_uint, c_void};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{Current, DevicePtr, Driver, Handle};
+use super::{Current, Deadline, DevicePtr, Driver, Handle};
+use crate::error::Error;
 use crate::gpu::error::GpuError;
+use crate::pool::{INTERRUPT_POLL, InterruptCheck};
 
 /// For streams that do not wait for the default stream, which other libraries may use.
 const STREAM_NON_BLOCKING: c_uint = 1;
+
+/// The status of a stream whose work is not done.
+const NOT_READY: i32 = 600;
+
+/// So long a stream is asked without a pause: small batches take little longer.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// The pauses after that, a sixteenth of the time waited so far: what a long one costs is small.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// A queue of work on the GPU.
 pub struct Stream {
@@ -33,15 +47,47 @@ impl Stream {
     }
 
     /// Waits until all queued work is done.
-    pub fn synchronize(&self, _current: &Current) -> Result<(), GpuError> {
+    ///
+    /// After the deadline CUDA in this process is lost. After an interrupt the work goes on:
+    /// what it uses must stay until it has been waited for again.
+    pub fn wait_done(
+        &self,
+        _current: &Current,
+        deadline: &Deadline,
+        interrupted: InterruptCheck,
+    ) -> Result<(), GpuError> {
+        let started = Instant::now();
+        let mut checked = started;
         // SAFETY: the stream is alive.
-        unsafe { self.driver.stream_synchronize(self.handle) }
+        while !done(unsafe { self.driver.stream_query(self.handle) })? {
+            let now = Instant::now();
+            let waited = now - started;
+            if waited < SPIN {
+                thread::yield_now();
+                continue;
+            }
+            if now >= deadline.at {
+                return Err(self.driver.lose(&format!(
+                    "the GPU was not done after {:.1} s (S4_GPU_TIMEOUT sets the limit): damaged \
+                     data can make a decoder run for ever",
+                    deadline.limit.as_secs_f64()
+                )));
+            }
+            if now - checked >= INTERRUPT_POLL {
+                checked = now;
+                if interrupted() {
+                    return Err(Error::Interrupted.into());
+                }
+            }
+            thread::sleep((waited / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+        }
+        Ok(())
     }
 
     /// Queues copying `bytes` from the front of `from` to the front of `to`.
     ///
     /// # Safety
-    /// Until the stream is synchronised,
+    /// Until the stream's work is done,
     /// - `to` and `from` live;
     /// - nothing writes to that part of `from`;
     /// - only work of this stream uses that part of `to`.
@@ -60,7 +106,7 @@ impl Stream {
     /// Queues setting a range of `to` to `value`.
     ///
     /// # Safety
-    /// Until the stream is synchronised,
+    /// Until the stream's work is done,
     /// - `to` lives;
     /// - only work of this stream uses that part of it.
     pub unsafe fn fill(
@@ -79,7 +125,7 @@ impl Stream {
     /// Queues copying `bytes` from the front of `from` to `to` from `offset` on.
     ///
     /// # Safety
-    /// Until the stream is synchronised,
+    /// Until the stream's work is done,
     /// - `to` and `from` live;
     /// - nothing reads or writes that part of `to`.
     pub unsafe fn download(
@@ -96,6 +142,15 @@ impl Stream {
             let to = to.start.as_ptr().add(offset).cast();
             self.driver.download(to, from.start, bytes, self.handle)
         }
+    }
+}
+
+/// Whether a query found all work done.
+fn done(query: Result<(), GpuError>) -> Result<bool, GpuError> {
+    match query {
+        Ok(()) => Ok(true),
+        Err(GpuError::Cuda { status: NOT_READY, .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -172,7 +227,7 @@ impl PinnedMemory {
 
     pub fn as_slice(&self) -> &[MaybeUninit<u8>] {
         // SAFETY: the allocation is `len` bytes long; queued work that writes to it is
-        // synchronised before it is borrowed.
+        // waited for before it is borrowed.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -211,7 +266,7 @@ impl CudaModule {
     ///
     /// # Safety
     /// - `parameters` point to values of the types that the kernel takes.
-    /// - Until the stream is synchronised, the memory whose addresses they hold lives, and only
+    /// - Until the stream's work is done, the memory whose addresses they hold lives, and only
     ///   work of this stream uses it.
     pub unsafe fn launch(
         &self,

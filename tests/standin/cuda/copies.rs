@@ -30,6 +30,7 @@ unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn cuMemFree_v2(address: u64) -> c_int {
     call("cuMemFree_v2", Needs::Context, |machine| {
+        machine.check_ends()?;
         let Some(range) = machine.device.memory.release(address) else {
             return machine.refuse(INVALID_VALUE, format!("{address:#x} is no live allocation"));
         };
@@ -45,6 +46,7 @@ unsafe extern "C" fn cuMemHostAlloc(
     _flags: c_uint,
 ) -> c_int {
     call("cuMemHostAlloc", Needs::Context, |machine| {
+        machine.check_ends()?;
         // SAFETY: a valid pointer or null, as the module says.
         let place = unsafe { machine.place(address, INVALID_VALUE) }?;
         admit(machine, bytes)?;
@@ -56,6 +58,7 @@ unsafe extern "C" fn cuMemHostAlloc(
 #[unsafe(no_mangle)]
 extern "C" fn cuMemFreeHost(address: *mut c_void) -> c_int {
     call("cuMemFreeHost", Needs::Context, |machine| {
+        machine.check_ends()?;
         let Some(range) = machine.device.memory.pinned(id(address)) else {
             return machine.refuse(INVALID_VALUE, format!("{address:?} is no pinned memory"));
         };

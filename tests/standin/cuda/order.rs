@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint};
 
 use super::{Handle, check_unneeded, handle, id, whole};
 use crate::machine::{Machine, Needs, call};
-use crate::status::{INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE};
+use crate::status::{INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE, NOT_READY};
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> c_int {
@@ -22,6 +22,7 @@ unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> c_in
 extern "C" fn cuStreamDestroy_v2(stream: Handle) -> c_int {
     call("cuStreamDestroy_v2", Needs::Context, |machine| {
         machine.check_stream(id(stream))?;
+        machine.check_ends()?;
         let outcome = machine.streams.synchronize(id(stream), &mut machine.device);
         machine.streams.remove_stream(id(stream));
         outcome
@@ -32,7 +33,18 @@ extern "C" fn cuStreamDestroy_v2(stream: Handle) -> c_int {
 extern "C" fn cuStreamSynchronize(stream: Handle) -> c_int {
     call("cuStreamSynchronize", Needs::Context, |machine| {
         machine.check_stream(id(stream))?;
-        machine.streams.synchronize(id(stream), &mut machine.device)
+        match machine.streams.synchronize(id(stream), &mut machine.device) {
+            Err(NOT_READY) => machine.check_ends(),
+            other => other,
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuStreamQuery(stream: Handle) -> c_int {
+    call("cuStreamQuery", Needs::Context, |machine| {
+        machine.check_stream(id(stream))?;
+        machine.streams.query(id(stream), &mut machine.device)
     })
 }
 
