@@ -88,11 +88,16 @@ impl Manifest {
 
     /// Checks decoded bytes: the length first, then the crc32c.
     pub fn confirm(&self, decoded: &[u8]) -> Result<()> {
-        let (expected, actual) = (self.original_size, decoded.len() as u64);
+        self.confirm_sums(decoded.len() as u64, || crc32c(decoded))
+    }
+
+    /// The same of bytes elsewhere, by their length and their crc32c.
+    pub fn confirm_sums(&self, len: u64, crc32c: impl FnOnce() -> u32) -> Result<()> {
+        let (expected, actual) = (self.original_size, len);
         if actual != expected {
             return Err(Error::SizeMismatch { expected, actual });
         }
-        let (expected, actual) = (self.crc32c, crc32c(decoded));
+        let (expected, actual) = (self.crc32c, crc32c());
         if actual != expected {
             return Err(Error::CrcMismatch { expected, actual });
         }

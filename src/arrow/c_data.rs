@@ -177,7 +177,44 @@ fn text<'a>(text: *const c_char) -> Option<&'a str> {
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })?.to_str().ok()
 }
 
+/// What an exported array keeps: the addresses of its buffers, and their owner.
+struct Exported<T> {
+    buffers: [*const c_void; 3],
+    _owner: T,
+}
+
 impl CArray {
+    /// An array with a validity buffer and two others, which are `owner`'s, without children.
+    pub(super) fn new<T: Send>(
+        rows: usize,
+        null_count: usize,
+        buffers: [*mut c_void; 3],
+        owner: T,
+    ) -> Self {
+        unsafe extern "C" fn release<T>(array: *mut CArray) {
+            // SAFETY: the consumer's array, which is released once; its private data is the box
+            // that was made for it.
+            unsafe {
+                (*array).release = None;
+                drop(Box::from_raw((*array).private_data.cast::<Exported<T>>()));
+            }
+        }
+        let buffers = buffers.map(|buffer| buffer.cast_const());
+        let kept = Box::leak(Box::new(Exported { buffers, _owner: owner }));
+        Self {
+            length: rows as i64,
+            null_count: null_count as i64,
+            offset: 0,
+            n_buffers: 3,
+            n_children: 0,
+            buffers: kept.buffers.as_mut_ptr(),
+            children: ptr::null_mut(),
+            dictionary: ptr::null_mut(),
+            release: Some(release::<T>),
+            private_data: ptr::from_mut(kept).cast(),
+        }
+    }
+
     /// The `i`-th buffer, which may be null.
     pub(crate) fn buffer(&self, i: usize) -> Result<*const u8> {
         if self.buffers.is_null() || i >= self.buffers()? {

@@ -28,6 +28,7 @@
 mod arrays;
 mod c_data;
 mod column_type;
+mod device;
 mod display;
 mod functions;
 mod import;
@@ -40,6 +41,7 @@ mod walks;
 mod window;
 
 pub use c_data::{CArray, CSchema, CStream};
+pub use device::{CDeviceArray, decompress_to_device, export, to_host};
 pub use functions::{compress, decompress, encode, frame_info, verify};
 pub use input::ArrowInput;
 pub use window::ArraysWithWarning;
@@ -56,6 +58,7 @@ pub(crate) use {
         buffer, from_arrow, info_array, info_fields, manifest_array, manifest_fields, validity,
     },
     column_type::ColumnType,
+    device::data_type_of,
     display::unit_text,
     functions::decoding_device,
     import::{SharedArray, data_type, import, numbers},

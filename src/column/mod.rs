@@ -25,6 +25,7 @@ mod layout;
 mod mistake;
 mod offload;
 mod options;
+mod resident;
 mod row;
 mod scheduler;
 mod split;
@@ -38,6 +39,7 @@ pub use layout::view::{VIEW_MAX_BYTES, View, ViewColumn, Views};
 pub use layout::{Layout, RowWriter, Written};
 pub(crate) use offload::run_frames;
 pub use options::{DecompressOptions, Decompressed};
+pub use resident::{ResidentColumn, decompress_resident};
 pub use split::Splitter;
 
 use crate::error::Error;

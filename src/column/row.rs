@@ -198,7 +198,7 @@ impl RowDecoder<'_> {
     }
 }
 
-fn check_utf8(options: &DecompressOptions, value: &[u8]) -> Result<()> {
+pub fn check_utf8(options: &DecompressOptions, value: &[u8]) -> Result<()> {
     if options.utf8 && simdutf8::basic::from_utf8(value).is_err() {
         let position = std::str::from_utf8(value).err().map_or(0, |error| error.valid_up_to());
         return Err(Error::InvalidUtf8 { position });
@@ -207,7 +207,7 @@ fn check_utf8(options: &DecompressOptions, value: &[u8]) -> Result<()> {
 }
 
 /// What is known of a row, for its error.
-fn describe(options: &DecompressOptions, payload: Payload) -> String {
+pub fn describe(options: &DecompressOptions, payload: Payload) -> String {
     let codec = options.codec.name();
     match payload {
         Payload::Frames(body) => describe_frames(body),

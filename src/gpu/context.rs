@@ -1,4 +1,4 @@
-//! What is kept on one GPU between calls: its context, streams and buffers, and the gather kernel.
+//! What is kept on one GPU between calls: its context, streams and buffers, and the kernels.
 
 use super::batch::Shape;
 use super::driver::{
@@ -23,7 +23,8 @@ const SMALLEST: usize = 4 << 10;
 
 /// One GPU, ready to work.
 pub struct GpuContext {
-    driver: &'static Driver,
+    pub driver: &'static Driver,
+    pub ordinal: u32,
     pub nvcomp: &'static Nvcomp,
     /// What nvCOMP said of chunks, by work and size class.
     shapes: Vec<Shape>,
@@ -66,6 +67,7 @@ impl GpuContext {
         let primary = PrimaryContext::retain(driver, ordinal)?;
         let mut context = Self {
             driver,
+            ordinal,
             nvcomp: &libraries.nvcomp,
             shapes: Vec::new(),
             resources: Resources::default(),

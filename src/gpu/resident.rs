@@ -1,43 +1,37 @@
-//! Device memory that outlives the call that filled it: a column's values, wherever they go next.
+//! Device memory that outlives the call that fills it, and what a session does with it.
 
+use std::collections::VecDeque;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
 
-use super::context::{GpuContext, SLOTS, Slot, reserve};
-use super::driver::{Current, DeviceMemory, DevicePtr, PinnedMemory, PrimaryContext, Stream};
+use super::context::{Resources, Slot, reserve};
+use super::driver::{Current, Deadline, DeviceMemory, DevicePtr, PinnedMemory, PrimaryContext};
 use super::error::GpuError;
 use super::kernels::Kernels;
-use super::session::{Session, failed_before};
-use crate::error::Result as CrateResult;
-use crate::kernel::copy_to;
+use super::session::Session;
+use crate::error::Error;
+use crate::memory::zeroed;
+use crate::pool::NO_INTERRUPT;
 
-/// Bytes of one copy between host and device: longer ones are no faster.
-const PIECE_BYTES: usize = 16 << 20;
+/// Bytes that are uploaded or downloaded at a time: longer copies are no faster.
+pub const STEP_BYTES: usize = 16 << 20;
 
-/// Parts of a buffer begin at multiples of this.
-pub const PART_ALIGNMENT: usize = 256;
-
-/// Memory of one GPU. Dropping it waits for all work on that GPU, whose memory it may be.
+/// Memory of one GPU. It is freed on whatever thread drops it, once all work on that GPU is done,
+/// for other libraries may have queued work that uses it.
 pub struct DeviceBuffer {
     memory: ManuallyDrop<DeviceMemory>,
-    len: usize,
     ordinal: u32,
-    /// Kept alive by the memory, whatever becomes of the session's.
+    /// Its own hold on the context, which may outlive the session's.
     primary: PrimaryContext,
 }
 
-// SAFETY: the address is a number; only `Drop` frees the memory.
+// SAFETY: the address is a number, and shared references do not free the memory.
 unsafe impl Sync for DeviceBuffer {}
 
 impl DeviceBuffer {
     /// Its address.
     pub fn start(&self) -> DevicePtr {
         self.memory.start()
-    }
-
-    /// Its length in bytes.
-    pub fn len(&self) -> usize {
-        self.len
     }
 
     /// The number of its GPU.
@@ -48,11 +42,164 @@ impl DeviceBuffer {
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
-        // Without its context the memory can only be leaked.
+        // Where the context cannot be entered or its work does not end, the memory is leaked.
         let Ok(current) = self.primary.enter() else { return };
         if current.synchronize().is_ok() {
-            // SAFETY: dropped once, here. Nothing queued uses it: the context is synchronised.
+            // SAFETY: this is the one place that drops it, and no queued work uses it.
             unsafe { ManuallyDrop::drop(&mut self.memory) };
         }
     }
+}
+
+impl Session {
+    /// Checks that `bytes` of device memory are free.
+    pub fn check_memory(&mut self, bytes: u64) -> Result<(), GpuError> {
+        let (ordinal, free) = self.guarded(|session| {
+            let context = session.context()?;
+            Ok((context.ordinal, context.primary.enter()?.free_memory()?))
+        })?;
+        if bytes <= free as u64 {
+            return Ok(());
+        }
+        Err(GpuError::Unavailable(format!(
+            "the column takes {bytes} bytes of device memory, but GPU {ordinal} has {free} bytes \
+             free; pass fewer rows at a time"
+        )))
+    }
+
+    /// Allocates device memory that outlives the session.
+    pub fn allocate(&mut self, len: usize) -> Result<DeviceBuffer, GpuError> {
+        self.guarded(|session| {
+            let context = session.context()?;
+            let ordinal = context.ordinal;
+            let primary = PrimaryContext::retain(context.driver, ordinal)?;
+            let memory = DeviceMemory::new(&context.primary.enter()?, len)?;
+            Ok(DeviceBuffer { memory: ManuallyDrop::new(memory), ordinal, primary })
+        })
+    }
+
+    /// Uploads ranges of a buffer, each of [`STEP_BYTES`] at most, which `fill` fills.
+    pub fn upload(
+        &mut self,
+        to: &DeviceBuffer,
+        ranges: impl Iterator<Item = Range<usize>>,
+        mut fill: impl FnMut(Range<usize>, &mut [MaybeUninit<u8>]),
+    ) -> Result<(), GpuError> {
+        let queue = |current: &Current, slot: &mut Slot, range: &Range<usize>| {
+            let outbound = reserve(&mut slot.outbound, current, range.len())?;
+            fill(range.clone(), &mut outbound.as_mut_slice()[..range.len()]);
+            // SAFETY: the slot's buffer, and memory that only this call uses, until the slot is
+            // waited for.
+            unsafe { slot.stream.upload(current, &to.memory, range.start, outbound, range.len()) }
+        };
+        self.each_step(ranges, queue, |_, _| {})
+    }
+
+    /// Downloads a range of a buffer to `dst`, which is as long and is then initialised.
+    pub fn download(
+        &mut self,
+        from: &DeviceBuffer,
+        range: Range<usize>,
+        dst: &mut [MaybeUninit<u8>],
+    ) -> Result<(), GpuError> {
+        let queue = |current: &Current, slot: &mut Slot, range: &Range<usize>| {
+            let inbound = reserve(&mut slot.inbound, current, range.len())?;
+            // SAFETY: as for an upload; nobody writes to the buffer.
+            unsafe { slot.stream.download(current, inbound, 0, &from.memory, range.clone()) }
+        };
+        let take = |slot: &Slot, done: Range<usize>| {
+            let inbound = slot.inbound.as_ref().map_or(&[][..], PinnedMemory::as_slice);
+            dst[done.start - range.start..done.end - range.start]
+                .copy_from_slice(&inbound[..done.len()]);
+        };
+        self.each_step(steps(range.clone()), queue, take)
+    }
+
+    /// Fills a range of a buffer with zeros.
+    pub fn zero(&mut self, buffer: &DeviceBuffer, range: Range<usize>) -> Result<(), GpuError> {
+        let queue = |current: &Current, slot: &mut Slot, range: &Range<usize>| {
+            // SAFETY: memory that only this call uses, until the slot is waited for.
+            unsafe { slot.stream.fill(current, &buffer.memory, range.clone(), 0) }
+        };
+        let range = Some(range).filter(|range| !range.is_empty());
+        self.each_step(range.into_iter(), queue, |_, _| {})
+    }
+
+    /// Finds the rows of a buffer that are not UTF-8: a byte for each row, 0 where it is. Values
+    /// and offsets (i64, from 0, not descending, within the values) begin at these bytes of the
+    /// buffer.
+    pub fn find_invalid_utf8(
+        &mut self,
+        buffer: &DeviceBuffer,
+        values: usize,
+        offsets: usize,
+        rows: usize,
+    ) -> Result<Vec<u8>, GpuError> {
+        let mut marks = zeroed::<u8>(rows).map_err(Error::from)?;
+        self.guarded(|session| {
+            let context = session.context()?;
+            let Resources { slots, kernels, .. } = &mut context.resources;
+            let current = context.primary.enter()?;
+            let kernels = Kernels::loaded(kernels, &current)?;
+            let Slot { stream, output, inbound, .. } = &mut slots[0];
+            let output = &*reserve(output, &current, rows)?;
+            let inbound = &*reserve(inbound, &current, rows)?;
+            let (values, offsets) =
+                (buffer.start() + values as DevicePtr, buffer.start() + offsets as DevicePtr);
+            // SAFETY: the slot's buffers, as long as there are rows, and a buffer that nobody
+            // writes to, until the stream is waited for; the caller's offsets are valid.
+            unsafe {
+                stream.fill(&current, output, 0..rows, 0)?;
+                kernels.utf8(&current, stream, values, offsets, output.start(), rows)?;
+                stream.download(&current, inbound, 0, output, 0..rows)?;
+            }
+            stream.wait_done(&current, &Deadline::for_work(0), NO_INTERRUPT)?;
+            // SAFETY: the download wrote a mark for each row.
+            marks.copy_from_slice(unsafe { inbound.as_slice()[..rows].assume_init_ref() });
+            Ok(())
+        })?;
+        Ok(marks)
+    }
+
+    /// Waits for what an interrupted call has left in flight, whose memory is about to go.
+    pub fn settle(&mut self) {
+        // After an error the context goes as well, which waits.
+        let _ = self.finish_earlier_work(NO_INTERRUPT);
+    }
+
+    /// Queues work on ranges, slot by slot, and calls `done` with each once it is.
+    fn each_step(
+        &mut self,
+        ranges: impl Iterator<Item = Range<usize>>,
+        mut queue: impl FnMut(&Current, &mut Slot, &Range<usize>) -> Result<(), GpuError>,
+        mut done: impl FnMut(&Slot, Range<usize>),
+    ) -> Result<(), GpuError> {
+        self.guarded(|session| {
+            let context = session.context()?;
+            let current = context.primary.enter()?;
+            let slots = &mut context.resources.slots;
+            let mut queued: VecDeque<(usize, Range<usize>)> = VecDeque::new();
+            let mut finish = |slot: &Slot, range| {
+                slot.stream.wait_done(&current, &Deadline::for_work(0), NO_INTERRUPT)?;
+                done(slot, range);
+                Ok::<_, GpuError>(())
+            };
+            for (slot, range) in (0..slots.len()).cycle().zip(ranges) {
+                if queued.len() == slots.len()
+                    && let Some((oldest, range)) = queued.pop_front()
+                {
+                    finish(&slots[oldest], range)?;
+                }
+                queue(&current, &mut slots[slot], &range)?;
+                queued.push_back((slot, range));
+            }
+            queued.into_iter().try_for_each(|(slot, range)| finish(&slots[slot], range))
+        })
+    }
+}
+
+/// A range in steps of [`STEP_BYTES`].
+pub fn steps(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(STEP_BYTES).map(move |start| start..end.min(start + STEP_BYTES))
 }

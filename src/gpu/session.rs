@@ -177,7 +177,10 @@ impl Session {
     }
 
     /// Waits for what an interrupted call has left in flight.
-    fn finish_earlier_work(&mut self, interrupted: InterruptCheck) -> Result<(), GpuError> {
+    pub(super) fn finish_earlier_work(
+        &mut self,
+        interrupted: InterruptCheck,
+    ) -> Result<(), GpuError> {
         if self.context()?.is_unfinished {
             self.wait(interrupted)?;
         }
@@ -260,13 +263,13 @@ impl Session {
         Err(GpuError::internal("a session left its thread"))
     }
 
-    fn context(&mut self) -> Result<&mut GpuContext, GpuError> {
+    pub(super) fn context(&mut self) -> Result<&mut GpuContext, GpuError> {
         self.lease.context.as_mut().ok_or_else(failed_before)
     }
 
     /// Runs `work`. After a panic, or an error that other work may meet again, the context is
     /// not used again.
-    fn guarded<T>(
+    pub(super) fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, GpuError>,
     ) -> Result<T, GpuError> {

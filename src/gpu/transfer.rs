@@ -76,7 +76,7 @@ impl Transfer<'_> {
         trace.time(Step::Upload, || {
             // SAFETY: the slot's buffers, which only this stream's work uses before the stream
             // is waited for.
-            unsafe { stream.upload(current, input, outbound, upload_len)? };
+            unsafe { stream.upload(current, input, 0, outbound, upload_len)? };
             settled()
         })?;
         trace.time(Step::Code, || {
@@ -147,7 +147,7 @@ impl Transfer<'_> {
         })?;
         trace.time(Step::Download, || {
             // SAFETY: as for the upload.
-            unsafe { stream.download(current, inbound, 0, output, inbound_len)? };
+            unsafe { stream.download(current, inbound, 0, output, 0..inbound_len)? };
             settled()
         })
     }
@@ -200,14 +200,14 @@ impl Transfer<'_> {
             // SAFETY: the slot's buffers, which only this stream's work uses before the stream
             // is waited for; the addresses and lengths that the arrays hold lie within them.
             unsafe {
-                stream.upload(current, input, outbound, 16 * count)?;
+                stream.upload(current, input, 0, outbound, 16 * count)?;
                 kernels.gather(current, stream, chunks, offsets, target)?;
             }
             settled()
         })?;
         trace.time(Step::Download, || {
             // SAFETY: as above.
-            unsafe { stream.download(current, inbound, results_len, gathered, end)? };
+            unsafe { stream.download(current, inbound, results_len, gathered, 0..end)? };
             settled()
         })?;
         Ok(offsets)

@@ -15,7 +15,7 @@ use super::nvcomp::{DeviceArgument, device_or_cpu};
 use super::producer::refuse_objects;
 use crate::arrow::{self, ArraysWithWarning, ArrowInput, CArray, CSchema, CStream, from_arrow};
 use crate::codec::Form;
-use crate::column::{DecompressOptions, OnError};
+use crate::column::{BecameNull, DecompressOptions, OnError};
 use crate::error::Result;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -28,13 +28,13 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_arrow_frame_info, module)?)
 }
 
-const SCHEMA: &CStr = c"arrow_schema";
+pub const SCHEMA: &CStr = c"arrow_schema";
 const ARRAY: &CStr = c"arrow_array";
 const STREAM: &CStr = c"arrow_array_stream";
 
 /// One chunk of a result, for PyArrow to import.
 #[pyclass(name = "_ArrowChunk", module = "s4_codec", frozen)]
-struct ArrowChunk(ArrayRef);
+pub struct ArrowChunk(pub ArrayRef);
 
 #[pymethods]
 impl ArrowChunk {
@@ -125,12 +125,16 @@ fn chunks(arrays: Vec<ArrayRef>) -> Vec<ArrowChunk> {
 
 /// The chunks of a result, after a warning of rows that became null.
 fn chunks_after_warning(py: Python<'_>, result: ArraysWithWarning) -> PyResult<Vec<ArrowChunk>> {
-    if let Some(warning) = result.warning {
-        let text = CString::new(warning.to_string().replace('\0', "\\0"))?;
-        // Where the public function is called.
-        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)?;
-    }
+    warn_of_nulls(py, result.warning)?;
     Ok(chunks(result.arrays))
+}
+
+/// Warns of rows that became null.
+pub fn warn_of_nulls(py: Python<'_>, warning: Option<BecameNull>) -> PyResult<()> {
+    let Some(warning) = warning else { return Ok(()) };
+    let text = CString::new(warning.to_string().replace('\0', "\\0"))?;
+    // Where the public function is called.
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)
 }
 
 // Each function extracts `data` last: a stream can be taken only once, so no other argument may
@@ -159,7 +163,7 @@ fn _arrow_encode(
 }
 
 /// The options for decompressing payloads or decoding frames.
-struct DecompressArguments {
+pub struct DecompressArguments {
     /// The codec of payloads; for frames, the one that brings their dictionary.
     codec: CodecArgument,
     is_frames: bool,
@@ -186,7 +190,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DecompressArguments {
 }
 
 impl DecompressArguments {
-    fn read(self, py: Python<'_>, null_on_error: bool) -> PyResult<(DecompressOptions, Form)> {
+    pub fn read(self, py: Python<'_>, null_on_error: bool) -> PyResult<(DecompressOptions, Form)> {
         let options = DecompressOptions {
             codec: self.codec.0,
             device: device_or_cpu(py, self.device)?,

@@ -6,8 +6,10 @@ mod arrow;
 mod buffer;
 mod codec;
 mod cpu;
+mod device_array;
 mod dictionary;
 mod errors;
+mod gpu;
 mod held;
 mod iter_frames;
 mod nvcomp;
@@ -36,6 +38,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cpu::register(module)?;
     dictionary::register(module)?;
     nvcomp::register(module)?;
+    gpu::register(module)?;
     arrow::register(module)?;
     wire::register(module)?;
     iter_frames::register(module)?;

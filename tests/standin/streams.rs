@@ -90,6 +90,12 @@ impl Streams {
         self.streams.get(&stream).map(|stream| stream.context)
     }
 
+    /// The live streams of a context.
+    pub fn of_context(&self, context: Option<u64>) -> Vec<u64> {
+        let in_context = self.streams.iter().filter(|(_, stream)| Some(stream.context) == context);
+        in_context.map(|(&handle, _)| handle).collect()
+    }
+
     pub fn remove_stream(&mut self, stream: u64) {
         self.streams.remove(&stream);
     }

@@ -21,8 +21,10 @@ use crate::codec::Codec;
 use crate::error::Result;
 use crate::gpu::{CodecFrom, Device, Direction, Placement, Prefetch, Work, Workload};
 use crate::pool::{InterruptCheck, Listener};
-use plan::{Item, RowPositions, add_payload, coded_frames, items_of_frames};
+use plan::{add_payload, coded_frames, items_of_frames};
 use run::run;
+
+pub(super) use plan::{Item, RowPositions};
 
 /// Runs `run_rows` over a column of values of at most `longest` bytes.
 pub fn compress<'a, C: Rows>(

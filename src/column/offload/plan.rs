@@ -7,6 +7,7 @@ use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::wire::frame::{Frame, Frames};
 
 /// A value or payload that can go to a GPU.
+#[derive(Clone, Copy)]
 pub struct Item<'a> {
     /// The number of the frame within its row; 0 of a row that is a value or one payload.
     pub frame: usize,
@@ -49,6 +50,19 @@ impl<'a> Item<'a> {
         match &self.container {
             None => self.bytes.len().min(CHUNK_BYTES),
             Some(container) => container.total.min(container.chunk_bytes.into()) as usize,
+        }
+    }
+
+    /// Bytes of the original.
+    pub fn original_len(&self) -> u64 {
+        self.container.map_or(self.bytes.len() as u64, |container| container.total)
+    }
+
+    /// Bytes of the original per chunk, the last one maybe less, and the number of chunks.
+    pub fn chunk_layout(&self) -> (usize, usize) {
+        match &self.container {
+            None => (CHUNK_BYTES, self.bytes.len().div_ceil(CHUNK_BYTES)),
+            Some(container) => (container.chunk_bytes as usize, container.count()),
         }
     }
 

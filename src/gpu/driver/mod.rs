@@ -83,6 +83,7 @@ driver! {
     retain = "cuDevicePrimaryCtxRetain"(context: *mut Handle, device: c_int);
     release = "cuDevicePrimaryCtxRelease_v2"(device: c_int);
     push = "cuCtxPushCurrent_v2"(context: Handle);
+    synchronize = "cuCtxSynchronize"();
     pop = "cuCtxPopCurrent_v2"(context: *mut Handle);
     stream_create = "cuStreamCreate"(stream: *mut Handle, flags: c_uint);
     stream_destroy = "cuStreamDestroy_v2"(stream: Handle);
@@ -258,6 +259,12 @@ impl Current<'_> {
     /// Fails with the reason if CUDA is lost: for calls that do not go through [`Driver`].
     pub fn check_usable(&self) -> Result<(), GpuError> {
         self.driver.check_usable()
+    }
+
+    /// Waits for all work on the GPU in this context, that of other libraries included.
+    pub fn synchronize(&self) -> Result<(), GpuError> {
+        // SAFETY: the context is current.
+        unsafe { self.driver.synchronize() }
     }
 
     /// Free bytes of device memory.

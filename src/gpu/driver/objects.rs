@@ -84,7 +84,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Queues copying `bytes` from the front of `from` to the front of `to`.
+    /// Queues copying `bytes` from the front of `from` to `to` from `offset` on.
     ///
     /// # Safety
     /// Until the stream's work is done,
@@ -95,12 +95,14 @@ impl Stream {
         &self,
         _current: &Current,
         to: &DeviceMemory,
+        offset: usize,
         from: &PinnedMemory,
         bytes: usize,
     ) -> Result<(), GpuError> {
-        debug_assert!(bytes <= to.len && bytes <= from.len);
+        debug_assert!(offset + bytes <= to.len && bytes <= from.len);
+        let start = to.start + offset as DevicePtr;
         // SAFETY: both are long enough; the rest is as the caller promises.
-        unsafe { self.driver.upload(to.start, from.start.as_ptr().cast(), bytes, self.handle) }
+        unsafe { self.driver.upload(start, from.start.as_ptr().cast(), bytes, self.handle) }
     }
 
     /// Queues setting a range of `to` to `value`.
@@ -122,7 +124,7 @@ impl Stream {
         unsafe { self.driver.fill(start, value, range.len(), self.handle) }
     }
 
-    /// Queues copying `bytes` from the front of `from` to `to` from `offset` on.
+    /// Queues copying a range of `from` to `to` from `offset` on.
     ///
     /// # Safety
     /// Until the stream's work is done,
@@ -134,13 +136,14 @@ impl Stream {
         to: &PinnedMemory,
         offset: usize,
         from: &DeviceMemory,
-        bytes: usize,
+        range: Range<usize>,
     ) -> Result<(), GpuError> {
-        debug_assert!(bytes <= from.len && offset + bytes <= to.len);
+        debug_assert!(range.end <= from.len && offset + range.len() <= to.len);
         // SAFETY: both are long enough; the rest is as the caller promises.
         unsafe {
             let to = to.start.as_ptr().add(offset).cast();
-            self.driver.download(to, from.start, bytes, self.handle)
+            let start = from.start + range.start as DevicePtr;
+            self.driver.download(to, start, range.len(), self.handle)
         }
     }
 }

@@ -41,6 +41,18 @@ extern "C" fn cuStreamSynchronize(stream: Handle) -> c_int {
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn cuCtxSynchronize() -> c_int {
+    call("cuCtxSynchronize", Needs::Context, |machine| {
+        machine.check_ends()?;
+        let context = machine.context();
+        let streams = machine.streams.of_context(context);
+        streams
+            .into_iter()
+            .try_for_each(|stream| machine.streams.synchronize(stream, &mut machine.device))
+    })
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn cuStreamQuery(stream: Handle) -> c_int {
     call("cuStreamQuery", Needs::Context, |machine| {
         machine.check_stream(id(stream))?;

@@ -1,0 +1,153 @@
+"""Columns in the memory of an NVIDIA GPU: decompressed there, verified there, without a copy home.
+
+>>> import s4_codec.gpu as s4
+>>> column = s4.decompress(packed, s4_codec.NvcompZstd())       # doctest: +SKIP
+>>> embeddings = torch.from_dlpack(column.matrix("float32", 768))  # doctest: +SKIP
+
+Input is Arrow data of any producer in the host's memory, as :mod:`s4_codec.arrow` takes it. Only
+compressed bytes are uploaded. The GPU decodes each value where it stays and computes its crc32c,
+and a column is returned only when every value is right. What no GPU can decode (payloads of CPU
+codecs, unusual containers) is decoded on the CPU and uploaded, in the same call.
+
+This module needs neither Polars nor PyArrow nor a package for GPUs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import s4_codec as _native
+from ._arguments import dictionary_codec, is_null_on_error, size_limit
+from .s4_codec import DeviceArray, DeviceColumn
+
+if TYPE_CHECKING:
+    from typing import SupportsIndex
+
+    from typing_extensions import Buffer
+
+    from .s4_codec import Codec, CpuZstdDict
+
+__all__ = ["DeviceArray", "DeviceColumn", "decode", "decompress"]
+
+
+def decompress(
+    data: Any,
+    codec: Codec | str,
+    *,
+    dtype: Any = None,
+    device: SupportsIndex = 0,
+    on_error: Literal["raise", "null"] = "raise",
+    max_size: SupportsIndex | None = None,
+    stream: int | None = None,
+) -> DeviceColumn:
+    """Decompress a column to the memory of a GPU.
+
+    Parameters
+    ----------
+    data
+        Any object with ``__arrow_c_array__`` or ``__arrow_c_stream__``: what ``compress`` returns,
+        or binary data of payloads without their sizes and checksums, as in
+        :func:`s4_codec.arrow.decompress`. The chunks of a stream become one column.
+    codec
+        The codec of the payloads, as an object or a name. Those of the GPU codecs are decoded on
+        ``device``, whatever the codec's own device is, others on the CPU.
+    dtype
+        ``"large_binary"`` (the default) or ``"large_string"``, as a name or a PyArrow type. Text
+        is checked to be UTF-8, on the GPU.
+    device
+        The number of the GPU.
+    on_error
+        ``"raise"``: the first bad row raises, and the exception's ``.row`` is its position.
+        ``"null"``: damaged rows become null, with one warning.
+    max_size
+        The largest value in bytes; by default 5 GiB, or 1 GiB without a stated size.
+    stream
+        The CUDA stream on which the column will be used: None or 1 for the legacy default stream,
+        2 for the per-thread default stream, or a stream's handle. The column is complete when the
+        call returns, so that no stream has to wait for it.
+
+    Returns
+    -------
+    DeviceColumn
+        The values, with nulls where ``data`` has them.
+
+    Raises
+    ------
+    S4Error, S4IoError
+        A row is bad.
+    S4BackendError
+        The GPU is missing or fails, or its memory is too small for what all rows state to need.
+        That is said before anything is decoded, with both sizes.
+    TypeError, ValueError
+        An argument is wrong.
+    """
+    return _decompressed(data, codec, dtype, device, on_error, max_size, stream, is_frames=False)
+
+
+def decode(
+    frames: Any,
+    *,
+    dictionary: Buffer | CpuZstdDict | None = None,
+    dtype: Any = None,
+    device: SupportsIndex = 0,
+    on_error: Literal["raise", "null"] = "raise",
+    max_size: SupportsIndex | None = None,
+    stream: int | None = None,
+) -> DeviceColumn:
+    """Decode a column of frames to the memory of a GPU.
+
+    Parameters
+    ----------
+    frames
+        Any object with ``__arrow_c_array__`` or ``__arrow_c_stream__`` of binary data: a frame in
+        each row, or several, of any codecs. Rows whose frames are all of GPU codecs are decoded on
+        ``device``, others on the CPU.
+    dictionary
+        The dictionary of frames that need one.
+    dtype, device, on_error, max_size, stream
+        As for :func:`decompress`.
+
+    Returns
+    -------
+    DeviceColumn
+        The values, with nulls where ``frames`` has them.
+
+    Raises
+    ------
+    S4Error, S4IoError, S4BackendError, TypeError, ValueError
+        As for :func:`decompress`.
+    """
+    codec = dictionary_codec(dictionary)
+    return _decompressed(frames, codec, dtype, device, on_error, max_size, stream, is_frames=True)
+
+
+def _decompressed(
+    data: Any,
+    codec: Codec | str,
+    dtype: Any,
+    device: SupportsIndex,
+    on_error: str,
+    max_size: SupportsIndex | None,
+    stream: int | None,
+    *,
+    is_frames: bool,
+) -> DeviceColumn:
+    _native._check_stream(stream)
+    options = {
+        "codec": codec,
+        "is_frames": is_frames,
+        "utf8": _is_text(dtype),
+        "max_size": size_limit(max_size),
+        "max_total_size": None,
+        "device": None,
+    }
+    return _native._gpu_decompress(data, options, is_null_on_error(on_error), device)
+
+
+def _is_text(dtype: Any) -> bool:
+    """Whether the argument ``dtype`` is large_string."""
+    name = "large_binary" if dtype is None else str(dtype)
+    if name not in ("large_binary", "large_string"):
+        msg = f"dtype must be large_binary or large_string, not {dtype!r}; cast the result instead"
+        raise TypeError(msg)
+    return name == "large_string"
