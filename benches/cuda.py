@@ -220,20 +220,21 @@ class Batched:
         self._call(name, types, longest, self._to, ctypes.byref(size))
         return size.value
 
-    def temp_size(self, count: int, longest: int, total: int, stream: Stream) -> int:
-        """The size of the temporary memory that a batch needs, in either direction."""
-        found = []
+    def temp_size(
+        self, direction: str, count: int, longest: int, total: int, stream: Stream
+    ) -> int:
+        """The size of the temporary memory of a batch of ``total`` bytes of originals."""
+        name = direction.capitalize()
+        options = self._to if direction == "compress" else self._from
+        size = c_size_t()
         types = [c_size_t, c_size_t, _Options, c_void_p, c_size_t]
-        for direction, options in (("Compress", self._to), ("Decompress", self._from)):
-            size = c_size_t()
-            arguments = (count, longest, options, ctypes.byref(size), total)
-            if self._nvcomp.version < 6000:
-                self._call(f"{direction}GetTempSizeAsync", types, *arguments)
-            else:
-                name, with_stream = f"{direction}GetTempSize", [*types, c_void_p]
-                self._call(name, with_stream, *arguments, stream.handle)
-            found.append(size.value)
-        return max(found)
+        arguments = (count, longest, options, ctypes.byref(size), total)
+        if self._nvcomp.version < 6000:
+            self._call(f"{name}GetTempSizeAsync", types, *arguments)
+        else:
+            with_stream = [*types, c_void_p]
+            self._call(f"{name}GetTempSize", with_stream, *arguments, stream.handle)
+        return size.value
 
     def compress(
         self, arrays: Arrays, longest: int, temp: int, temp_size: int, stream: Stream

@@ -1,0 +1,64 @@
+"""A small column of each codec in each direction, for compute-sanitizer.
+
+    compute-sanitizer --tool memcheck python benches/gpu_memcheck.py
+
+Exits with 1 if a value is not restored; names what is not in this version of the package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import numpy as np
+import pyarrow as pa
+
+import s4_codec
+import s4_codec.arrow
+from s4_codec import Codec, NvcompBitcomp, NvcompGDeflate, NvcompZstd
+
+#: Around the length of a chunk, and multiples of 8 bytes, as Bitcomp needs them.
+SIZES = [8, 256, 4096, (64 << 10) - 8, 64 << 10, (64 << 10) + 8, 200_000]
+
+
+def column() -> pa.LargeBinaryArray:
+    numbers = np.random.default_rng(1).geometric(1 / 32, max(SIZES) // 4).astype(np.uint32)
+    values: list[bytes | None] = [numbers.tobytes()[:size] for size in SIZES]
+    return pa.array([*values, None, b""], pa.large_binary())
+
+
+def check(name: str, is_right: bool) -> bool:
+    print(f"{name}: {'right' if is_right else 'WRONG'}", flush=True)
+    return is_right
+
+
+def check_codec(codec: Codec, values: pa.LargeBinaryArray) -> bool:
+    """Both directions, from host to host and with the values on the device."""
+    packed = s4_codec.arrow.compress(values, codec)
+    restored = s4_codec.arrow.decompress(packed, codec)
+    is_right = check(f"{codec}, host to host", restored.equals(values))
+    try:
+        gpu = importlib.import_module("s4_codec.gpu")
+    except ImportError as error:
+        print(f"{codec}, on the device: skipped: {error}", flush=True)
+        return is_right
+    on_device = gpu.decompress(packed, codec)
+    is_right &= check(f"{codec}, to the device", pa.array(on_device.to_arrow()).equals(values))
+    again = pa.array(gpu.compress(on_device, codec))
+    restored = s4_codec.arrow.decompress(again, codec)
+    return is_right & check(f"{codec}, from the device", restored.equals(values))
+
+
+def main() -> None:
+    if not s4_codec.gpu_available():
+        print(s4_codec.gpu_status())
+        sys.exit(2)
+    values = column()
+    codecs = [NvcompZstd(), NvcompGDeflate(), NvcompBitcomp("u32")]
+    results = [check_codec(codec, values) for codec in codecs]
+    s4_codec.release_gpu_memory()
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    main()
