@@ -110,7 +110,9 @@ def test_max_size_may_be_raised_and_is_checked(codec: Codec) -> None:
         codec.decompress(*packed, max_size="1")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", ["text", None, 5, [1, 2], {}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", ["text", None, 5, [1, 2], {}, object()], ids=lambda each: type(each).__name__
+)
 def test_wrong_types(codec: Codec, wrong: object) -> None:
     with pytest.raises(TypeError, match="bytes-like"):
         codec.compress(wrong)  # type: ignore[arg-type]
