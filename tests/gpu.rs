@@ -243,7 +243,7 @@ fn auto_uses_a_gpu_where_it_pays() {
     let gpu = Standin::take();
     let zstd = zstd(Device::Auto);
     let long = [Values(worthwhile().into_iter().map(Some).collect())];
-    let short = [Values(vec![Some(text(1000)); 20_000])];
+    let short = [Values(vec![Some(text(1000)); 200])];
     for (rows, expected) in [(&long, true), (&short, false)] {
         gpu.reset();
         column::compress::<Views, _>(&zstd, rows, NO_INTERRUPT).expect("compresses");

@@ -296,8 +296,8 @@ class NvcompZstd(Codec):
     ----------
     device
         The number of a GPU, which must be present; or ``"auto"``. ``"auto"`` uses the first GPU
-        if there is one and the data is large enough (values of at least 32 KiB on average and
-        16 MiB in total), else the CPU, which reads and writes the same format.
+        if there is one and it is expected to be faster than all threads on data of this size,
+        else the CPU, which reads and writes the same format.
 
     Raises
     ------

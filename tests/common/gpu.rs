@@ -6,7 +6,7 @@ use s4_codec::error::Result;
 use s4_codec::gpu::Device;
 use s4_codec::kernel::fcg1::{Algorithm, DataType, Encoding};
 use s4_codec::manifest::Manifest;
-use s4_codec::pool::NO_INTERRUPT;
+use s4_codec::pool::{self, NO_INTERRUPT};
 
 use super::standin::Standin;
 use super::{Packed, PackedRows, Values, noise, pack, text};
@@ -83,7 +83,8 @@ pub fn zstd_frame(bytes: &[u8]) -> Vec<u8> {
     pack(&Codec::from_name("cpu-zstd", None).expect("a codec"), bytes).0
 }
 
-/// Enough bytes in values long enough for the GPU.
+/// Enough bytes for a GPU to be faster than two threads, which columns run on from now on.
 pub fn worthwhile() -> Vec<Vec<u8>> {
+    pool::set_num_threads(2).expect("a valid number");
     vec![text(1 << 20); 20]
 }

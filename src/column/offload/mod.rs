@@ -41,10 +41,10 @@ pub fn compress<'a, C: Rows>(
         chunks[chunk].get(row).filter(|value| value.len() as u64 <= longest)
     };
     let workload = || {
-        let has_cpu_fallback = Work { direction: Direction::Compress, encoding }.has_cpu_fallback();
+        let work = Work { direction: Direction::Compress, encoding };
         let mut workload = Workload::default();
         for value in listening(interrupted, positions.count()).filter_map(value) {
-            workload.add(value.len() as u64, has_cpu_fallback);
+            workload.add(work, value.len() as u64);
         }
         workload
     };

@@ -93,7 +93,8 @@ pub fn items_of_frames(body: &[u8], limit: u64) -> impl Iterator<Item = Item<'_>
     })
 }
 
-/// Adds a payload that is to be decompressed. One that cannot go to a GPU needs none.
+/// Adds a payload that is to be decompressed. One that needs a GPU but cannot go to any counts for
+/// nothing: its row will be an error.
 pub fn add_payload(
     workload: &mut Workload,
     payload: &[u8],
@@ -101,10 +102,12 @@ pub fn add_payload(
     expected: Option<u64>,
 ) {
     let algorithm = encoding.algorithm;
-    let has_cpu_fallback = Work { direction: Direction::Decompress, encoding }.has_cpu_fallback();
+    let work = Work { direction: Direction::Decompress, encoding };
     let is_good = || Item::of_payload(0, payload, algorithm, expected, MAX_ORIGINAL_SIZE).is_some();
     let total = || Container::parse(payload, algorithm).map_or(0, |container| container.total);
-    workload.add(expected.unwrap_or_else(total), has_cpu_fallback || !is_good());
+    if work.has_cpu_fallback() || is_good() {
+        workload.add(work, expected.unwrap_or_else(total));
+    }
 }
 
 /// Which chunk of a column has which row.
