@@ -83,7 +83,7 @@ MOST_ROWS = 256 << 10
 TELLING = [(LOG, ZSTD), (LOG, GDEFLATE), (POSTINGS, BITCOMP), (EMBEDDINGS, BITCOMP)]
 
 #: No round starts after this many seconds, in the telling rows and in the others.
-TELLING_SECONDS, OTHER_SECONDS = 3.0, 1.2
+TELLING_SECONDS, OTHER_SECONDS = 2.0, 1.2
 #: The minimum duration of a sample of a small column.
 LEAST_SECONDS = 0.01
 
