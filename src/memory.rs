@@ -85,6 +85,25 @@ pub fn zeroed<T: Zero>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     }
 }
 
+/// Integers: any bytes are values of them.
+pub trait Integer: Zero {}
+
+impl Integer for u8 {}
+impl Integer for i64 {}
+
+/// Integers as memory to be filled, with initialised bytes.
+pub fn as_uninit<T: Integer>(numbers: &mut [T]) -> &mut [MaybeUninit<u8>] {
+    let len = size_of_val(numbers);
+    // SAFETY: the same memory, borrowed as exclusively; what fills it leaves values.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), len) }
+}
+
+/// Integers as bytes.
+pub fn as_bytes<T: Integer>(numbers: &[T]) -> &[u8] {
+    // SAFETY: the same memory; integers have no padding.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
 /// Memory straight from the system, its usable part aligned to a huge page.
 struct Region {
     map: MmapMut,

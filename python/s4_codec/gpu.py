@@ -23,11 +23,12 @@ from .s4_codec import DeviceArray, DeviceColumn
 if TYPE_CHECKING:
     from typing import SupportsIndex
 
+    import pyarrow as pa
     from typing_extensions import Buffer
 
     from .s4_codec import Codec, CpuZstdDict
 
-__all__ = ["DeviceArray", "DeviceColumn", "decode", "decompress"]
+__all__ = ["DeviceArray", "DeviceColumn", "compress", "decode", "decompress", "encode"]
 
 
 def decompress(
@@ -119,6 +120,74 @@ def decode(
     """
     codec = dictionary_codec(dictionary)
     return _decompressed(frames, codec, dtype, device, on_error, max_size, stream, is_frames=True)
+
+
+def compress(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.StructArray:
+    """Compress values in the memory of a GPU.
+
+    A GPU codec reads the values where they are and computes their crc32c there; only compressed
+    bytes are downloaded. Codecs of the CPU download the values first.
+
+    Parameters
+    ----------
+    data
+        Any object with ``__arrow_c_device_array__`` of binary, string or fixed-size binary data, such
+        as a :class:`DeviceColumn`; or with ``__cuda_array_interface__`` or ``__dlpack__``, such as an
+        array of CuPy or a tensor of PyTorch: C-contiguous and of two dimensions, each row a value.
+    codec
+        A codec object, or the name of a codec with its default settings. GPU codecs run on the GPU
+        that has the data, whatever their own device is.
+    stream
+        The CUDA stream whose work comes before the values are read: 1 for the legacy default stream,
+        2 for the per-thread default stream, -1 for none, or a stream's handle. None: the stream that
+        ``data`` names; in DLPack the legacy default stream.
+
+    Returns
+    -------
+    pyarrow.StructArray
+        On the host, as :func:`s4_codec.arrow.compress` returns it.
+
+    Raises
+    ------
+    S4BackendError
+        The GPU is missing or fails. For one value, ``.row`` is its position.
+    TypeError, ValueError, BufferError
+        An argument is wrong.
+    ImportError
+        PyArrow, which holds the result, is not installed.
+    """
+    return _compressed(data, codec, stream, is_frames=False)
+
+
+def encode(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.LargeBinaryArray:
+    """Encode values in the memory of a GPU as frames, one for each value.
+
+    Parameters
+    ----------
+    data, codec, stream
+        As for :func:`compress`.
+
+    Returns
+    -------
+    pyarrow.LargeBinaryArray
+        On the host, as :func:`s4_codec.arrow.encode` returns it.
+
+    Raises
+    ------
+    S4BackendError, TypeError, ValueError, BufferError, ImportError
+        As for :func:`compress`.
+    """
+    return _compressed(data, codec, stream, is_frames=True)
+
+
+def _compressed(data: Any, codec: Codec | str, stream: int | None, *, is_frames: bool) -> Any:
+    _native._check_stream(stream)
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        msg = "the result is a PyArrow array: pip install pyarrow"
+        raise ImportError(msg) from error
+    return pa.array(_native._gpu_compress(data, codec, is_frames, stream))
 
 
 def _decompressed(

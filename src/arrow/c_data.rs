@@ -105,6 +105,8 @@ released_on_drop!(CStream, "stream");
 
 // SAFETY: a shared array is only read; to release it takes an exclusive reference.
 unsafe impl Sync for CArray {}
+// SAFETY: as above.
+unsafe impl Sync for CSchema {}
 
 /// Whether a producer's error text reports Python's KeyboardInterrupt: the last line of a
 /// traceback, or the name after other words and a colon.

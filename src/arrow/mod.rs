@@ -41,7 +41,9 @@ mod walks;
 mod window;
 
 pub use c_data::{CArray, CSchema, CStream};
-pub use device::{CDeviceArray, decompress_to_device, export, to_host};
+pub use device::{
+    CDeviceArray, DeviceInput, compress_from_device, decompress_to_device, export, to_host,
+};
 pub use functions::{compress, decompress, encode, frame_info, verify};
 pub use input::ArrowInput;
 pub use window::ArraysWithWarning;

@@ -20,7 +20,7 @@ pub enum Form {
 
 impl Form {
     /// The most bytes that a value of `len` bytes takes.
-    pub(crate) fn bound(self, kernel: &mut AnyKernel, len: usize) -> Result<usize> {
+    pub(crate) fn bound(self, kernel: &mut impl Kernel, len: usize) -> Result<usize> {
         let payload = kernel
             .compress_bound(len)
             .map_err(|fault| fault.into_error(kernel.name(), len as u64))?;
@@ -41,21 +41,33 @@ impl Form {
         value: &[u8],
         dst: &'dst mut [MaybeUninit<u8>],
     ) -> Result<(Manifest, &'dst [u8])> {
+        self.write_with(id, dst, |payload| {
+            let compressed = kernel
+                .compress(value, payload)
+                .map_err(|fault| fault.into_error(kernel.name(), value.len() as u64))?;
+            Ok((Manifest::seal(value), compressed))
+        })
+    }
+
+    /// The same of a payload that `fill` writes: it returns the manifest and the payload's length.
+    pub(crate) fn write_with(
+        self,
+        id: CodecId,
+        dst: &mut [MaybeUninit<u8>],
+        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<(Manifest, usize)>,
+    ) -> Result<(Manifest, &[u8])> {
         let start = match self {
             Self::Payload => 0,
             Self::Frame => FRAME_HEADER_BYTES,
         };
         let (header, payload) = dst.split_at_mut(start);
-        let compressed = kernel
-            .compress(value, payload)
-            .map_err(|fault| fault.into_error(kernel.name(), value.len() as u64))?;
-        let manifest = Manifest::seal(value);
+        let (manifest, compressed) = fill(payload)?;
         if self == Self::Frame {
             let fields = Header { codec: id, manifest, compressed_size: compressed as u64 };
             header.write_copy_of_slice(&fields.to_bytes());
         }
-        // SAFETY: the header, if any, was written to the front, and the kernel initialised
-        // `compressed` bytes after it.
+        // SAFETY: the header, if any, was written to the front, and `compressed` bytes after it
+        // were initialised.
         Ok((manifest, unsafe { dst[..start + compressed].assume_init_ref() }))
     }
 }

@@ -92,7 +92,7 @@ fn compress_to<L: Layout, C: Rows>(
     Ok(Compressed { payload, original_size, crc32c })
 }
 
-fn compress_row<W: RowWriter>(
+pub(super) fn compress_row<W: RowWriter>(
     id: CodecId,
     form: Form,
     kernel: &mut AnyKernel,

@@ -34,12 +34,13 @@ pub use bad_rows::{BadRows, BecameNull, OnError};
 pub use compress::{Compressed, compress, encode};
 pub use decompress::{decompress, verify};
 pub use frame_info::{FrameInfos, frame_info};
+pub(crate) use layout::offsets::offsets_of;
 pub use layout::offsets::{Offsets, OffsetsColumn, Scattered, Unordered};
 pub use layout::view::{VIEW_MAX_BYTES, View, ViewColumn, Views};
 pub use layout::{Layout, RowWriter, Written};
 pub(crate) use offload::run_frames;
 pub use options::{DecompressOptions, Decompressed};
-pub use resident::{ResidentColumn, decompress_resident};
+pub use resident::{ResidentColumn, ResidentRows, compress_resident, decompress_resident};
 pub use split::Splitter;
 
 use crate::error::Error;

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
 use super::context::GpuContext;
+use super::driver::DevicePtr;
 use super::error::GpuError;
 use super::libraries::Libraries;
 use super::nvcomp::Work;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::pool::{INTERRUPT_POLL, InterruptCheck, NO_INTERRUPT};
 use crate::process::{PerProcess, lock};
 
+const INVALID_VALUE: i32 = 1;
 /// The status of a driver that finds no GPU.
 const NO_DEVICE: i32 = 100;
 
@@ -125,6 +127,17 @@ fn present(ordinal: u32) -> Result<&'static Libraries, GpuError> {
         _ => format!("GPUs 0 to {} are present", count - 1),
     };
     Err(GpuError::Unavailable(format!("there is no GPU {ordinal}; {present}")))
+}
+
+/// The number of the GPU that has the memory at this address.
+pub fn ordinal_of(address: DevicePtr) -> Result<u32, GpuError> {
+    let (libraries, _) = probe()?;
+    libraries.driver.ordinal_of(address).map_err(|error| match error {
+        GpuError::Cuda { status: INVALID_VALUE, .. } => {
+            GpuError::Host(Error::Argument("expected memory of a GPU, found other memory".into()))
+        }
+        other => other,
+    })
 }
 
 /// The most bytes that a chunk of `longest` bytes compresses to on any GPU.

@@ -39,7 +39,7 @@ pub use libraries::set_package_folders;
 pub use resident::DeviceBuffer;
 
 pub(crate) use batch::{Batch, Chunk, Cost, ItemId, Source, size_class};
-pub(crate) use device::open;
+pub(crate) use device::{open, ordinal_of};
 pub(crate) use driver::DevicePtr;
 pub(crate) use kernel::GpuKernel;
 pub(crate) use nvcomp::{Direction, Work};

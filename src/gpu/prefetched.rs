@@ -9,6 +9,7 @@ use super::results::BatchResults;
 use super::session::Session;
 use crate::kernel::fcg1::{ContainerWriter, CpuContainer, Encoding, HEADER_BYTES};
 use crate::kernel::{Fault, Kernel, copy_to};
+use crate::manifest::{Manifest, combine_crc32c};
 
 /// What a GPU has for the items of a call.
 pub enum Prefetch<'p> {
@@ -85,6 +86,29 @@ impl PrefetchedKernel<'_> {
     fn chunks(&self) -> impl Iterator<Item = Result<&[u8], Fault>> {
         self.results.chunks(self.chunks)
     }
+
+    /// Writes the payload of a value of `len` bytes.
+    pub fn write(&self, len: usize, dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        let mut container = ContainerWriter::new(self.encoding, len, dst)?;
+        for chunk in self.chunks() {
+            let chunk = chunk?;
+            copy_to(chunk, container.reserve(std::iter::once(chunk.len()))?);
+        }
+        container.finish()
+    }
+
+    /// The manifest of the value, which is on the device.
+    pub fn manifest(&self) -> Result<Manifest, Fault> {
+        let direction = self.results.group(self.chunks).shape.work.direction;
+        let mut manifest = Manifest { original_size: 0, crc32c: 0 };
+        for i in 0..self.chunks.count {
+            let chunk = self.results.resident(self.chunks, i);
+            let (len, crc32c) = chunk.map_err(|error| error.fault(direction, i))?;
+            manifest.original_size += len as u64;
+            manifest.crc32c = combine_crc32c(manifest.crc32c, crc32c, len as u64);
+        }
+        Ok(manifest)
+    }
 }
 
 impl Kernel for PrefetchedKernel<'_> {
@@ -98,12 +122,7 @@ impl Kernel for PrefetchedKernel<'_> {
     }
 
     fn compress(&mut self, src: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        let mut container = ContainerWriter::new(self.encoding, src.len(), dst)?;
-        for chunk in self.chunks() {
-            let chunk = chunk?;
-            copy_to(chunk, container.reserve(std::iter::once(chunk.len()))?);
-        }
-        container.finish()
+        self.write(src.len(), dst)
     }
 
     fn decoded_bound(&mut self, _payload: &[u8]) -> Result<u64, Fault> {

@@ -5,13 +5,16 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
 
 use super::context::{Resources, Slot, reserve};
-use super::driver::{Current, Deadline, DeviceMemory, DevicePtr, PinnedMemory, PrimaryContext};
+use super::driver::{
+    Current, Deadline, DeviceMemory, DevicePtr, PinnedMemory, PrimaryContext, Stream,
+    wait_for_event,
+};
 use super::error::GpuError;
 use super::kernels::Kernels;
 use super::session::Session;
 use crate::error::Error;
 use crate::memory::zeroed;
-use crate::pool::NO_INTERRUPT;
+use crate::pool::{InterruptCheck, NO_INTERRUPT};
 
 /// Bytes that are uploaded or downloaded at a time: longer copies are no faster.
 pub const STEP_BYTES: usize = 16 << 20;
@@ -95,24 +98,29 @@ impl Session {
         self.each_step(ranges, queue, |_, _| {})
     }
 
-    /// Downloads a range of a buffer to `dst`, which is as long and is then initialised.
-    pub fn download(
+    /// Downloads device memory from `start` on to `dst`, which is then initialised.
+    ///
+    /// # Safety
+    /// So much device memory is live there, and nobody writes to it.
+    pub unsafe fn download(
         &mut self,
-        from: &DeviceBuffer,
-        range: Range<usize>,
+        start: DevicePtr,
         dst: &mut [MaybeUninit<u8>],
     ) -> Result<(), GpuError> {
         let queue = |current: &Current, slot: &mut Slot, range: &Range<usize>| {
             let inbound = reserve(&mut slot.inbound, current, range.len())?;
-            // SAFETY: as for an upload; nobody writes to the buffer.
-            unsafe { slot.stream.download(current, inbound, 0, &from.memory, range.clone()) }
+            let from = start + range.start as DevicePtr;
+            // SAFETY: the slot's buffer is not used otherwise until the slot is waited for; the
+            // rest is as the caller promises.
+            unsafe { slot.stream.download_from(current, inbound, from, range.len()) }
         };
+        let len = dst.len();
         let take = |slot: &Slot, done: Range<usize>| {
             let inbound = slot.inbound.as_ref().map_or(&[][..], PinnedMemory::as_slice);
-            dst[done.start - range.start..done.end - range.start]
-                .copy_from_slice(&inbound[..done.len()]);
+            let bytes = done.len();
+            dst[done].copy_from_slice(&inbound[..bytes]);
         };
-        self.each_step(steps(range.clone()), queue, take)
+        self.each_step(steps(0..len), queue, take)
     }
 
     /// Fills a range of a buffer with zeros.
@@ -159,6 +167,33 @@ impl Session {
             Ok(())
         })?;
         Ok(marks)
+    }
+
+    /// Waits for a stream of another library's: its handle, or 1 or 2 for the default streams.
+    pub fn wait_for_stream(
+        &mut self,
+        stream: u64,
+        interrupted: InterruptCheck,
+    ) -> Result<(), GpuError> {
+        self.guarded(|session| {
+            let current = session.context()?.primary.enter()?;
+            // SAFETY: the handle of a live stream, as its owner says, which is not destroyed here.
+            let stream = ManuallyDrop::new(unsafe { Stream::of_handle(&current, stream) });
+            stream.wait_done(&current, &Deadline::none(), interrupted)
+        })
+    }
+
+    /// Waits for an event of another library's.
+    pub fn wait_for_event(
+        &mut self,
+        event: u64,
+        interrupted: InterruptCheck,
+    ) -> Result<(), GpuError> {
+        self.guarded(|session| {
+            let current = session.context()?.primary.enter()?;
+            // SAFETY: the handle of a live event, as its owner says.
+            unsafe { wait_for_event(&current, event, &Deadline::none(), interrupted) }
+        })
     }
 
     /// Waits for what an interrupted call has left in flight, whose memory is about to go.

@@ -107,7 +107,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ArrowData {
 }
 
 /// Moves the structure out of a capsule of that name.
-fn move_out<T>(
+pub fn move_out<T>(
     capsule: &Bound<'_, PyAny>,
     name: &CStr,
     take: impl FnOnce(*mut T) -> Result<T>,
@@ -207,7 +207,7 @@ fn on_error(null_on_error: bool) -> OnError {
     if null_on_error { OnError::Null } else { OnError::Raise }
 }
 
-fn form(is_frames: bool) -> Form {
+pub fn form(is_frames: bool) -> Form {
     if is_frames { Form::Frame } else { Form::Payload }
 }
 

@@ -256,10 +256,10 @@ fn strides(shape: &[usize]) -> Vec<i64> {
 }
 
 /// `kDLCUDA`
-const CUDA: i32 = 2;
+pub const CUDA: i32 = 2;
 
 /// Names of capsules before a consumer takes what is in them.
-const UNVERSIONED: &CStr = c"dltensor";
+pub const UNVERSIONED: &CStr = c"dltensor";
 const VERSIONED: &CStr = c"dltensor_versioned";
 
 /// What a tensor's memory belongs to.
@@ -271,7 +271,7 @@ struct Owner {
 
 /// `DLTensor`
 #[repr(C)]
-struct Tensor {
+pub struct Tensor {
     data: *mut c_void,
     device_type: i32,
     device_id: i32,
@@ -285,6 +285,35 @@ struct Tensor {
 }
 
 impl Tensor {
+    /// The address of the first item.
+    pub fn address(&self) -> u64 {
+        self.data.addr() as u64 + self.byte_offset
+    }
+
+    /// Bytes of an item.
+    pub fn item_bytes(&self) -> PyResult<usize> {
+        match self.bits.is_multiple_of(8) {
+            true => Ok(usize::from(self.bits / 8) * usize::from(self.lanes)),
+            false => Err(PyValueError::new_err(format!(
+                "expected items of whole bytes, found items of {} bits",
+                self.bits
+            ))),
+        }
+    }
+
+    /// The shape, and the strides in items, if the producer states them.
+    pub fn dimensions(&self) -> PyResult<(Vec<usize>, Option<Vec<i64>>)> {
+        let ndim = usize::try_from(self.ndim).unwrap_or(0);
+        // SAFETY: the producer states so many dimensions; null where it has none.
+        let read = |numbers: *const i64| unsafe {
+            (!numbers.is_null()).then(|| std::slice::from_raw_parts(numbers, ndim).to_vec())
+        };
+        let shape = read(self.shape).unwrap_or_default().into_iter();
+        let shape = shape.map(usize::try_from).collect::<Result<_, _>>();
+        let shape = shape.map_err(|_| PyValueError::new_err("a dimension is negative"))?;
+        Ok((shape, read(self.strides)))
+    }
+
     /// The tensor of an array whose shape and strides `owner` keeps.
     fn new(array: &DeviceArray, owner: &mut Owner) -> Self {
         Self {
@@ -304,17 +333,17 @@ impl Tensor {
 
 /// `DLManagedTensor`
 #[repr(C)]
-struct Unversioned {
-    tensor: Tensor,
-    owner: *mut Owner,
-    deleter: Option<unsafe extern "C" fn(*mut Self)>,
+pub struct Unversioned {
+    pub tensor: Tensor,
+    owner: *mut c_void,
+    pub deleter: Option<unsafe extern "C" fn(*mut Self)>,
 }
 
 /// `DLManagedTensorVersioned`
 #[repr(C)]
 struct Versioned {
     version: [u32; 2],
-    owner: *mut Owner,
+    owner: *mut c_void,
     deleter: Option<unsafe extern "C" fn(*mut Self)>,
     flags: u64,
     tensor: Tensor,
@@ -335,7 +364,8 @@ impl Unversioned {
     fn new(array: &DeviceArray, owner: Owner) -> Self {
         let mut owner = Box::new(owner);
         let tensor = Tensor::new(array, &mut owner);
-        Self { tensor, owner: Box::into_raw(owner), deleter: Some(Self::delete) }
+        let owner = Box::into_raw(owner).cast();
+        Self { tensor, owner, deleter: Some(Self::delete) }
     }
 }
 
@@ -346,7 +376,7 @@ impl Managed for Unversioned {
         // SAFETY: both boxes were leaked when the capsule was made, and this happens once.
         unsafe {
             let this = Box::from_raw(this);
-            drop(Box::from_raw(this.owner));
+            drop(Box::from_raw(this.owner.cast::<Owner>()));
         }
     }
 }
@@ -355,7 +385,7 @@ impl Versioned {
     fn new(array: &DeviceArray, owner: Owner) -> Self {
         let mut owner = Box::new(owner);
         let tensor = Tensor::new(array, &mut owner);
-        let owner = Box::into_raw(owner);
+        let owner = Box::into_raw(owner).cast();
         Self { version: [1, 0], owner, deleter: Some(Self::delete), flags: 0, tensor }
     }
 }
@@ -367,7 +397,7 @@ impl Managed for Versioned {
         // SAFETY: as above.
         unsafe {
             let this = Box::from_raw(this);
-            drop(Box::from_raw(this.owner));
+            drop(Box::from_raw(this.owner.cast::<Owner>()));
         }
     }
 }

@@ -8,8 +8,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
-use super::arrow::{ArrowChunk, ArrowData, DecompressArguments, SCHEMA, warn_of_nulls};
+use super::arrow::{ArrowChunk, ArrowData, DecompressArguments, SCHEMA, form, warn_of_nulls};
+use super::codec::CodecArgument;
 use super::device_array::{DeviceArray, ItemType, check_stream};
+use super::device_input::DeviceData;
 use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::DeviceArgument;
@@ -21,10 +23,11 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<DeviceColumn>()?;
     module.add_class::<DeviceArray>()?;
     module.add_function(wrap_pyfunction!(_gpu_decompress, module)?)?;
+    module.add_function(wrap_pyfunction!(_gpu_compress, module)?)?;
     module.add_function(wrap_pyfunction!(_check_stream, module)?)
 }
 
-const DEVICE_ARRAY: &CStr = c"arrow_device_array";
+pub const DEVICE_ARRAY: &CStr = c"arrow_device_array";
 
 /// A column of values in the memory of a GPU, verified.
 ///
@@ -189,6 +192,26 @@ fn _gpu_decompress(
     })?;
     warn_of_nulls(py, warning)?;
     Ok(DeviceColumn(Arc::new(column)))
+}
+
+#[pyfunction]
+fn _gpu_compress(
+    py: Python<'_>,
+    data: DeviceData,
+    codec: CodecArgument,
+    is_frames: bool,
+    stream: Option<i64>,
+) -> PyResult<ArrowChunk> {
+    let DeviceData { input, stream: of_data } = data;
+    let stream = match stream {
+        None => of_data,
+        Some(-1) => None,
+        Some(stream) => Some(stream as u64),
+    };
+    let array = interruptible(py, |interrupted| {
+        arrow::compress_from_device(&codec.0, form(is_frames), input, stream, interrupted)
+    })?;
+    Ok(ArrowChunk(array))
 }
 
 /// Checks the number of a CUDA stream.

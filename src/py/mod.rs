@@ -7,6 +7,7 @@ mod buffer;
 mod codec;
 mod cpu;
 mod device_array;
+mod device_input;
 mod dictionary;
 mod errors;
 mod gpu;

@@ -172,6 +172,14 @@ impl Streams {
         self.synchronize(handle, device)
     }
 
+    /// Runs what comes before an event.
+    pub fn query_event(&mut self, event: u64, device: &mut Device) -> Result<(), i32> {
+        match self.events.get(&event) {
+            Some(&Some(mark)) => self.run(mark, device),
+            _ => Ok(()),
+        }
+    }
+
     /// Runs all that a stream has queued, and what that waits for. Returns the first error, or
     /// that a kernel never ends.
     pub fn synchronize(&mut self, stream: u64, device: &mut Device) -> Result<(), i32> {

@@ -12,10 +12,12 @@
 //!
 //! A bad row that becomes null keeps its place, filled with zeros.
 
+mod compress;
 mod pieces;
 mod plan;
 
-use std::mem::MaybeUninit;
+pub use compress::{ResidentRows, compress_resident};
+
 use std::ops::Range;
 
 use super::bad_rows::{BadRow, BadRows};
@@ -23,9 +25,9 @@ use super::layout::offsets::OffsetsColumn;
 use super::row::{check_utf8, describe};
 use super::{DecompressOptions, Decompressed, OnError, Payloads};
 use crate::error::{Error, Result, RowError};
-use crate::gpu::{self, DeviceBuffer, Progress, STEP_BYTES, Session, steps};
+use crate::gpu::{self, DeviceBuffer, DevicePtr, Progress, STEP_BYTES, Session, steps};
 use crate::kernel::copy_to;
-use crate::memory::zeroed;
+use crate::memory::{as_bytes, as_uninit, zeroed};
 use crate::pool::InterruptCheck;
 use pieces::PieceSource;
 use plan::{Kind, Plan};
@@ -273,7 +275,9 @@ impl<'a, C: Payloads> Assembly<'a, C> {
         for row in (0..marks.len()).filter(|&row| marks[row] != 0) {
             let place = self.place(row);
             let mut bytes = zeroed::<u8>(place.len())?;
-            self.session.download(&self.column.buffer, place, uninit(&mut bytes))?;
+            let start = self.column.buffer.start() + place.start as DevicePtr;
+            // SAFETY: the row's place in the column's memory, which is complete.
+            unsafe { self.session.download(start, as_uninit(&mut bytes))? };
             if let Err(error) = check_utf8(self.options, &bytes) {
                 self.add_bad(row, error)?;
             }
@@ -316,14 +320,4 @@ fn upload(session: &mut Session, to: &DeviceBuffer, start: usize, bytes: &[u8]) 
         copy_to(&bytes[range.start - start..range.end - start], dst);
     })?;
     Ok(())
-}
-
-fn as_bytes(numbers: &[i64]) -> &[u8] {
-    // SAFETY: the same memory; integers have no padding.
-    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
-}
-
-fn uninit(bytes: &mut [u8]) -> &mut [MaybeUninit<u8>] {
-    // SAFETY: the same memory, and only initialised bytes are written to it.
-    unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) }
 }

@@ -22,6 +22,12 @@ pub struct Deadline {
 }
 
 impl Deadline {
+    /// For work of the caller's, which may take any time.
+    pub fn none() -> Self {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        Self { limit: YEAR, at: Instant::now() + YEAR }
+    }
+
     /// For work in flight on `bytes` bytes of originals.
     pub fn for_work(bytes: usize) -> Self {
         // A setting that is not valid was refused before the work began.

@@ -27,7 +27,7 @@ use super::library::Library;
 use crate::process::lock;
 
 pub use deadline::{Deadline, timeout};
-pub use objects::{CudaModule, DeviceMemory, PinnedMemory, Stream};
+pub use objects::{CudaModule, DeviceMemory, PinnedMemory, Stream, wait_for_event};
 
 pub type DevicePtr = u64;
 type Handle = *mut c_void;
@@ -88,6 +88,8 @@ driver! {
     stream_create = "cuStreamCreate"(stream: *mut Handle, flags: c_uint);
     stream_destroy = "cuStreamDestroy_v2"(stream: Handle);
     stream_query = "cuStreamQuery"(stream: Handle);
+    event_query = "cuEventQuery"(event: Handle);
+    pointer_attribute = "cuPointerGetAttribute"(value: *mut c_void, attribute: c_uint, address: DevicePtr);
     allocate = "cuMemAlloc_v2"(memory: *mut DevicePtr, bytes: usize);
     free = "cuMemFree_v2"(memory: DevicePtr);
     allocate_pinned = "cuMemHostAlloc"(memory: *mut *mut c_void, bytes: usize, flags: c_uint);
@@ -185,6 +187,17 @@ impl Driver {
         // SAFETY: the function writes one number.
         unsafe { self.driver_version(&raw mut version)? };
         Ok(version)
+    }
+
+    /// The number of the GPU that has the memory at this address.
+    pub fn ordinal_of(&self, address: DevicePtr) -> Result<u32, GpuError> {
+        const DEVICE_ORDINAL: c_uint = 9;
+        let mut ordinal: c_int = 0;
+        // SAFETY: the function writes one number; any address may be asked for.
+        unsafe {
+            self.pointer_attribute((&raw mut ordinal).cast(), DEVICE_ORDINAL, address)?;
+        }
+        Ok(ordinal.try_into().unwrap_or(0))
     }
 
     /// The name of a GPU.

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_uint, c_void};
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null_mut, without_provenance_mut};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,14 @@ impl Stream {
         Ok(Self { driver, handle })
     }
 
+    /// The stream of another library's handle, or of 1 or 2 for the default streams.
+    ///
+    /// # Safety
+    /// The stream is live, and is not dropped here.
+    pub unsafe fn of_handle(current: &Current, handle: u64) -> Self {
+        Self { driver: current.driver, handle: without_provenance_mut(handle as usize) }
+    }
+
     pub fn handle(&self) -> *mut c_void {
         self.handle
     }
@@ -56,32 +64,9 @@ impl Stream {
         deadline: &Deadline,
         interrupted: InterruptCheck,
     ) -> Result<(), GpuError> {
-        let started = Instant::now();
-        let mut checked = started;
         // SAFETY: the stream is alive.
-        while !done(unsafe { self.driver.stream_query(self.handle) })? {
-            let now = Instant::now();
-            let waited = now - started;
-            if waited < SPIN {
-                thread::yield_now();
-                continue;
-            }
-            if now >= deadline.at {
-                return Err(self.driver.lose(&format!(
-                    "the GPU was not done after {:.1} s (S4_GPU_TIMEOUT sets the limit): damaged \
-                     data can make a decoder run for ever",
-                    deadline.limit.as_secs_f64()
-                )));
-            }
-            if now - checked >= INTERRUPT_POLL {
-                checked = now;
-                if interrupted() {
-                    return Err(Error::Interrupted.into());
-                }
-            }
-            thread::sleep((waited / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
-        }
-        Ok(())
+        let query = || unsafe { self.driver.stream_query(self.handle) };
+        wait_until_done(self.driver, query, deadline, interrupted)
     }
 
     /// Queues copying `bytes` from the front of `from` to `to` from `offset` on.
@@ -146,6 +131,72 @@ impl Stream {
             self.driver.download(to, start, range.len(), self.handle)
         }
     }
+
+    /// Queues copying `bytes` from an address of the device to the front of `to`.
+    ///
+    /// # Safety
+    /// As for [`download`](Self::download); so much device memory is live at that address.
+    pub unsafe fn download_from(
+        &self,
+        _current: &Current,
+        to: &PinnedMemory,
+        from: DevicePtr,
+        bytes: usize,
+    ) -> Result<(), GpuError> {
+        debug_assert!(bytes <= to.len);
+        // SAFETY: `to` is long enough; the rest is as the caller promises.
+        unsafe { self.driver.download(to.start.as_ptr().cast(), from, bytes, self.handle) }
+    }
+}
+
+/// Waits for an event.
+///
+/// # Safety
+/// It is the handle of a live event.
+pub unsafe fn wait_for_event(
+    current: &Current,
+    event: u64,
+    deadline: &Deadline,
+    interrupted: InterruptCheck,
+) -> Result<(), GpuError> {
+    let driver = current.driver;
+    // SAFETY: as the caller promises.
+    let query = || unsafe { driver.event_query(without_provenance_mut(event as usize)) };
+    wait_until_done(driver, query, deadline, interrupted)
+}
+
+/// Waits until a query finds all work done.
+fn wait_until_done(
+    driver: &Driver,
+    query: impl Fn() -> Result<(), GpuError>,
+    deadline: &Deadline,
+    interrupted: InterruptCheck,
+) -> Result<(), GpuError> {
+    let started = Instant::now();
+    let mut checked = started;
+    while !done(query())? {
+        let now = Instant::now();
+        let waited = now - started;
+        if waited < SPIN {
+            thread::yield_now();
+            continue;
+        }
+        if now >= deadline.at {
+            return Err(driver.lose(&format!(
+                "the GPU was not done after {:.1} s (S4_GPU_TIMEOUT sets the limit): damaged \
+                 data can make a decoder run for ever",
+                deadline.limit.as_secs_f64()
+            )));
+        }
+        if now - checked >= INTERRUPT_POLL {
+            checked = now;
+            if interrupted() {
+                return Err(Error::Interrupted.into());
+            }
+        }
+        thread::sleep((waited / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+    }
+    Ok(())
 }
 
 /// Whether a query found all work done.

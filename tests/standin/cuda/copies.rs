@@ -27,6 +27,28 @@ unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_int {
     })
 }
 
+/// Only the number of the device, which is always the first.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuPointerGetAttribute(
+    value: *mut c_void,
+    attribute: c_uint,
+    address: u64,
+) -> c_int {
+    const DEVICE_ORDINAL: c_uint = 9;
+    call("cuPointerGetAttribute", Needs::Init, |machine| {
+        // SAFETY: a valid pointer or null, as the module says.
+        let place = unsafe { machine.place(value.cast::<c_int>(), INVALID_VALUE) }?;
+        if attribute != DEVICE_ORDINAL {
+            return machine.refuse(INVALID_VALUE, format!("attribute {attribute}"));
+        }
+        if !machine.device.memory.is_device(address, 1) {
+            return Err(INVALID_VALUE);
+        }
+        place.write(0);
+        Ok(())
+    })
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn cuMemFree_v2(address: u64) -> c_int {
     call("cuMemFree_v2", Needs::Context, |machine| {

@@ -6,6 +6,9 @@ use super::{Handle, check_unneeded, handle, id, whole};
 use crate::machine::{Machine, Needs, call};
 use crate::status::{INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE, NOT_READY};
 
+/// The legacy one, and that of the thread.
+const DEFAULT_STREAMS: [u64; 2] = [1, 2];
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> c_int {
     call("cuStreamCreate", Needs::Context, |machine| {
@@ -55,6 +58,10 @@ extern "C" fn cuCtxSynchronize() -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn cuStreamQuery(stream: Handle) -> c_int {
     call("cuStreamQuery", Needs::Context, |machine| {
+        // Nothing is ever queued on the default streams.
+        if DEFAULT_STREAMS.contains(&id(stream)) {
+            return Ok(());
+        }
         machine.check_stream(id(stream))?;
         machine.streams.query(id(stream), &mut machine.device)
     })
@@ -107,5 +114,13 @@ extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> c_int {
         machine.check_stream(id(stream))?;
         machine.streams.record(id(event), id(stream));
         Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuEventQuery(event: Handle) -> c_int {
+    call("cuEventQuery", Needs::Context, |machine| {
+        check_event(machine, event)?;
+        machine.streams.query_event(id(event), &mut machine.device)
     })
 }

@@ -1,0 +1,235 @@
+//! Columns of values in a GPU's memory -> columns of payloads, or of frames, on the host.
+//!
+//! Values are read where they are, and their crc32c are computed there; only compressed bytes come
+//! home. What the GPU does not compress (empty values, one that no batch holds, the values of CPU
+//! codecs) is downloaded and takes the way of values on the host.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use crate::codec::{Codec, Form};
+use crate::column::bad_rows::BadRow;
+use crate::column::compress::{Compressed, compress_row};
+use crate::column::layout::{Layout, RowWriter, Written};
+use crate::column::scheduler::{Job, RunRows, Spans};
+use crate::error::{Error, Result};
+use crate::gpu::{
+    Batch, BatchResults, BatchSource, Chunk, Cost, Device, DevicePtr, Direction, GpuError, ItemId,
+    Prefetch, PrefetchedKernel, Progress, Session, Source, Work, size_class,
+};
+use crate::kernel::fcg1::{CHUNK_BYTES, Encoding};
+use crate::kernel::{Fault, Scratch};
+use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
+use crate::memory::{as_uninit, zeroed};
+use crate::pool::InterruptCheck;
+use crate::process::lock;
+
+/// Values in a GPU's memory.
+pub trait ResidentRows: Sync {
+    /// The number of the GPU.
+    fn ordinal(&self) -> u32;
+    /// The number of rows.
+    fn count(&self) -> usize;
+    /// The address and the length of a row; `None` where it is null. It is live device memory.
+    fn get(&self, row: usize) -> Option<(DevicePtr, usize)>;
+}
+
+/// Compresses every row with a GPU codec, on the GPU that has them.
+pub fn compress_resident<L: Layout, R: ResidentRows>(
+    codec: &Codec,
+    form: Form,
+    rows: &R,
+    session: Session,
+    interrupted: InterruptCheck,
+) -> Result<Compressed<L::Column>> {
+    let codec = &codec.clone().on(Device::Gpu(rows.ordinal()));
+    let Some((encoding, _)) = codec.encoding() else {
+        return Err(GpuError::internal("a codec of the CPU's came to a GPU").into());
+    };
+    let job = Job::new(rows.count());
+    let mut written = zeroed::<<L::Writer<'_> as RowWriter>::Row>(rows.count())?;
+    let mut original_size = zeroed::<i64>(rows.count())?;
+    let mut crc32c = zeroed::<i64>(rows.count())?;
+    let mut rest = (&mut written[..], &mut original_size[..], &mut crc32c[..]);
+    // The value of a row that no batch holds, while that row runs.
+    let alone = Mutex::new(Vec::new());
+    let (writers, _) = job.run(
+        Spans::new(std::iter::once(rows.count()), |_, row| rows.get(row).map_or(0, |(_, len)| len)),
+        |span| {
+            let n = span.rows.len();
+            let rows = rest.0.split_off_mut(..n).unwrap_or_default();
+            let sizes = rest.1.split_off_mut(..n).unwrap_or_default();
+            (rows, sizes, rest.2.split_off_mut(..n).unwrap_or_default())
+        },
+        || L::writer(job.block_ids()),
+        |run| run_on_gpu(session, encoding, rows, &alone, interrupted, run),
+        |worker, span, (written, sizes, crcs), prefetch| {
+            worker.out.expect(job.expected_bytes(span));
+            let mut scratch = Scratch::of_thread();
+            job.each_row(worker, span, |worker, i, row| {
+                let Some((_, len)) = rows.get(row) else { return Ok(()) };
+                let id = ItemId::of_row(row);
+                let out = &mut worker.out;
+                let compressed = match (prefetch.find(id, encoding), prefetch) {
+                    (Some(kernel), _) => write_prefetched(codec, form, kernel, out, len),
+                    (None, Prefetch::None | Prefetch::Done { .. }) if len > 0 => {
+                        Err(not_compressed(encoding, len))
+                    }
+                    (None, prefetch) => {
+                        let value = std::mem::take(&mut *lock(&alone));
+                        let mut kernel = codec.prefetched_kernel(id, prefetch, &mut scratch);
+                        compress_row(codec.id(), form, &mut kernel, out, &value)
+                    }
+                };
+                let (row, manifest) = compressed.map_err(|source| BadRow {
+                    source,
+                    context: format!("value of {len} bytes"),
+                    mistake: None,
+                })?;
+                written[i] = row;
+                (sizes[i], crcs[i]) = (len as i64, manifest.crc32c.into());
+                Ok(())
+            });
+        },
+        interrupted,
+    )?;
+    let payload = L::finish(Written { rows: written, writers }, &[rows.count()], interrupted)?;
+    Ok(Compressed { payload, original_size, crc32c })
+}
+
+/// Why a value was not sent to the GPU.
+fn not_compressed(encoding: Encoding, len: usize) -> Error {
+    match encoding.data_type.check_len(len) {
+        Err(fault) => fault.into_error(encoding.algorithm.codec(), len as u64),
+        Ok(()) => GpuError::internal("a value has no result").into(),
+    }
+}
+
+/// Writes what the GPU made of a value of `len` bytes.
+fn write_prefetched<W: RowWriter>(
+    codec: &Codec,
+    form: Form,
+    mut kernel: PrefetchedKernel,
+    out: &mut W,
+    len: usize,
+) -> Result<(W::Row, Manifest)> {
+    let (size, limit) = (len as u64, W::MAX_ROW_BYTES.min(MAX_ORIGINAL_SIZE));
+    if size > limit {
+        return Err(Error::ValueTooLong { size, limit });
+    }
+    let error = |fault: Fault| fault.into_error(codec.name(), size);
+    let manifest = kernel.manifest().map_err(error)?;
+    let bound = form.bound(&mut kernel, len)?;
+    let row = out.write(bound, |dst| {
+        let (_, written) = form.write_with(codec.id(), dst, |payload| {
+            Ok((manifest, kernel.write(len, payload).map_err(error)?))
+        })?;
+        Ok(written)
+    })?;
+    Ok((row, manifest))
+}
+
+fn run_on_gpu<R: ResidentRows>(
+    session: Session,
+    encoding: Encoding,
+    rows: &R,
+    alone: &Mutex<Vec<u8>>,
+    interrupted: InterruptCheck,
+    run_rows: RunRows,
+) -> Result<()> {
+    let work = Work { direction: Direction::Compress, encoding };
+    let mut source = ValueSource { work, rows, interrupted, run_rows };
+    let mut session = Mutex::new(session);
+    let done = run_batches(&mut session, &mut source, alone);
+    if done.is_err() {
+        // The caller's memory may go now.
+        exclusive(&mut session).settle();
+    }
+    done
+}
+
+fn run_batches<R: ResidentRows>(
+    session: &mut Mutex<Session>,
+    source: &mut ValueSource<R>,
+    alone: &Mutex<Vec<u8>>,
+) -> Result<()> {
+    let mut progress = Progress::default();
+    while let Some(row) = exclusive(session).run(source, &mut progress)? {
+        if let Some((address, len)) = source.rows.get(row) {
+            let mut value = zeroed::<u8>(len)?;
+            // SAFETY: the row is live device memory.
+            unsafe { exclusive(session).download(address, as_uninit(&mut value))? };
+            *lock(alone) = value;
+        }
+        (source.run_rows)(row + 1, &Prefetch::Live { session, falls_back: false })?;
+        progress.skip_one();
+    }
+    Ok(())
+}
+
+fn exclusive(session: &mut Mutex<Session>) -> &mut Session {
+    session.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Values as the items of a session.
+struct ValueSource<'r, R> {
+    work: Work,
+    rows: &'r R,
+    interrupted: InterruptCheck<'r>,
+    run_rows: RunRows<'r>,
+}
+
+impl<R: ResidentRows> BatchSource<'static> for ValueSource<'_, R> {
+    type Error = Error;
+
+    const SPLITS_REFUSED: bool = false;
+
+    fn count(&self) -> usize {
+        self.rows.count()
+    }
+
+    fn is_interrupted(&self) -> bool {
+        (self.interrupted)()
+    }
+
+    fn fill(
+        &self,
+        session: &mut Session,
+        rows: Range<usize>,
+    ) -> Result<(Batch<'static>, usize), GpuError> {
+        let limits = session.limits(Direction::Compress);
+        let mut batch = Batch::default();
+        for row in rows.clone() {
+            let value = self
+                .rows
+                .get(row)
+                .filter(|&(_, len)| len > 0 && self.work.encoding.data_type.check_len(len).is_ok());
+            let Some((address, len)) = value else { continue };
+            let shape = session.shape(self.work, size_class(len.min(CHUNK_BYTES)))?;
+            let mut cost = Cost::default();
+            chunks(address, len).for_each(|chunk| cost.add(&shape, &chunk));
+            if !batch.fits(cost, &limits) {
+                return Ok((batch, row));
+            }
+            let range = batch.push_chunks(&shape, cost, chunks(address, len));
+            batch.push_range(ItemId::of_row(row), range);
+        }
+        Ok((batch, rows.end))
+    }
+
+    fn take(&mut self, rows: Range<usize>, results: Option<&BatchResults>) -> Result<()> {
+        let prefetch = match results {
+            Some(results) => Prefetch::Done { results, retries: false },
+            None => Prefetch::None,
+        };
+        (self.run_rows)(rows.end, &prefetch)
+    }
+}
+
+/// The chunks of a value.
+fn chunks(address: DevicePtr, len: usize) -> impl Iterator<Item = Chunk<'static>> {
+    (0..len).step_by(CHUNK_BYTES).map(move |at| {
+        let source = Source::Device(address + at as DevicePtr, CHUNK_BYTES.min(len - at));
+        Chunk::of_value(source)
+    })
+}
