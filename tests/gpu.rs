@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::gpu::{
     GPU, assert_sound, bitcomp, codecs, gdeflate, round_trip, sealed, values, worthwhile, zstd,
     zstd_frame,
@@ -364,6 +366,27 @@ fn an_interrupt_leaves_a_working_gpu() {
     assert_eq!(error, Error::Interrupted);
     round_trip(&zstd).expect("works");
     assert_sound(&gpu);
+}
+
+/// The work of an interrupted call goes on, and no other call meets it.
+#[test]
+fn an_interrupt_while_waiting_leaves_the_work_to_the_next_call() {
+    let gpu = Standin::take();
+    let zstd = zstd(GPU);
+    round_trip(&zstd).expect("works");
+    let rows = [Values(vec![Some(text(1 << 20)); 4])];
+    for ends in [round_trip as fn(&Codec) -> _, |_| gpu::release_memory().map_err(Error::from)] {
+        gpu.answer_after(u64::MAX);
+        let started = Instant::now();
+        let interrupted = || started.elapsed() > Duration::from_millis(20);
+        let error = column::compress::<Views, _>(&zstd, &rows, &interrupted).err().expect("ends");
+        assert_eq!(error, Error::Interrupted);
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        gpu.answer_after(1);
+        ends(&zstd).expect("works");
+        round_trip(&zstd).expect("works");
+        assert_sound(&gpu);
+    }
 }
 
 #[test]

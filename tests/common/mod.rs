@@ -5,6 +5,8 @@ pub mod gdeflate;
 #[cfg(feature = "nvcomp-gpu")]
 pub mod gpu;
 #[cfg(feature = "nvcomp-gpu")]
+pub mod own_process;
+#[cfg(feature = "nvcomp-gpu")]
 pub mod standin;
 
 use s4_codec::codec::Codec;

@@ -82,6 +82,12 @@ controls! {
     all_live_bytes = "standin_live_bytes"() -> u64;
     /// Whether streams run as far as they may whenever any is waited for.
     run_ahead = "standin_run_ahead"(on: i32);
+    /// How often a stream with work is queried before it is done; 1 unless set.
+    answer_after = "standin_answer_after"(questions: u64);
+    /// The n-th launch will never end.
+    hang_launch = "standin_hang_launch"(n: u64);
+    /// The n-th launch will access memory that is not its own.
+    crash_launch = "standin_crash_launch"(n: u64);
     launch_count = "standin_launches"() -> u64;
     violation_count = "standin_violations"() -> u64;
     plan_chunk_fault = "standin_chunk_fault"(kind: i32, nth: u64);
@@ -99,6 +105,7 @@ impl Standin {
         standin.lost = (standin.all_live(), standin.all_live_bytes());
         standin.set_memory(MEMORY);
         standin.run_ahead(0);
+        standin.answer_after(1);
         standin.reset();
         standin
     }

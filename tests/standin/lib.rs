@@ -1,7 +1,7 @@
 //! A stand-in for NVIDIA's `libcuda` and `libnvcomp`: the calls that this project makes of
 //! both, on a machine with no GPU, so that all but the kernels themselves is tested there.
 //!
-//! - Work is queued and runs when its stream is synchronised, or queried twice, no sooner. What
+//! - Work is queued and runs when its stream is synchronised, or queried often enough, no sooner. What
 //!   nobody has written to holds 0xA5. So a forgotten wait shows as wrong bytes.
 //! - Device addresses are numbers; each access must lie in one live allocation.
 //! - What the real libraries would take amiss, or would not even notice, is recorded as a
@@ -117,6 +117,12 @@ extern "C" fn standin_hang_launch(n: u64) {
 #[unsafe(no_mangle)]
 extern "C" fn standin_crash_launch(n: u64) {
     control(|machine| machine.device.log.plan_launch(LaunchFault::IllegalAccess, n));
+}
+
+/// How often a stream with work is queried before it is done (1, the default).
+#[unsafe(no_mangle)]
+extern "C" fn standin_answer_after(questions: u64) {
+    control(|machine| machine.streams.questions = questions);
 }
 
 /// Whether other streams run as far as their waits let them before each operation of a

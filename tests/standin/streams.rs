@@ -1,5 +1,5 @@
-//! Streams and events: work waits in queues until somebody synchronises, or asks twice whether it
-//! is done.
+//! Streams and events: work waits in queues until somebody synchronises, or has asked often enough
+//! whether it is done.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -50,7 +50,7 @@ struct Stream {
     context: u64,
     queue: VecDeque<Operation>,
     ran: u64,
-    /// How many operations were queued, ever, when somebody last asked whether they were done.
+    /// Questions whether the work is done, since any was queued.
     asked: u64,
 }
 
@@ -61,7 +61,6 @@ impl Stream {
     }
 }
 
-#[derive(Default)]
 pub struct Streams {
     streams: BTreeMap<u64, Stream>,
     /// Each with its latest record.
@@ -70,6 +69,14 @@ pub struct Streams {
     /// synchronised, rather than no further than it waits for. Both are orders that a
     /// device may choose; this one shows where a stream should have waited and did not.
     pub ahead: bool,
+    /// How often a stream with work is asked before it is done.
+    pub questions: u64,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { streams: BTreeMap::new(), events: BTreeMap::new(), ahead: false, questions: 1 }
+    }
 }
 
 impl Streams {
@@ -146,6 +153,7 @@ impl Streams {
     fn enqueue(&mut self, stream: u64, operation: Operation) {
         if let Some(stream) = self.streams.get_mut(&stream) {
             stream.queue.push_back(operation);
+            stream.asked = 0;
         }
     }
 
@@ -162,11 +170,11 @@ impl Streams {
         })
     }
 
-    /// Whether a stream is done: never at the first question after work was queued.
+    /// Whether a stream is done, which it is not at the first questions.
     pub fn query(&mut self, handle: u64, device: &mut Device) -> Result<(), i32> {
         let Some(stream) = self.streams.get_mut(&handle) else { return Ok(()) };
-        let queued = stream.queued();
-        if stream.ran < queued && std::mem::replace(&mut stream.asked, queued) < queued {
+        stream.asked += 1;
+        if !stream.queue.is_empty() && stream.asked <= self.questions {
             return Err(NOT_READY);
         }
         self.synchronize(handle, device)
