@@ -142,7 +142,9 @@ pub fn ordinal_of(address: DevicePtr) -> Result<u32, GpuError> {
 
 /// The most bytes that a chunk of `longest` bytes compresses to on any GPU.
 pub(super) fn max_output(work: Work, longest: usize) -> Result<usize, GpuError> {
-    libraries()?.nvcomp.max_output(work, longest)
+    let libraries = libraries()?;
+    libraries.driver.check_usable()?;
+    libraries.nvcomp.max_output(work, longest)
 }
 
 /// Takes the GPU of this number, once the calls before this one are done with it.

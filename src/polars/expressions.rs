@@ -21,7 +21,7 @@ use crate::column::{
 };
 use crate::error::{Error, Result};
 use crate::gpu::Device;
-use crate::pool::{InterruptCheck, NO_INTERRUPT};
+use crate::pool::InterruptCheck;
 use crate::signal::Listening;
 use crate::warning::warn;
 
@@ -287,16 +287,17 @@ impl Expression for FrameInfoExpr {
     }
 }
 
-/// Runs `work` on chunks; long work on another thread, so that an interrupt ends the call.
+/// Runs `work` on chunks; long work on another thread, so that an interrupt ends the call. Work on
+/// a GPU stays on this one and listens itself.
 fn run_interruptible<C: Send + Sync + 'static, T: Send + 'static>(
     is_long: bool,
     chunks: Vec<C>,
     work: impl FnOnce(&[C], InterruptCheck) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    if !is_long {
-        return work(&chunks, NO_INTERRUPT);
-    }
     let listening = Listening::start();
+    if !is_long {
+        return work(&chunks, &|| listening.is_interrupted());
+    }
     let work = move |chunks: &Vec<C>, interrupted: InterruptCheck| work(chunks, interrupted);
     background::run(true, chunks, work, &|| listening.is_interrupted())
 }

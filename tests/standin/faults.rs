@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::status::nvcomp::CUDA_ERROR;
+
 /// When a call is to fail.
 pub enum Trigger {
     /// The n-th call of all.
@@ -79,7 +81,7 @@ impl Log {
         self.calls.push(name);
         self.at_work = name;
         if let Some(status) = self.stuck {
-            return Err(status);
+            return Err(if name.starts_with("nvcomp") { CUDA_ERROR } else { status });
         }
         let occurrences = || self.calls[..earlier].iter().filter(|&&other| other == name).count();
         let due = |plan: &&Plan| match &plan.trigger {
