@@ -25,7 +25,7 @@ pub struct DeviceBuffer {
     memory: ManuallyDrop<DeviceMemory>,
     ordinal: u32,
     /// Its own hold on the context, which may outlive the session's.
-    primary: PrimaryContext,
+    primary: ManuallyDrop<PrimaryContext>,
 }
 
 // SAFETY: the address is a number, and shared references do not free the memory.
@@ -45,12 +45,11 @@ impl DeviceBuffer {
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
-        // Where the context cannot be entered or its work does not end, the memory is leaked.
-        let Ok(current) = self.primary.enter() else { return };
-        if current.synchronize().is_ok() {
-            // SAFETY: this is the one place that drops it, and no queued work uses it.
-            unsafe { ManuallyDrop::drop(&mut self.memory) };
-        }
+        // SAFETY: neither is used again.
+        let (primary, memory) = unsafe {
+            (ManuallyDrop::take(&mut self.primary), ManuallyDrop::take(&mut self.memory))
+        };
+        primary.free_when_done(memory);
     }
 }
 
@@ -77,7 +76,8 @@ impl Session {
             let ordinal = context.ordinal;
             let primary = PrimaryContext::retain(context.driver, ordinal)?;
             let memory = DeviceMemory::new(&context.primary.enter()?, len)?;
-            Ok(DeviceBuffer { memory: ManuallyDrop::new(memory), ordinal, primary })
+            let (memory, primary) = (ManuallyDrop::new(memory), ManuallyDrop::new(primary));
+            Ok(DeviceBuffer { memory, ordinal, primary })
         })
     }
 

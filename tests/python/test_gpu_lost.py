@@ -129,6 +129,38 @@ assert not gpu.standin_violations()
     ends_within(0, code, S4_GPU_TIMEOUT="600", **both)
 
 
+def test_device_memory_is_freed_or_left(both: dict[str, str]) -> None:
+    code = """
+import gc
+from s4_codec import gpu as on_gpu
+gpu.standin_live_bytes.restype = ctypes.c_uint64
+s4_codec.release_gpu_memory()
+column = on_gpu.decompress(packed, codec)
+s4_codec.release_gpu_memory()
+assert gpu.standin_live_bytes() > 0
+del column
+gc.collect()
+assert gpu.standin_live_bytes() == 0, "freed by the time that it is dropped"
+
+column = on_gpu.decompress(packed, codec)
+gpu.standin_reset()
+hang(0)
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    s4_codec.arrow.compress(pa.array(values), codec)
+except KeyboardInterrupt:
+    pass
+os.environ["S4_GPU_TIMEOUT"] = "0.5"
+assert s4_codec.gpu_available()
+started = time.monotonic()
+del column
+gc.collect()
+assert 0.4 < time.monotonic() - started < 10
+without_a_gpu("the GPU was not done after 0.5 s")
+"""
+    ends_within(1, code, S4_GPU_TIMEOUT="600", **both)
+
+
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
 def test_a_limit_that_is_none(both: dict[str, str], text: str) -> None:
     code = """

@@ -10,7 +10,8 @@
 //!
 //! A kernel that never ends, as damaged data can make a decoder, blocks most calls for ever. So no
 //! call here waits but [`Stream::wait_done`], which polls until a [`Deadline`]; memory is not
-//! allocated or freed, nor code loaded, while a kernel runs. After the deadline, or a status that
+//! allocated or freed, nor code loaded, while a kernel runs. Memory that others may use is freed
+//! [on another thread](PrimaryContext::free_when_done), which may block. After the deadline, or a status that
 //! no context of the process survives, CUDA is [lost](Driver::is_lost): no call reaches libcuda
 //! any more, and all that was made there is leaked, so that the process goes on and ends as usual.
 
@@ -19,8 +20,12 @@ mod objects;
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::{null, null_mut};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use super::error::GpuError;
 use super::library::Library;
@@ -150,6 +155,15 @@ impl Driver {
         self.lost.get().map_or(Ok(()), |lost| Err(lost.clone()))
     }
 
+    /// Marks CUDA as lost to work that did not end within `limit`.
+    fn lose_to_work(&self, limit: Duration) -> GpuError {
+        self.lose(&format!(
+            "the GPU was not done after {:.1} s (S4_GPU_TIMEOUT sets the limit): damaged data can \
+             make a decoder run for ever",
+            limit.as_secs_f64()
+        ))
+    }
+
     /// Marks CUDA as lost and returns the error of all calls from now on. The first reason stays.
     fn lose(&self, reason: &str) -> GpuError {
         self.lost.get_or_init(|| GpuError::Lost(reason.into())).clone()
@@ -245,6 +259,32 @@ impl PrimaryContext {
         unsafe { self.driver.push(self.handle)? };
         Ok(Current { driver: self.driver, _of: PhantomData })
     }
+
+    /// Frees `memory`, which work of other libraries may use, once all work in the context is
+    /// done; where it cannot be waited for, the memory is leaked. On a thread of its own, for
+    /// these calls may block for ever: the caller stops waiting, and CUDA is lost.
+    pub fn free_when_done(self, memory: DeviceMemory) {
+        let (driver, memory) = (self.driver, ManuallyDrop::new(memory));
+        let (send, done) = channel();
+        let free = move || {
+            if let Ok(current) = self.enter() {
+                // SAFETY: the context is current.
+                if unsafe { driver.synchronize() }.is_ok() {
+                    drop(ManuallyDrop::into_inner(memory));
+                }
+                drop(current);
+            }
+            drop(self);
+            let _ = send.send(());
+        };
+        if thread::Builder::new().name("s4-gpu-free".into()).spawn(free).is_err() {
+            return;
+        }
+        let Deadline { limit, .. } = Deadline::for_work(0);
+        if done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            driver.lose_to_work(limit);
+        }
+    }
 }
 
 impl Drop for PrimaryContext {
@@ -272,12 +312,6 @@ impl Current<'_> {
     /// Fails with the reason if CUDA is lost: for calls that do not go through [`Driver`].
     pub fn check_usable(&self) -> Result<(), GpuError> {
         self.driver.check_usable()
-    }
-
-    /// Waits for all work on the GPU in this context, that of other libraries included.
-    pub fn synchronize(&self) -> Result<(), GpuError> {
-        // SAFETY: the context is current.
-        unsafe { self.driver.synchronize() }
     }
 
     /// Free bytes of device memory.

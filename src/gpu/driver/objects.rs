@@ -182,11 +182,7 @@ fn wait_until_done(
             continue;
         }
         if now >= deadline.at {
-            return Err(driver.lose(&format!(
-                "the GPU was not done after {:.1} s (S4_GPU_TIMEOUT sets the limit): damaged \
-                 data can make a decoder run for ever",
-                deadline.limit.as_secs_f64()
-            )));
+            return Err(driver.lose_to_work(deadline.limit));
         }
         if now - checked >= INTERRUPT_POLL {
             checked = now;

@@ -1,6 +1,7 @@
 //! Streams and events. Pointers are as [`super`] has them.
 
 use std::ffi::{c_int, c_uint};
+use std::thread;
 
 use super::{Handle, check_unneeded, handle, id, whole};
 use crate::machine::{Machine, Needs, call};
@@ -45,14 +46,18 @@ extern "C" fn cuStreamSynchronize(stream: Handle) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuCtxSynchronize() -> c_int {
-    call("cuCtxSynchronize", Needs::Context, |machine| {
-        machine.check_ends()?;
+    let status = call("cuCtxSynchronize", Needs::Context, |machine| {
         let context = machine.context();
         let streams = machine.streams.of_context(context);
         streams
             .into_iter()
             .try_for_each(|stream| machine.streams.synchronize(stream, &mut machine.device))
-    })
+    });
+    while status == NOT_READY {
+        // It cannot be asked instead, so that a thread may be given to it.
+        thread::park();
+    }
+    status
 }
 
 #[unsafe(no_mangle)]
