@@ -153,7 +153,7 @@ fn one_codec_does_not_wait_for_another_for_ever() {
 
 #[test]
 fn auto_goes_on_with_the_cpu() {
-    in_own_processes("auto_goes_on_with_the_cpu", &SHORT, 3, |case| {
+    in_own_processes("auto_goes_on_with_the_cpu", &SHORT, 2, |case| {
         let gpu = Standin::take();
         let auto = zstd(Device::Auto);
         let values = common::gpu::worthwhile();

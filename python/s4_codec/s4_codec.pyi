@@ -664,7 +664,12 @@ def crc32c(data: _Data) -> int:
     """
 
 def gpu_available() -> bool:
-    """Whether the GPU codecs can use a GPU on this machine; :func:`gpu_status` says why not."""
+    """Whether the GPU codecs can use a GPU on this machine; :func:`gpu_status` says why not.
+
+    False also once CUDA in this process is lost, so that only a new process can use a GPU: a
+    kernel failed, or was not done ``S4_GPU_TIMEOUT`` seconds (an environment variable; 30 unless
+    set) beyond what its work should take.
+    """
 
 def gpu_status() -> str:
     """Describe the GPUs and libraries that the GPU codecs would use, or why they can use none."""

@@ -46,6 +46,10 @@ fn warn(text: &str) -> Result<()> {
 }
 
 /// Whether the GPU codecs can use a GPU on this machine; :func:`gpu_status` says why not.
+///
+/// False also once CUDA in this process is lost, so that only a new process can use a GPU: a
+/// kernel failed, or was not done ``S4_GPU_TIMEOUT`` seconds (an environment variable; 30 unless
+/// set) beyond what its work should take.
 #[pyfunction]
 fn gpu_available(py: Python<'_>) -> bool {
     py.detach(gpu::available)

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from test_gpu import CONTROL, check
 
 #: What a process takes at most beyond the limit: imports, the stand-in's work, and the exit.
@@ -94,7 +93,7 @@ without_a_gpu({reason!r})
 
 def test_auto_goes_on_with_the_cpu(both: dict[str, str]) -> None:
     code = """
-large = pl.Series("body", [value * 10 for value in values])
+large = pl.Series("body", [value * 10 for value in values[:60]])
 gpu.standin_reset()
 hang(0)
 with warnings.catch_warnings(record=True) as caught:
@@ -107,7 +106,7 @@ with warnings.catch_warnings():
     assert packed_by_auto.s4.decompress(auto).equals(large)
 without_a_gpu("the GPU was not done")
 """
-    ends_within(0.5, code, S4_GPU_TIMEOUT="0.5", **both)
+    ends_within(0.5, code, S4_GPU_TIMEOUT="0.5", S4_NUM_THREADS="2", **both)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a process")
