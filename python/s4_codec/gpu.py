@@ -131,16 +131,17 @@ def compress(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.
     Parameters
     ----------
     data
-        Any object with ``__arrow_c_device_array__`` of binary, string or fixed-size binary data, such
-        as a :class:`DeviceColumn`; or with ``__cuda_array_interface__`` or ``__dlpack__``, such as an
-        array of CuPy or a tensor of PyTorch: C-contiguous and of two dimensions, each row a value.
+        Any object with ``__arrow_c_device_array__`` of binary, string or fixed-size binary data,
+        such as a :class:`DeviceColumn`; or with ``__cuda_array_interface__`` or ``__dlpack__``,
+        such as an array of CuPy or a tensor of PyTorch: C-contiguous and of two dimensions, each
+        row a value.
     codec
-        A codec object, or the name of a codec with its default settings. GPU codecs run on the GPU
-        that has the data, whatever their own device is.
+        A codec object, or the name of a codec with its default settings. GPU codecs run on the
+        GPU that has the data, whatever their own device is.
     stream
-        The CUDA stream whose work comes before the values are read: 1 for the legacy default stream,
-        2 for the per-thread default stream, -1 for none, or a stream's handle. None: the stream that
-        ``data`` names; in DLPack the legacy default stream.
+        The CUDA stream whose work comes before the values are read: 1 for the legacy default
+        stream, 2 for the per-thread default stream, -1 for none, or a stream's handle. None: the
+        stream that ``data`` names; in DLPack the legacy default stream.
 
     Returns
     -------

@@ -712,6 +712,105 @@ def _device_option(device: SupportsIndex | Literal["auto"]) -> str: ...
 def _nvcomp_codec(name: str, data_type: str, device: str) -> Codec: ...
 
 @final
+class DeviceColumn:
+    """A column of values in the memory of a GPU, verified.
+
+    Functions of :mod:`s4_codec.gpu` return it. Libraries that read Arrow data on devices take it
+    as it is (``__arrow_c_device_array__``: large binary, or large string); PyTorch, CuPy, Numba
+    and others take its parts :attr:`values`, :attr:`offsets` and :attr:`validity`, or
+    :meth:`matrix`. All of them share its memory, without a copy. The memory is freed when the
+    column and all that share its memory are gone, after all work on that GPU.
+    """
+
+    def __len__(self) -> int: ...
+    @property
+    def device(self) -> int:
+        """The number of the GPU."""
+    @property
+    def dtype(self) -> str:
+        """``"large_binary"`` or ``"large_string"``."""
+    @property
+    def null_count(self) -> int:
+        """The number of null values."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values together."""
+    @property
+    def values(self) -> DeviceArray:
+        """The values back to back: a :class:`DeviceArray` of uint8.
+
+        A row that became null has zeros in its place.
+        """
+    @property
+    def offsets(self) -> DeviceArray:
+        """Where rows begin in :attr:`values`, and the end of the last: a :class:`DeviceArray` of
+        int64, one item more than there are rows.
+        """
+    @property
+    def validity(self) -> DeviceArray | None:
+        """Which rows are not null: a :class:`DeviceArray` of uint8, a bit for each row, the lowest
+        of a byte first. None if no row is null.
+        """
+    def matrix(self, dtype: Any, width: int) -> DeviceArray:
+        """The values as rows of a matrix, such as embeddings: a :class:`DeviceArray` of shape
+        ``(len(self), width)``.
+
+        Parameters
+        ----------
+        dtype
+            The type of items: int8 to int64, uint8 to uint64, float16, bfloat16, float32 or
+            float64, as a name, or as a type of NumPy, CuPy or PyTorch.
+        width
+            Items per row.
+
+        Raises
+        ------
+        ValueError
+            A value is null or not as long as ``width`` items.
+        TypeError
+            ``dtype`` is none of these types.
+        """
+    def to_arrow(self) -> Any:
+        """A PyArrow array of the values: large binary, or large string. Needs PyArrow."""
+    def __arrow_c_device_array__(
+        self, requested_schema: Any = None, **_options: Any
+    ) -> tuple[Any, Any]: ...
+
+@final
+class DeviceArray:
+    """An array in the memory of a GPU, for PyTorch, CuPy, Numba, JAX and others.
+
+    ``torch.as_tensor(array)``, ``cupy.asarray(array)`` and ``from_dlpack(array)`` of any library
+    share its memory. All of it has been written and verified, so that no stream has to wait for
+    it.
+    """
+
+    def __len__(self) -> int: ...
+    @property
+    def device(self) -> int:
+        """The number of the GPU."""
+    @property
+    def dtype(self) -> str:
+        """The name of the items' type, such as ``"uint8"``."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Items along each dimension."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all items."""
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any: ...
+
+@final
 class _ArrowChunk:
     def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]: ...
 
@@ -725,6 +824,13 @@ def _arrow_split_rows(
     data: Any, codec: Codec | str, is_frames: bool, max_size: int | None, max_bytes: int
 ) -> list[int]: ...
 def _arrow_frame_info(data: Any, null_on_error: bool) -> tuple[list[_ArrowChunk], bool]: ...
+def _gpu_decompress(
+    data: Any, options: dict[str, Any], null_on_error: bool, device: SupportsIndex
+) -> DeviceColumn: ...
+def _gpu_compress(
+    data: Any, codec: Codec | str, is_frames: bool, stream: int | None
+) -> _ArrowChunk: ...
+def _check_stream(stream: int | None) -> None: ...
 def _admit(
     codec: Codec | str, data: _Data, original_size: int, crc32c: int, max_size: int
 ) -> None: ...

@@ -111,7 +111,9 @@ pub fn to_host(column: &ResidentColumn, interrupted: InterruptCheck) -> Result<A
     let mut session = gpu::open(buffer.ordinal(), interrupted)?;
     let mut download = |place: Range<usize>, dst: &mut [MaybeUninit<u8>]| {
         // SAFETY: a part of the column's memory, which is complete.
-        unsafe { session.download(buffer.start() + place.start as DevicePtr, dst) }
+        unsafe {
+            session.download(buffer.start() + place.start as DevicePtr, &mut dst[..place.len()])
+        }
     };
     let mut bytes = Block::new(column.values().len())?;
     download(column.values(), bytes.spare())?;
@@ -271,11 +273,13 @@ impl<O: Send + Sync> DeviceValues<O> {
             Rows::Equal(width) => offsets_of((0..self.rows).map(|_| *width as u64))?,
         };
         let (first, last) = (offsets[0], offsets[self.rows]);
-        let mut bytes = Block::new((last - first) as usize)?;
-        // SAFETY: the producer's values.
-        unsafe { session.download(self.address + first as DevicePtr, bytes.spare())? };
-        // SAFETY: the download initialised all of it.
-        unsafe { bytes.set_len((last - first) as usize) };
+        let len = (last - first) as usize;
+        let mut bytes = Block::new(len)?;
+        // SAFETY: the producer's values; the download initialises all of them.
+        unsafe {
+            session.download(self.address + first as DevicePtr, &mut bytes.spare()[..len])?;
+            bytes.set_len(len);
+        }
         let offsets = offsets.iter().map(|offset| offset - first).collect();
         let nulls = self.nulls.clone();
         ByteRows::try_new(&large_binary(OffsetsColumn { offsets, bytes }, nulls, false))

@@ -2,6 +2,8 @@
 //! documentation) and DLPack (1.0, dmlc.github.io/dlpack, and the Python array API standard).
 
 use std::ffi::{CStr, c_void};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -74,6 +76,38 @@ impl ItemType {
     }
 }
 
+/// A column that Python objects share. The last of them frees its memory, without the GIL: that
+/// may wait for work of other libraries.
+pub struct SharedColumn(ManuallyDrop<Arc<ResidentColumn>>);
+
+impl SharedColumn {
+    pub fn new(column: Arc<ResidentColumn>) -> Self {
+        Self(ManuallyDrop::new(column))
+    }
+
+    /// The column, for what outlives Python objects.
+    pub fn share(&self) -> Arc<ResidentColumn> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Deref for SharedColumn {
+    type Target = ResidentColumn;
+
+    fn deref(&self) -> &ResidentColumn {
+        &self.0
+    }
+}
+
+impl Drop for SharedColumn {
+    fn drop(&mut self) {
+        // SAFETY: it is not used again.
+        let column = unsafe { ManuallyDrop::take(&mut self.0) };
+        let mut column = Some(column);
+        Python::try_attach(|py| py.detach(|| drop(column.take())));
+    }
+}
+
 /// An array in the memory of a GPU, for PyTorch, CuPy, Numba, JAX and others.
 ///
 /// ``torch.as_tensor(array)``, ``cupy.asarray(array)`` and ``from_dlpack(array)`` of any library
@@ -81,7 +115,7 @@ impl ItemType {
 /// it.
 #[pyclass(module = "s4_codec.gpu", frozen)]
 pub struct DeviceArray {
-    column: Arc<ResidentColumn>,
+    column: SharedColumn,
     item: ItemType,
     /// Where it is in the column's memory.
     start: usize,
@@ -95,7 +129,7 @@ impl DeviceArray {
         start: usize,
         shape: Vec<usize>,
     ) -> Self {
-        Self { column, item, start, shape }
+        Self { column: SharedColumn::new(column), item, start, shape }
     }
 
     fn items(&self) -> usize {
@@ -215,7 +249,7 @@ impl DeviceArray {
         let owner = Owner {
             shape: self.shape.iter().map(|&len| len as i64).collect(),
             strides: strides(&self.shape),
-            _column: Arc::clone(&self.column),
+            _column: self.column.share(),
         };
         if max_version.is_some_and(|(major, _)| major >= 1) {
             capsule(py, Versioned::new(self, owner), VERSIONED)

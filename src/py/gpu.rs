@@ -10,13 +10,12 @@ use pyo3::types::{PyCapsule, PyDict};
 
 use super::arrow::{ArrowChunk, ArrowData, DecompressArguments, SCHEMA, form, warn_of_nulls};
 use super::codec::CodecArgument;
-use super::device_array::{DeviceArray, ItemType, check_stream};
+use super::device_array::{DeviceArray, ItemType, SharedColumn, check_stream};
 use super::device_input::DeviceData;
 use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::DeviceArgument;
 use crate::arrow::{self, data_type_of, from_arrow};
-use crate::column::ResidentColumn;
 use crate::gpu::Device;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -37,11 +36,11 @@ pub const DEVICE_ARRAY: &CStr = c"arrow_device_array";
 /// :meth:`matrix`. All of them share its memory, without a copy. The memory is freed when the
 /// column and all that share its memory are gone, after all work on that GPU.
 #[pyclass(module = "s4_codec.gpu", frozen)]
-pub struct DeviceColumn(Arc<ResidentColumn>);
+pub struct DeviceColumn(SharedColumn);
 
 impl DeviceColumn {
     fn array(&self, item: ItemType, start: usize, shape: Vec<usize>) -> DeviceArray {
-        DeviceArray::new(Arc::clone(&self.0), item, start, shape)
+        DeviceArray::new(self.0.share(), item, start, shape)
     }
 }
 
@@ -100,8 +99,8 @@ impl DeviceColumn {
         self.array(ItemType::I64, self.0.offsets().start, vec![self.0.rows() + 1])
     }
 
-    /// Which rows are not null: a :class:`DeviceArray` of uint8, a bit for each row, the lowest of
-    /// a byte first. None if no row is null.
+    /// Which rows are not null: a :class:`DeviceArray` of uint8, a bit for each row, the lowest
+    /// of a byte first. None if no row is null.
     #[getter]
     fn validity(&self) -> Option<DeviceArray> {
         let place = self.0.validity()?;
@@ -114,8 +113,8 @@ impl DeviceColumn {
     /// Parameters
     /// ----------
     /// dtype
-    ///     The type of items: int8 to int64, uint8 to uint64, float16, bfloat16, float32 or float64,
-    ///     as a name, or as a type of NumPy, CuPy or PyTorch.
+    ///     The type of items: int8 to int64, uint8 to uint64, float16, bfloat16, float32 or
+    ///     float64, as a name, or as a type of NumPy, CuPy or PyTorch.
     /// width
     ///     Items per row.
     ///
@@ -169,7 +168,7 @@ impl DeviceColumn {
         let schema = FFI_ArrowSchema::try_from(data_type_of(&self.0)).map_err(from_arrow);
         Ok((
             PyCapsule::new_with_value(py, schema.map_err(raise)?, SCHEMA)?,
-            PyCapsule::new_with_value(py, arrow::export(&self.0), DEVICE_ARRAY)?,
+            PyCapsule::new_with_value(py, arrow::export(&self.0.share()), DEVICE_ARRAY)?,
         ))
     }
 }
@@ -191,7 +190,7 @@ fn _gpu_decompress(
         arrow::decompress_to_device(&options, form, ordinal, input, interrupted)
     })?;
     warn_of_nulls(py, warning)?;
-    Ok(DeviceColumn(Arc::new(column)))
+    Ok(DeviceColumn(SharedColumn::new(Arc::new(column))))
 }
 
 #[pyfunction]

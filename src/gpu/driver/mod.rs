@@ -11,9 +11,10 @@
 //! A kernel that never ends, as damaged data can make a decoder, blocks most calls for ever. So no
 //! call here waits but [`Stream::wait_done`], which polls until a [`Deadline`]; memory is not
 //! allocated or freed, nor code loaded, while a kernel runs. Memory that others may use is freed
-//! [on another thread](PrimaryContext::free_when_done), which may block. After the deadline, or a status that
-//! no context of the process survives, CUDA is [lost](Driver::is_lost): no call reaches libcuda
-//! any more, and all that was made there is leaked, so that the process goes on and ends as usual.
+//! [on another thread](PrimaryContext::free_when_done), which may block. After the deadline, or a
+//! status that no context of the process survives, CUDA is [lost](Driver::is_lost): no call reaches
+//! libcuda any more, and all that was made there is leaked, so that the process goes on and ends
+//! as usual.
 
 mod deadline;
 mod objects;
@@ -22,7 +23,7 @@ use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{null, null_mut};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -261,8 +262,9 @@ impl PrimaryContext {
     }
 
     /// Frees `memory`, which work of other libraries may use, once all work in the context is
-    /// done; where it cannot be waited for, the memory is leaked. On a thread of its own, for
-    /// these calls may block for ever: the caller stops waiting, and CUDA is lost.
+    /// done; where that cannot be waited for, the memory is leaked. A thread of its own does it,
+    /// for these calls block as long as the work takes, which may be for ever; the caller waits
+    /// for a second at most.
     pub fn free_when_done(self, memory: DeviceMemory) {
         let (driver, memory) = (self.driver, ManuallyDrop::new(memory));
         let (send, done) = channel();
@@ -275,14 +277,11 @@ impl PrimaryContext {
                 drop(current);
             }
             drop(self);
+            // Nobody may be waiting any more.
             let _ = send.send(());
         };
-        if thread::Builder::new().name("s4-gpu-free".into()).spawn(free).is_err() {
-            return;
-        }
-        let Deadline { limit, .. } = Deadline::for_work(0);
-        if done.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            driver.lose_to_work(limit);
+        if thread::Builder::new().name("s4-gpu-free".into()).spawn(free).is_ok() {
+            let _ = done.recv_timeout(Duration::from_secs(1));
         }
     }
 }

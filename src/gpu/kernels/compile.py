@@ -1,7 +1,7 @@
 """Compile kernels.cu to kernels.ptx with NVRTC; no GPU is needed.
 
-    pip install nvidia-cuda-nvrtc-cu12==12.0.140
-    python src/gpu/kernels/compile.py
+pip install nvidia-cuda-nvrtc-cu12==12.0.140
+python src/gpu/kernels/compile.py
 """
 
 from __future__ import annotations
