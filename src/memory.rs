@@ -8,6 +8,7 @@
 use std::alloc::{Layout, alloc_zeroed};
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
+use std::panic::RefUnwindSafe;
 use std::ptr::NonNull;
 use std::sync::Mutex;
 
@@ -180,10 +181,19 @@ pub struct Block {
     len: usize,
 }
 
+/// Memory of another kind that a block can be, such as page-locked memory.
+pub trait OwnedMemory: Send + Sync + RefUnwindSafe {
+    /// All of it.
+    fn bytes(&self) -> &[MaybeUninit<u8>];
+    /// The same, to be written to.
+    fn bytes_mut(&mut self) -> &mut [MaybeUninit<u8>];
+}
+
 enum Storage {
     /// From the allocator, if smaller than a huge page.
     Heap(Box<[MaybeUninit<u8>]>),
     Region(Region),
+    Owned(Box<dyn OwnedMemory>),
     /// Nothing: the region has gone back.
     Gone,
 }
@@ -206,11 +216,17 @@ impl Block {
         Ok(Self { storage, len: 0 })
     }
 
+    /// A block of other memory, empty.
+    pub fn of(memory: impl OwnedMemory + 'static) -> Self {
+        Self { storage: Storage::Owned(Box::new(memory)), len: 0 }
+    }
+
     /// Bytes that fit, filled or not.
     pub fn capacity(&self) -> usize {
         match &self.storage {
             Storage::Heap(heap) => heap.len(),
             Storage::Region(region) => region.capacity,
+            Storage::Owned(memory) => memory.bytes().len(),
             Storage::Gone => 0,
         }
     }
@@ -231,8 +247,19 @@ impl Block {
         match &mut self.storage {
             Storage::Heap(heap) => &mut heap[len..],
             Storage::Region(region) => uninit(&mut region.bytes_mut()[len..]),
+            Storage::Owned(memory) => &mut memory.bytes_mut()[len..],
             Storage::Gone => &mut [],
         }
+    }
+
+    /// The filled part, to be moved about.
+    pub fn filled_mut(&mut self) -> &mut [MaybeUninit<u8>] {
+        let len = std::mem::take(&mut self.len);
+        let spare = self.spare();
+        // SAFETY: the same memory, borrowed for as long; only `len` is set again.
+        let filled = unsafe { std::slice::from_raw_parts_mut(spare.as_mut_ptr(), len) };
+        self.len = len;
+        filled
     }
 
     /// Says that the block holds `len` bytes.
@@ -248,6 +275,8 @@ impl Block {
             // SAFETY: a byte counts in `len` only once it is initialised.
             Storage::Heap(heap) => unsafe { heap[..self.len].assume_init_ref() },
             Storage::Region(region) => &region.bytes()[..self.len],
+            // SAFETY: as above.
+            Storage::Owned(memory) => unsafe { memory.bytes()[..self.len].assume_init_ref() },
             Storage::Gone => &[],
         }
     }

@@ -1,6 +1,7 @@
 //! Rows that fail without ending the call: what `on_error="null"` and `verify` make of them.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::{Error, Mistake, Result, RowError};
 
@@ -107,6 +108,13 @@ impl BadRows {
     /// Their positions in the column, in ascending order.
     pub fn rows(&self) -> &[usize] {
         &self.rows
+    }
+
+    /// Those within a range of positions.
+    pub(super) fn within(&self, rows: &Range<usize>) -> impl Iterator<Item = usize> {
+        let start = self.rows.partition_point(|&row| row < rows.start);
+        let end = self.rows.partition_point(|&row| row < rows.end);
+        self.rows[start..end].iter().copied()
     }
 
     /// Positions and reasons in ascending order, with [`OnError::Report`].

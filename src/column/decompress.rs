@@ -17,7 +17,7 @@ pub fn decompress<L: Layout, C: Payloads>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Decompressed<L::Column>> {
-    // With offsets this is the usual case: rows state their sizes.
+    // With offsets this is the usual case: rows state their sizes. Else it is a GPU's.
     if let Some(column) = L::decompress_in_place(options, chunks, interrupted)? {
         return Ok(column);
     }

@@ -7,10 +7,11 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
 use super::context::GpuContext;
-use super::driver::DevicePtr;
+use super::driver::{DevicePtr, PrimaryContext};
 use super::error::GpuError;
 use super::libraries::Libraries;
 use super::nvcomp::Work;
+use super::pinned;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::pool::{INTERRUPT_POLL, InterruptCheck, NO_INTERRUPT};
@@ -157,6 +158,11 @@ pub fn open(ordinal: u32, interrupted: InterruptCheck) -> Result<Session, GpuErr
     Session::new(lease, interrupted)
 }
 
+/// The context of the GPU of this number.
+pub(super) fn primary_context(ordinal: u32) -> Result<PrimaryContext, GpuError> {
+    PrimaryContext::retain(&present(ordinal)?.driver, ordinal)
+}
+
 /// Frees the memory of all GPUs, once the calls that use them are done. Returns the first error
 /// of that, or of freeing anything before.
 pub fn release_memory() -> Result<(), GpuError> {
@@ -164,6 +170,7 @@ pub fn release_memory() -> Result<(), GpuError> {
     for queue in queues.values() {
         queue.take(NO_INTERRUPT)?.context = None;
     }
+    pinned::release();
     match &*lock(&GPUS.get().libraries) {
         Some(Ok(libraries)) => libraries.driver.late_error(),
         _ => Ok(()),

@@ -37,6 +37,10 @@ impl DeviceBuffer {
         self.memory.start()
     }
 
+    pub(super) fn memory(&self) -> &DeviceMemory {
+        &self.memory
+    }
+
     /// The number of its GPU.
     pub fn ordinal(&self) -> u32 {
         self.ordinal

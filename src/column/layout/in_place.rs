@@ -2,11 +2,13 @@
 //! in the finished column before it is decoded, and is decoded there.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::RowWriter;
 use super::offsets::{OffsetsColumn, end_of, offsets_of, row_len};
 use crate::column::estimate::stated_len;
+use crate::column::resident::{self, Part};
 use crate::column::row::RowDecoder;
 use crate::column::scheduler::{Job, Spans};
 use crate::column::{DecompressOptions, Decompressed, Payload, Payloads, offload};
@@ -112,6 +114,12 @@ pub fn decompress<C: Payloads>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
+    let runs = |_: &[i64]| runs_of(chunks);
+    if let Some(through) =
+        resident::through_gpu(options, chunks, InPlace::MAX_ROW_BYTES, runs, interrupted)?
+    {
+        return from_gpu(through).map(Some);
+    }
     let Some(plans) = plan(options, chunks, interrupted)? else { return Ok(None) };
     let blocks = plans.iter().map(|offsets| Block::new(end_of(offsets)));
     let Ok(mut blocks) = blocks.collect::<Result<Vec<_>, _>>() else { return Ok(None) };
@@ -157,17 +165,40 @@ pub fn decompress<C: Payloads>(
     let mut first = 0;
     let mut columns = Vec::with_capacity(chunks.len());
     for (mut offsets, mut bytes) in plans.into_iter().zip(blocks) {
-        let rows = offsets.len() - 1;
-        let bad = bad_rows.rows();
-        let bad = &bad[bad.partition_point(|&row| row < first)..];
-        let bad = &bad[..bad.partition_point(|&row| row < first + rows)];
-        close_gaps(&mut offsets, bytes.spare(), bad.iter().map(|row| row - first));
+        let rows = first..first + offsets.len() - 1;
+        let bad = bad_rows.within(&rows).map(|row| row - first);
+        close_gaps(&mut offsets, bytes.spare(), bad);
         // SAFETY: rows that were not bad filled their places, and those of bad rows are gone.
         unsafe { bytes.set_len(end_of(&offsets)) };
         columns.push(OffsetsColumn { offsets, bytes: bytes.shrink()? });
-        first += rows;
+        first = rows.end;
     }
     Ok(Some(Decompressed { values: columns, bad_rows }))
+}
+
+/// The rows of each chunk.
+fn runs_of<C: Payloads>(chunks: &[C]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let run = |chunk: &C| {
+        let start = end;
+        end += chunk.count();
+        start..end
+    };
+    chunks.iter().map(run).collect()
+}
+
+/// The chunks that came from a GPU.
+fn from_gpu(through: Decompressed<Vec<Part>>) -> Result<Decompressed<Vec<OffsetsColumn>>> {
+    let Decompressed { values, bad_rows } = through;
+    let column = |Part { rows, mut offsets, mut bytes }| {
+        let bad = bad_rows.within(&rows).map(|row| row - rows.start);
+        close_gaps(&mut offsets, bytes.filled_mut(), bad);
+        // SAFETY: it is no longer than before.
+        unsafe { bytes.set_len(end_of(&offsets)) };
+        Ok(OffsetsColumn { offsets, bytes: bytes.shrink()? })
+    };
+    let values = values.into_iter().map(column).collect::<Result<_>>()?;
+    Ok(Decompressed { values, bad_rows })
 }
 
 /// Takes the places of bad rows, in ascending order, out of a chunk.

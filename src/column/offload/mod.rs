@@ -55,28 +55,24 @@ pub fn compress<'a, C: Rows>(
     run(placement, positions.count(), &items, interrupted, run_rows)
 }
 
-/// Runs `run_rows` over a column of payloads.
-pub fn decompress<'a, C: Payloads>(
+/// The GPU for a column of payloads, or `None` for the CPU.
+pub fn placement<C: Payloads>(
     options: &DecompressOptions,
-    chunks: &'a [C],
+    chunks: &[C],
     interrupted: InterruptCheck,
-    run_rows: RunRows,
-) -> Result<()> {
-    let positions = RowPositions::new(chunks.iter().map(C::count));
-    let payload = |position| -> Payload<'a> {
-        let (chunk, row) = positions.find(position);
-        chunks[chunk].get(row)
-    };
-    let encoding = options.codec.encoding().map(|(encoding, _)| encoding);
+) -> Option<Placement> {
     // Frames name their codecs, so that some may be for a GPU whatever the codec is.
     let (device, codec_from) = match options.codec.device() {
         Some(device) => (device, CodecFrom::Caller),
         None => (options.device, CodecFrom::Frames),
     };
-    let workload = || {
+    let encoding = options.codec.encoding().map(|(encoding, _)| encoding);
+    Placement::choose(device, codec_from, || {
+        let positions = RowPositions::new(chunks.iter().map(C::count));
         let mut workload = Workload::default();
         for row in listening(interrupted, positions.count()) {
-            match (payload(row), encoding) {
+            let (chunk, row) = positions.find(row);
+            match (chunks[chunk].get(row), encoding) {
                 (Payload::Sealed(payload, manifest), Some(encoding)) => {
                     add_payload(&mut workload, payload, encoding, Some(manifest.original_size));
                 }
@@ -93,7 +89,22 @@ pub fn decompress<'a, C: Payloads>(
             }
         }
         workload
+    })
+}
+
+/// Runs `run_rows` over a column of payloads.
+pub fn decompress<'a, C: Payloads>(
+    options: &DecompressOptions,
+    chunks: &'a [C],
+    interrupted: InterruptCheck,
+    run_rows: RunRows,
+) -> Result<()> {
+    let positions = RowPositions::new(chunks.iter().map(C::count));
+    let payload = |position| -> Payload<'a> {
+        let (chunk, row) = positions.find(position);
+        chunks[chunk].get(row)
     };
+    let encoding = options.codec.encoding().map(|(encoding, _)| encoding);
     let items = |position, items: &mut Vec<Item<'a>>| match payload(position) {
         Payload::Sealed(payload, manifest) => {
             let (expected, limit) = (manifest.original_size, options.limit());
@@ -110,7 +121,7 @@ pub fn decompress<'a, C: Payloads>(
         Payload::Frames(body) => items.extend(items_of_frames(body, options.limit())),
         Payload::Null | Payload::BadManifest(..) => {}
     };
-    let placement = Placement::choose(device, codec_from, workload);
+    let placement = placement(options, chunks, interrupted);
     run(placement, positions.count(), &items, interrupted, run_rows)
 }
 

@@ -23,11 +23,14 @@ use std::ops::Range;
 use super::bad_rows::{BadRow, BadRows};
 use super::layout::offsets::OffsetsColumn;
 use super::row::{check_utf8, describe};
-use super::{DecompressOptions, Decompressed, OnError, Payloads};
-use crate::error::{Error, Result, RowError};
-use crate::gpu::{self, DeviceBuffer, DevicePtr, Progress, STEP_BYTES, Session, steps};
+use super::{DecompressOptions, Decompressed, OnError, Payloads, offload};
+use crate::error::{Error, Result, RowError, push};
+use crate::gpu::{
+    self, DeviceBuffer, DevicePtr, Mirror, PinnedBlock, Placement, Progress, SMALLEST_COLUMN,
+    STEP_BYTES, Session, steps,
+};
 use crate::kernel::copy_to;
-use crate::memory::{as_bytes, as_uninit, zeroed};
+use crate::memory::{Block, as_bytes, as_uninit, zeroed};
 use crate::pool::InterruptCheck;
 use pieces::PieceSource;
 use plan::{Kind, Plan};
@@ -127,21 +130,89 @@ pub fn decompress_resident<C: Payloads>(
         Err(other) => return Err(other),
     }
     let offsets = plan.offsets()?;
-    let mut column = Assembly::new(options, &mut session, &plan, &offsets, chunks)?;
-    column.upload_cpu_rows(&columns)?;
+    let mut assembly = Assembly::new(options, &mut session, &plan, &offsets, chunks)?;
+    assembly.upload_cpu_rows(&columns)?;
     drop(columns);
-    if let Err(error) = column.decode(interrupted) {
-        column.session.settle();
-        return Err(error);
+    assembly.fill(interrupted)?;
+    match first_bad {
+        Some(bad) => Err(Error::Row(bad)),
+        None => assembly.finish(bad_rows),
     }
-    column.upload_offsets()?;
-    if options.utf8 {
-        column.check_utf8()?;
+}
+
+/// Decompresses every row of `chunks` through the memory of a GPU to page-locked memory, a block
+/// for each of the ranges of rows that `split` makes of their offsets. `None` where that does not
+/// pay, or the CPU has to take a part: rows that no GPU can take, too little memory of either
+/// kind, or, if the CPU is to try them again, a failure or bad rows.
+pub fn through_gpu<C: Payloads>(
+    options: &DecompressOptions,
+    chunks: &[C],
+    max_row_bytes: u64,
+    split: impl FnOnce(&[i64]) -> Vec<Range<usize>>,
+    interrupted: InterruptCheck,
+) -> Result<Option<Decompressed<Vec<Part>>>> {
+    let placement = offload::placement(options, chunks, interrupted);
+    let Some(placement) = placement else { return Ok(None) };
+    match decompress_through(options, placement, chunks, max_row_bytes, split, interrupted) {
+        Err(Error::Unavailable(_)) if placement.falls_back => Ok(None),
+        other => other,
     }
-    if let Some(bad) = first_bad {
-        return Err(Error::Row(bad));
+}
+
+fn decompress_through<C: Payloads>(
+    options: &DecompressOptions,
+    placement: Placement,
+    chunks: &[C],
+    max_row_bytes: u64,
+    split: impl FnOnce(&[i64]) -> Vec<Range<usize>>,
+    interrupted: InterruptCheck,
+) -> Result<Option<Decompressed<Vec<Part>>>> {
+    let plan = Plan::new(options, chunks, interrupted)?;
+    let most = options.max_total_size.unwrap_or(u64::MAX);
+    let is_sized = (SMALLEST_COLUMN as u64..=most).contains(&plan.bytes());
+    if !is_sized || plan.has_cpu_rows() || plan.longest() > max_row_bytes {
+        return Ok(None);
     }
-    column.finish(bad_rows)
+    let offsets = plan.offsets()?;
+    let runs = split(&offsets);
+    let place = |run: &Range<usize>| offsets[run.start] as usize..offsets[run.end] as usize;
+    let lens: Vec<_> = runs.iter().map(|run| place(run).len()).collect();
+    let Some(blocks) = gpu::take_pinned(placement.ordinal, &lens)? else { return Ok(None) };
+    let mut session = gpu::open(placement.ordinal, interrupted)?;
+    if session.check_memory(column_len(plan.bytes(), plan.rows())).is_err() {
+        return Ok(None);
+    }
+    let mirror = Mirror::new(&mut session, runs.iter().map(place).zip(blocks).collect())?;
+    let mut assembly = Assembly::new(options, &mut session, &plan, &offsets, chunks)?;
+    assembly.mirror = Some(mirror);
+    match assembly.fill(interrupted) {
+        Err(Error::Row(_)) if placement.retries => return Ok(None),
+        other => other?,
+    }
+    let Some(blocks) = assembly.finish_mirror(interrupted)? else { return Ok(None) };
+    let bad_rows = assembly.judge(BadRows::default());
+    if placement.retries && !bad_rows.is_empty() {
+        return Ok(None);
+    }
+    let parts = runs.into_iter().zip(blocks).map(|(rows, block)| {
+        let mut bytes = Block::of(block);
+        // SAFETY: the mirror filled the block's front as far as its rows go.
+        unsafe { bytes.set_len(place(&rows).len()) };
+        let start = offsets[rows.start];
+        let offsets = offsets[rows.start..=rows.end].iter().map(|offset| offset - start).collect();
+        Part { rows, offsets, bytes }
+    });
+    let parts = parts.collect();
+    Ok(Some(Decompressed { values: parts, bad_rows }))
+}
+
+/// Consecutive rows of a column, on the host.
+pub struct Part {
+    /// Their positions.
+    pub rows: Range<usize>,
+    /// Where they begin in `bytes`, and the last one's end. A bad row still has its place.
+    pub offsets: Vec<i64>,
+    pub bytes: Block,
 }
 
 /// A column while it is made.
@@ -152,7 +223,9 @@ struct Assembly<'a, C> {
     offsets: &'a [i64],
     chunks: &'a [C],
     column: ResidentColumn,
-    /// Rows that were bad on the GPU, in ascending order of discovery.
+    /// Downloads the values as they are done.
+    mirror: Option<Mirror>,
+    /// Rows that were bad on the GPU.
     bad: Vec<RowError>,
 }
 
@@ -178,7 +251,8 @@ impl<'a, C: Payloads> Assembly<'a, C> {
             width: first.filter(is_even),
             is_utf8: options.utf8,
         };
-        Ok(Self { options, session, plan, offsets, chunks, column, bad: Vec::new() })
+        let (mirror, bad) = (None, Vec::new());
+        Ok(Self { options, session, plan, offsets, chunks, column, mirror, bad })
     }
 
     /// Where a row's bytes are.
@@ -218,7 +292,25 @@ impl<'a, C: Payloads> Assembly<'a, C> {
         Ok(())
     }
 
-    /// Decodes the rows of the GPU, and verifies them.
+    /// Decodes and verifies the rows of the GPU. The lowest bad row is an error, unless it is to
+    /// become null.
+    fn fill(&mut self, interrupted: InterruptCheck) -> Result<()> {
+        if let Err(error) = self.decode(interrupted) {
+            self.session.settle();
+            return Err(error);
+        }
+        self.upload_offsets()?;
+        if self.options.utf8 {
+            self.check_utf8()?;
+        }
+        if self.options.on_error != OnError::Raise {
+            return Ok(());
+        }
+        let lowest = self.bad.drain(..).min_by_key(|bad| bad.row);
+        lowest.map_or(Ok(()), |bad| Err(Error::Row(Box::new(bad))))
+    }
+
+    /// Decodes the rows of the GPU, and verifies all but text.
     fn decode(&mut self, interrupted: InterruptCheck) -> Result<()> {
         let mut row = 0;
         while row < self.column.rows {
@@ -231,8 +323,13 @@ impl<'a, C: Payloads> Assembly<'a, C> {
                 MAX_PIECES,
             )?;
             row = end;
-            let mut source =
-                PieceSource::new(self.options, &pieces, self.column.buffer.start(), interrupted);
+            let mut source = PieceSource::new(
+                self.options,
+                &pieces,
+                &self.column.buffer,
+                self.mirror.as_mut(),
+                interrupted,
+            );
             let mut progress = Progress::default();
             while let Some(piece) = self.session.run(&mut source, &mut progress)? {
                 source.refuse(piece)?;
@@ -250,11 +347,8 @@ impl<'a, C: Payloads> Assembly<'a, C> {
         let (chunk, in_chunk) = self.plan.positions.find(row);
         let context = describe(self.options, self.chunks[chunk].get(in_chunk));
         let bad = BadRow { source, context, mistake: None }.at(row, self.column.rows);
-        if self.options.on_error == OnError::Raise {
-            return Err(Error::Row(Box::new(bad)));
-        }
         self.session.zero(&self.column.buffer, self.place(row))?;
-        self.bad.push(bad);
+        push(&mut self.bad, bad)?;
         Ok(())
     }
 
@@ -285,17 +379,29 @@ impl<'a, C: Payloads> Assembly<'a, C> {
         Ok(())
     }
 
-    /// Writes which rows are not null.
-    fn finish(self, mut bad_rows: BadRows) -> Result<Decompressed<ResidentColumn>> {
-        let Self { options, session, plan, mut column, bad, .. } = self;
-        let bad_on_gpu = bad.len();
-        for bad in bad {
-            bad_rows.add(bad, options.on_error);
-        }
-        let on_gpu = (0..column.rows).filter(|&row| plan.kind(row) == Kind::Gpu).count();
-        (bad_on_gpu..on_gpu).for_each(|_| bad_rows.count_good());
-        bad_rows.sort();
+    /// Waits for the downloads; the blocks that they went to, if there is a mirror.
+    fn finish_mirror(&mut self, interrupted: InterruptCheck) -> Result<Option<Vec<PinnedBlock>>> {
+        let Some(mut mirror) = self.mirror.take() else { return Ok(None) };
+        mirror.advance_to(&self.column.buffer, self.column.bytes)?;
+        Ok(Some(mirror.finish(interrupted)?))
+    }
 
+    /// All bad rows, with those of the CPU.
+    fn judge(&mut self, mut bad_rows: BadRows) -> BadRows {
+        let bad_on_gpu = self.bad.len();
+        for bad in self.bad.drain(..) {
+            bad_rows.add(bad, self.options.on_error);
+        }
+        let on_gpu = (0..self.column.rows).filter(|&row| self.plan.kind(row) == Kind::Gpu);
+        on_gpu.skip(bad_on_gpu).for_each(|_| bad_rows.count_good());
+        bad_rows.sort();
+        bad_rows
+    }
+
+    /// Writes which rows are not null.
+    fn finish(mut self, bad_rows: BadRows) -> Result<Decompressed<ResidentColumn>> {
+        let bad_rows = self.judge(bad_rows);
+        let Self { session, plan, mut column, .. } = self;
         let mut validity = zeroed::<u8>(column.rows.div_ceil(8))?;
         let mut valid = 0;
         for row in (0..column.rows).filter(|&row| plan.kind(row) != Kind::Null) {

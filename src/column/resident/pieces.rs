@@ -8,8 +8,8 @@ use super::plan::{Kind, Part, Plan, each_part};
 use crate::column::{DecompressOptions, Payloads};
 use crate::error::{Error, Result, push};
 use crate::gpu::{
-    Batch, BatchResults, BatchSource, Chunk, Cost, DevicePtr, Direction, GpuError, ItemId, Session,
-    size_class,
+    Batch, BatchResults, BatchSource, Chunk, Cost, DeviceBuffer, DevicePtr, Direction, GpuError,
+    ItemId, Mirror, Session, size_class,
 };
 use crate::kernel::Fault;
 use crate::manifest::combine_crc32c;
@@ -84,8 +84,9 @@ fn cut<'a>(row: usize, part: Part<'a>, at: &mut usize, pieces: &mut Vec<Piece<'a
 pub struct PieceSource<'s, 'a> {
     options: &'s DecompressOptions,
     pieces: &'s [Piece<'a>],
-    /// The address of the column's values.
-    values: DevicePtr,
+    /// The column's memory, which begins with its values.
+    buffer: &'s DeviceBuffer,
+    mirror: Option<&'s mut Mirror>,
     interrupted: InterruptCheck<'s>,
     /// Of the payload whose pieces are being taken: the crc32c so far, and what was wrong first.
     crc32c: u32,
@@ -98,11 +99,12 @@ impl<'s, 'a> PieceSource<'s, 'a> {
     pub fn new(
         options: &'s DecompressOptions,
         pieces: &'s [Piece<'a>],
-        values: DevicePtr,
+        buffer: &'s DeviceBuffer,
+        mirror: Option<&'s mut Mirror>,
         interrupted: InterruptCheck<'s>,
     ) -> Self {
         let (crc32c, fault, bad) = (0, None, Vec::new());
-        Self { options, pieces, values, interrupted, crc32c, fault, bad }
+        Self { options, pieces, buffer, mirror, interrupted, crc32c, fault, bad }
     }
 
     /// The bad rows, with their errors.
@@ -160,18 +162,19 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
             let item = &piece.part.item;
             let shape = session.shape(item.work, size_class(item.longest()))?;
             let mut cost = Cost::default();
-            piece.chunks(self.values).for_each(|chunk| cost.add(&shape, &chunk));
+            piece.chunks(self.buffer.start()).for_each(|chunk| cost.add(&shape, &chunk));
             // A piece is far shorter than what is left of any GPU.
             if !batch.is_empty() && !batch.fits(cost, &limits) {
                 return Ok((batch, i));
             }
-            let range = batch.push_chunks(&shape, cost, piece.chunks(self.values));
+            let range = batch.push_chunks(&shape, cost, piece.chunks(self.buffer.start()));
             batch.push_range(ItemId::of_row(i), range);
         }
         Ok((batch, pieces.end))
     }
 
     fn take(&mut self, pieces: Range<usize>, results: Option<&BatchResults>) -> Result<()> {
+        let end = pieces.end;
         for piece in pieces {
             let found =
                 results.and_then(|results| Some((results, results.find(ItemId::of_row(piece))?)));
@@ -189,6 +192,11 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
                 }
             }
             self.judge(piece, crc32c, fault)?;
+            if let Some(mirror) = &mut self.mirror
+                && piece + 1 == end
+            {
+                mirror.advance_to(self.buffer, self.pieces[piece].end())?;
+            }
         }
         Ok(())
     }
@@ -202,6 +210,11 @@ impl<'a> Piece<'a> {
             true => self.part.item.original_len() as usize - self.first * chunk_bytes,
             false => self.count * chunk_bytes,
         }
+    }
+
+    /// The end of its place in the column.
+    fn end(&self) -> usize {
+        self.at + self.len()
     }
 
     /// The chunks, with the addresses where they go.

@@ -128,6 +128,16 @@ impl Plan {
         self.kinds[row]
     }
 
+    /// Whether the CPU decodes some of them.
+    pub fn has_cpu_rows(&self) -> bool {
+        self.kinds.contains(&Kind::Cpu)
+    }
+
+    /// The bytes of the longest row, as it states.
+    pub fn longest(&self) -> u64 {
+        self.lens.iter().copied().max().unwrap_or(0)
+    }
+
     /// The bytes that all rows decode to, as they state.
     pub fn bytes(&self) -> u64 {
         self.lens.iter().fold(0, |sum, len| sum.saturating_add(*len))

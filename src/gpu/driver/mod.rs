@@ -244,6 +244,8 @@ pub struct PrimaryContext {
 
 // SAFETY: a context may be used from any thread that makes it current.
 unsafe impl Send for PrimaryContext {}
+// SAFETY: as above, from several at once.
+unsafe impl Sync for PrimaryContext {}
 
 impl PrimaryContext {
     pub fn retain(driver: &'static Driver, ordinal: u32) -> Result<Self, GpuError> {
