@@ -7,6 +7,9 @@ use crate::kernel::Fault;
 const OUT_OF_MEMORY: i32 = 2;
 const NOT_INITIALIZED: i32 = 3;
 
+/// nvCOMP's status for any error of CUDA's.
+const NVCOMP_CUDA_ERROR: i32 = 1000;
+
 /// CUDA statuses after which the context fails every call, as do new ones in the same process:
 /// faults of kernels and of the hardware.
 const PROCESS_IS_LOST: [i32; 11] = [214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719];
@@ -95,6 +98,11 @@ impl GpuError {
         matches!(self, Self::OutOfMemory { .. } | Self::Cuda { status: OUT_OF_MEMORY, .. })
     }
 
+    /// Whether nvCOMP met an error of CUDA, which the driver names.
+    pub fn is_cuda_in_nvcomp(&self) -> bool {
+        matches!(self, Self::Nvcomp { status: NVCOMP_CUDA_ERROR, .. })
+    }
+
     /// Whether the caller ended the work.
     pub fn is_interrupt(&self) -> bool {
         matches!(self, Self::Host(Error::Interrupted))
@@ -156,7 +164,7 @@ pub fn nvcomp_status(status: i32) -> String {
         22 => "too many parts of a chunk",
         23 => "too few parts of a chunk",
         24 => "output alignment",
-        1000 => "CUDA error",
+        NVCOMP_CUDA_ERROR => "CUDA error",
         10_000 => "internal error",
         _ => "unknown",
     };

@@ -277,12 +277,28 @@ impl Session {
             return Err(failed_before());
         }
         self.has_failed = true;
-        let done = work(self);
+        let done = work(self).map_err(|error| self.explained(error));
         let is_fatal = |error: &GpuError| {
             !error.is_out_of_memory() && !error.is_refusal() && !error.is_interrupt()
         };
         self.has_failed = done.as_ref().is_err_and(is_fatal);
         done
+    }
+
+    /// The error of CUDA that nvCOMP met and does not name.
+    fn explained(&mut self, error: GpuError) -> GpuError {
+        let found = |context: &mut GpuContext| {
+            let current = context.primary.enter()?;
+            let mut slots = context.resources.slots.iter();
+            slots.try_for_each(|slot| slot.stream.is_done(&current).map(drop))
+        };
+        if !error.is_cuda_in_nvcomp() {
+            return error;
+        }
+        match self.context().and_then(found) {
+            Err(named) => named,
+            Ok(()) => error,
+        }
     }
 
     /// The most that a batch may take. Half as many bytes are decompressed at once: three such

@@ -80,8 +80,10 @@ impl Log {
         let earlier = self.calls.len();
         self.calls.push(name);
         self.at_work = name;
+        // nvCOMP does not name an error of CUDA's.
+        let stuck = |status| if name.starts_with("nvcomp") { CUDA_ERROR } else { status };
         if let Some(status) = self.stuck {
-            return Err(if name.starts_with("nvcomp") { CUDA_ERROR } else { status });
+            return Err(stuck(status));
         }
         let occurrences = || self.calls[..earlier].iter().filter(|&&other| other == name).count();
         let due = |plan: &&Plan| match &plan.trigger {
@@ -90,7 +92,7 @@ impl Log {
         };
         let Some(plan) = self.plans.iter().find(due) else { return Ok(()) };
         self.stuck = plan.sticky.then_some(plan.status);
-        Err(plan.status)
+        Err(self.stuck.map_or(plan.status, stuck))
     }
 
     /// Attributes violations to the queued work of this name; returns the previous one.

@@ -144,6 +144,10 @@ fn launch(
             // The code of a kernel is loaded when it is first launched.
             machine.check_ends().map_err(|_| CUDA_ERROR)?;
         }
+        let temp = batch.temp..batch.temp.saturating_add(batch.temp_bytes as u64);
+        if machine.streams.needs_elsewhere(stream, &temp) {
+            machine.device.log.violate("work of another stream uses the temporary memory");
+        }
         let fault = machine.device.log.next_launch_fault();
         let ticket = machine.device.log.launch(codec, direction, batch.count);
         let run = Box::new(move |device: &mut Device| match fault {

@@ -157,6 +157,16 @@ impl Streams {
         }
     }
 
+    /// Whether work of another stream is queued that touches one of these addresses.
+    pub fn needs_elsewhere(&self, stream: u64, range: &Range<u64>) -> bool {
+        let meets = |other: &Range<u64>| other.start < range.end && range.start < other.end;
+        let others = self.streams.iter().filter(|(handle, _)| **handle != stream);
+        others.flat_map(|(_, other)| &other.queue).any(|operation| match operation {
+            Operation::Work(work) | Operation::Endless(work) => work.touches.iter().any(meets),
+            Operation::Record { .. } | Operation::Wait { .. } => false,
+        })
+    }
+
     /// The queued call, if any, that needs one of these addresses or handles.
     pub fn needs(&self, range: &Range<u64>) -> Option<&'static str> {
         let meets = |other: &Range<u64>| other.start < range.end && range.start < other.end;

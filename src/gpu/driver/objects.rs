@@ -54,6 +54,12 @@ impl Stream {
         self.handle
     }
 
+    /// Whether all queued work is done, or the error of what was queued before, by anybody.
+    pub fn is_done(&self, _current: &Current) -> Result<bool, GpuError> {
+        // SAFETY: the stream is alive.
+        done(unsafe { self.driver.stream_query(self.handle) })
+    }
+
     /// Waits until all queued work is done.
     ///
     /// After the deadline CUDA in this process is lost. After an interrupt the work goes on:

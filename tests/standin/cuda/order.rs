@@ -53,9 +53,11 @@ extern "C" fn cuCtxSynchronize() -> c_int {
             .into_iter()
             .try_for_each(|stream| machine.streams.synchronize(stream, &mut machine.device))
     });
-    while status == NOT_READY {
-        // It cannot be asked instead, so that a thread may be given to it.
-        thread::park();
+    if status == NOT_READY {
+        // It blocks, for no other call would tell: whoever calls it can give it a thread.
+        loop {
+            thread::park();
+        }
     }
     status
 }
