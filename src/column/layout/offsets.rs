@@ -26,6 +26,13 @@ pub struct OffsetsColumn {
     pub bytes: Block,
 }
 
+impl OffsetsColumn {
+    /// The bytes of a row; of a null row, none.
+    pub fn get(&self, row: usize) -> &[u8] {
+        &self.bytes.as_ref()[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+}
+
 /// The layout of one [`OffsetsColumn`] for each chunk.
 pub enum Offsets {}
 

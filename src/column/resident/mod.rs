@@ -38,8 +38,8 @@ use plan::{Kind, Plan};
 /// Parts of a column's memory begin at multiples of this many bytes.
 const PART_ALIGNMENT: usize = 256;
 
-/// Pieces that are planned at a time.
-const MAX_PIECES: usize = 256 << 10;
+/// Rows whose pieces are planned at a time, for they take some memory.
+const MAX_ROWS: usize = 256 << 10;
 
 /// A column of values in a GPU's memory: all bytes back to back, where rows begin, and which rows
 /// are not null.
@@ -142,8 +142,8 @@ pub fn decompress_resident<C: Payloads>(
 
 /// Decompresses every row of `chunks` through the memory of a GPU to page-locked memory, a block
 /// for each of the ranges of rows that `split` makes of their offsets. `None` where that does not
-/// pay, or the CPU has to take a part: rows that no GPU can take, too little memory of either
-/// kind, or, if the CPU is to try them again, a failure or bad rows.
+/// pay: with many rows that no GPU can take, with too little memory of either kind, or, if the CPU
+/// is to try again, after a failure or with bad rows.
 pub fn through_gpu<C: Payloads>(
     options: &DecompressOptions,
     chunks: &[C],
@@ -167,12 +167,17 @@ fn decompress_through<C: Payloads>(
     split: impl FnOnce(&[i64]) -> Vec<Range<usize>>,
     interrupted: InterruptCheck,
 ) -> Result<Option<Decompressed<Vec<Part>>>> {
-    let plan = Plan::new(options, chunks, interrupted)?;
+    let mut plan = Plan::new(options, chunks, interrupted)?;
     let most = options.max_total_size.unwrap_or(u64::MAX);
     let is_sized = (SMALLEST_COLUMN as u64..=most).contains(&plan.bytes());
-    if !is_sized || plan.has_cpu_rows() || plan.longest() > max_row_bytes {
+    if !is_sized || plan.longest() > max_row_bytes || plan.cpu_bytes() > plan.bytes() / 16 {
         return Ok(None);
     }
+    let (columns, bad_rows) = match plan.decode_on_cpu(options, chunks, interrupted) {
+        Ok(decoded) => (decoded.values, decoded.bad_rows),
+        Err(Error::Row(_)) => return Ok(None),
+        Err(other) => return Err(other),
+    };
     let offsets = plan.offsets()?;
     let runs = split(&offsets);
     let place = |run: &Range<usize>| offsets[run.start] as usize..offsets[run.end] as usize;
@@ -190,15 +195,22 @@ fn decompress_through<C: Payloads>(
         other => other?,
     }
     let Some(blocks) = assembly.finish_mirror(interrupted)? else { return Ok(None) };
-    let bad_rows = assembly.judge(BadRows::default());
-    if placement.retries && !bad_rows.is_empty() {
+    if placement.retries && !assembly.bad.is_empty() {
         return Ok(None);
     }
+    let bad_rows = assembly.judge(bad_rows);
     let parts = runs.into_iter().zip(blocks).map(|(rows, block)| {
         let mut bytes = Block::of(block);
         // SAFETY: the mirror filled the block's front as far as its rows go.
         unsafe { bytes.set_len(place(&rows).len()) };
         let start = offsets[rows.start];
+        for row in rows.clone().filter(|&row| plan.kind(row) == Kind::Cpu) {
+            let (chunk, in_chunk) = plan.positions.find(row);
+            copy_to(
+                columns[chunk].get(in_chunk),
+                &mut bytes.filled_mut()[(offsets[row] - start) as usize..],
+            );
+        }
         let offsets = offsets[rows.start..=rows.end].iter().map(|offset| offset - start).collect();
         Part { rows, offsets, bytes }
     });
@@ -281,9 +293,7 @@ impl<'a, C: Payloads> Assembly<'a, C> {
             let rows = (first..plan.rows()).take_while(|&row| (offsets[row] as usize) < range.end);
             for row in rows.filter(|&row| plan.kind(row) == Kind::Cpu) {
                 let (chunk, in_chunk) = plan.positions.find(row);
-                let OffsetsColumn { offsets: in_column, bytes } = &columns[chunk];
-                let value =
-                    &bytes.as_ref()[in_column[in_chunk] as usize..in_column[in_chunk + 1] as usize];
+                let value = columns[chunk].get(in_chunk);
                 let start = offsets[row] as usize;
                 let kept = range.start.saturating_sub(start)..value.len().min(range.end - start);
                 copy_to(&value[kept.clone()], &mut dst[start + kept.start - range.start..]);
@@ -312,17 +322,11 @@ impl<'a, C: Payloads> Assembly<'a, C> {
 
     /// Decodes the rows of the GPU, and verifies all but text.
     fn decode(&mut self, interrupted: InterruptCheck) -> Result<()> {
-        let mut row = 0;
-        while row < self.column.rows {
-            let (pieces, end) = pieces::plan(
-                self.options,
-                self.chunks,
-                self.plan,
-                self.offsets,
-                row..self.column.rows,
-                MAX_PIECES,
-            )?;
-            row = end;
+        let rows = self.column.rows;
+        for start in (0..rows).step_by(MAX_ROWS) {
+            let rows = start..rows.min(start + MAX_ROWS);
+            let (options, plan, offsets) = (self.options, self.plan, self.offsets);
+            let pieces = pieces::plan(options, self.chunks, plan, offsets, rows, interrupted)?;
             let mut source = PieceSource::new(
                 self.options,
                 &pieces,

@@ -6,17 +6,20 @@ use std::ops::Range;
 
 use super::plan::{Kind, Part, Plan, each_part};
 use crate::column::{DecompressOptions, Payloads};
-use crate::error::{Error, Result, push};
+use crate::error::{Error, Result, push, reserve};
 use crate::gpu::{
     Batch, BatchResults, BatchSource, Chunk, Cost, DeviceBuffer, DevicePtr, Direction, GpuError,
     ItemId, Mirror, Session, size_class,
 };
 use crate::kernel::Fault;
 use crate::manifest::combine_crc32c;
-use crate::pool::InterruptCheck;
+use crate::pool::{self, InterruptCheck};
 
 /// Bytes of originals in a piece.
 const PIECE_BYTES: usize = 8 << 20;
+
+/// Rows that one thread plans at a time, some microseconds each.
+const STEP_ROWS: usize = 1024;
 
 /// Consecutive chunks of one payload.
 pub struct Piece<'a> {
@@ -31,24 +34,40 @@ pub struct Piece<'a> {
     is_last: bool,
 }
 
-/// The pieces of as many of `rows` as have `most` together, but of one at least, and the row after
-/// them.
+/// The pieces of some rows, in order.
 pub fn plan<'a, C: Payloads>(
     options: &DecompressOptions,
     chunks: &'a [C],
     plan: &Plan,
     offsets: &[i64],
     rows: Range<usize>,
-    most: usize,
-) -> Result<(Vec<Piece<'a>>, usize)> {
+    interrupted: InterruptCheck,
+) -> Result<Vec<Piece<'a>>> {
+    let steps = rows.clone().step_by(STEP_ROWS);
+    let mut steps: Vec<_> =
+        steps.map(|start| (start..rows.end.min(start + STEP_ROWS), Ok(Vec::new()))).collect();
+    pool::run_parallel(
+        steps.iter_mut(),
+        || (),
+        |(), (rows, pieces)| *pieces = plan_step(options, chunks, plan, offsets, rows.clone()),
+        interrupted,
+    )?;
+    let steps = steps.into_iter().map(|(_, pieces)| pieces).collect::<Result<Vec<_>>>()?;
+    let mut all = Vec::new();
+    reserve(&mut all, steps.iter().map(Vec::len).sum())?;
+    all.extend(steps.into_iter().flatten());
+    Ok(all)
+}
+
+fn plan_step<'a, C: Payloads>(
+    options: &DecompressOptions,
+    chunks: &'a [C],
+    plan: &Plan,
+    offsets: &[i64],
+    rows: Range<usize>,
+) -> Result<Vec<Piece<'a>>> {
     let mut pieces = Vec::new();
-    for row in rows.clone() {
-        if plan.kind(row) != Kind::Gpu {
-            continue;
-        }
-        if pieces.len() >= most {
-            return Ok((pieces, row));
-        }
+    for row in rows.filter(|&row| plan.kind(row) == Kind::Gpu) {
         let (chunk, in_chunk) = plan.positions.find(row);
         let place = offsets[row] as usize..offsets[row + 1] as usize;
         let (mut at, mut done) = (place.start, Ok(()));
@@ -63,7 +82,7 @@ pub fn plan<'a, C: Payloads>(
             return Err(Error::Argument(changed));
         }
     }
-    Ok((pieces, rows.end))
+    Ok(pieces)
 }
 
 /// Cuts a payload, which goes to `at`, into pieces.

@@ -4,7 +4,7 @@ use crate::column::estimate::stated_len;
 use crate::column::layout::offsets::{Offsets, OffsetsColumn, offsets_of};
 use crate::column::offload::{Item, RowPositions};
 use crate::column::scheduler::Spans;
-use crate::column::{DecompressOptions, Decompressed, Payload, Payloads, decompress};
+use crate::column::{BadRows, DecompressOptions, Decompressed, Payload, Payloads, decompress};
 use crate::error::Result;
 use crate::gpu::Device;
 use crate::kernel::Scratch;
@@ -128,9 +128,11 @@ impl Plan {
         self.kinds[row]
     }
 
-    /// Whether the CPU decodes some of them.
-    pub fn has_cpu_rows(&self) -> bool {
-        self.kinds.contains(&Kind::Cpu)
+    /// The bytes of the CPU's rows, as they state.
+    pub fn cpu_bytes(&self) -> u64 {
+        let rows = self.kinds.iter().zip(&self.lens);
+        let on_cpu = rows.filter(|(kind, _)| **kind == Kind::Cpu);
+        on_cpu.fold(0, |sum, (_, len)| sum.saturating_add(*len))
     }
 
     /// The bytes of the longest row, as it states.
@@ -152,6 +154,9 @@ impl Plan {
     ) -> Result<Decompressed<Vec<OffsetsColumn>>> {
         let (codec, device) = (options.codec.clone().on(Device::Cpu), Device::Cpu);
         let options = DecompressOptions { codec, device, ..options.clone() };
+        if !self.kinds.contains(&Kind::Cpu) {
+            return Ok(Decompressed { values: Vec::new(), bad_rows: BadRows::default() });
+        }
         let mut rest = &self.kinds[..];
         let on_cpu = chunks.iter().map(|chunk| {
             let (kinds, later) = rest.split_at(chunk.count());
