@@ -16,6 +16,7 @@ SETUP = (
     CONTROL
     + """
 import signal, threading, time
+from s4_codec import gpu as on_gpu
 hang = lambda n: gpu.standin_hang_launch(ctypes.c_uint64(n))
 crash = lambda n: gpu.standin_crash_launch(ctypes.c_uint64(n))
 gpu.standin_calls.restype = ctypes.c_uint64
@@ -71,6 +72,7 @@ CALLS = {
     "arrow": "lambda: s4_codec.arrow.compress(pa.array(values), codec)",
     "value": "lambda: codec.decompress(*alone)",
     "frame": "lambda: s4_codec.decode(frames[0], device=0)",
+    "device memory": "lambda: on_gpu.decompress(packed, codec)",
 }
 
 
@@ -110,7 +112,7 @@ without_a_gpu("the GPU was not done")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a process")
-@pytest.mark.parametrize("call", ["polars", "arrow"])
+@pytest.mark.parametrize("call", ["polars", "arrow", "device memory"])
 def test_an_interrupt_is_heard_while_waiting(both: dict[str, str], call: str) -> None:
     code = f"""
 gpu.standin_reset()
@@ -131,7 +133,6 @@ assert not gpu.standin_violations()
 def test_device_memory_is_freed_or_left(both: dict[str, str]) -> None:
     code = """
 import gc
-from s4_codec import gpu as on_gpu
 gpu.standin_live_bytes.restype = ctypes.c_uint64
 s4_codec.release_gpu_memory()
 column = on_gpu.decompress(packed, codec)

@@ -305,10 +305,8 @@ impl<'a, C: Payloads> Assembly<'a, C> {
     /// Decodes and verifies the rows of the GPU. The lowest bad row is an error, unless it is to
     /// become null.
     fn fill(&mut self, interrupted: InterruptCheck) -> Result<()> {
-        if let Err(error) = self.decode(interrupted) {
-            self.session.settle();
-            return Err(error);
-        }
+        // After an interrupt the work goes on: the column's memory is freed when it is done.
+        self.decode(interrupted)?;
         self.upload_offsets()?;
         if self.options.utf8 {
             self.check_utf8()?;
