@@ -26,6 +26,12 @@ packed = series.s4.compress(codec)
 frames = pl.Series("body", values).s4.encode(codec)
 alone = codec.compress(values[0])
 
+def interrupt_once_launched():
+    while not gpu.standin_launches():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
+
 def lost(reason, call, errors=(s4_codec.S4BackendError,)):
     try:
         call()
@@ -117,7 +123,7 @@ def test_an_interrupt_is_heard_while_waiting(both: dict[str, str], call: str) ->
     code = f"""
 gpu.standin_reset()
 hang(0)
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+threading.Thread(target=interrupt_once_launched).start()
 started = time.monotonic()
 try:
     ({CALLS[call]})()
@@ -145,11 +151,13 @@ assert gpu.standin_live_bytes() == 0, "freed by the time that it is dropped"
 column = on_gpu.decompress(packed, codec)
 gpu.standin_reset()
 hang(0)
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+threading.Thread(target=interrupt_once_launched).start()
 try:
     s4_codec.arrow.compress(pa.array(values), codec)
 except KeyboardInterrupt:
     pass
+else:
+    raise AssertionError("no interrupt")
 os.environ["S4_GPU_TIMEOUT"] = "0.5"
 assert s4_codec.gpu_available()
 started = time.monotonic()
