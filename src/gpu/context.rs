@@ -10,8 +10,8 @@ use super::libraries::Libraries;
 use super::nvcomp::{Direction, Nvcomp, Size, Work};
 use crate::pool::{InterruptCheck, NO_INTERRUPT};
 
-/// Batches in flight at once: one is staged, one is coded, one is downloaded.
-pub const SLOTS: usize = 3;
+/// Batches in flight at once: one is staged, others are coded or downloaded.
+pub const SLOTS: usize = 4;
 
 /// Bytes after the end of each buffer: decoders have been seen to read past their input.
 const SPARE: usize = 256;

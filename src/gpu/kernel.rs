@@ -227,7 +227,7 @@ where
         session: &mut Session,
         items: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError> {
-        let limits = session.limits(self.shape.work.direction);
+        let limits = session.limits();
         let (mut cost, mut end) = (Cost::default(), items.start);
         for chunk in &self.chunks[items.clone()] {
             let mut more = cost;

@@ -6,8 +6,8 @@
 //! collect: wait -> the source takes the chunks from pinned memory
 //! ```
 //!
-//! While the newest batch is staged and coded, the one before it is gathered and downloaded, and
-//! the source takes the one before that. Each has a stream, buffers and temporary memory of its
+//! While the newest batch is staged, those before it are coded, several at once, and gathered and
+//! downloaded, and the source takes the oldest. Each has a stream, buffers and temporary memory of its
 //! own, so that their kernels overlap too.
 //!
 //! Every wait has a [`Deadline`] and hears interrupts. After an interrupt the work goes on in
@@ -24,7 +24,7 @@ use super::device::Lease;
 use super::driver::{Deadline, PinnedMemory, timeout};
 use super::error::GpuError;
 use super::layout::Layout;
-use super::nvcomp::{Direction, Work};
+use super::nvcomp::Work;
 use super::policy::warn_fallback;
 use super::results::BatchResults;
 use super::trace::{Step, Trace};
@@ -32,11 +32,11 @@ use super::transfer::Transfer;
 use crate::error::Error;
 use crate::pool::InterruptCheck;
 
-/// The most that one batch takes, where memory is plenty. On an H100 (nvCOMP 6.0) a column of 1 GiB
-/// compresses fastest in batches of 128 MiB, both as zstd and as GDeflate; smaller ones do not fill
-/// the GPU, larger ones overlap less. Values of 1 KiB fill such a batch too.
+/// The most that one batch takes, where memory is plenty. Four such batches keep an H100 as busy as
+/// larger ones would (nvCOMP 6.0: 116 GB/s of zstd decompressed, 20 GB/s compressed), and the first
+/// is on its way sooner. Values of 1 KiB fill them too.
 const MAX_BATCH: Cost =
-    Cost { chunks: 128 << 10, bytes: 128 << 20, device: usize::MAX, temp: usize::MAX };
+    Cost { chunks: 64 << 10, bytes: 64 << 20, device: usize::MAX, temp: usize::MAX };
 
 /// Limits are not halved below one chunk of the usual length.
 const MIN_BATCH_BYTES: usize = 64 << 10;
@@ -301,15 +301,9 @@ impl Session {
         }
     }
 
-    /// The most that a batch may take. Half as many bytes are decompressed at once: three such
-    /// batches keep a GPU as busy (116 GB/s of zstd on an H100), and results come in pinned memory,
-    /// which takes as long to allocate (0.7 ms per MiB) as to decompress many times over.
-    pub fn limits(&self, direction: Direction) -> Cost {
-        let bytes = match direction {
-            Direction::Compress => self.limits.bytes,
-            Direction::Decompress => self.limits.bytes / 2,
-        };
-        Cost { bytes, ..self.limits }
+    /// The most that a batch may take.
+    pub fn limits(&self) -> Cost {
+        self.limits
     }
 
     /// What nvCOMP says of the chunks of a size class.
@@ -373,19 +367,23 @@ impl Session {
             if let Some(items) = session.in_flight.back_mut() {
                 items.sent = Some(SentBatch { index, layout, slot, offsets, is_advanced });
             }
-            // The newest is still being coded.
-            let older = session.in_flight.len() - 1;
-            session.advance(older, interrupted)
+            // Kernels of several batches run at once, so that none is waited for here.
+            session.advance(0, interrupted)
         })
     }
 
-    /// Queues gathering and downloading the first `count` batches in flight.
+    /// Queues gathering and downloading the batches in flight that have been compressed, and the
+    /// first `count` of them in any case.
     fn advance(&mut self, count: usize, interrupted: InterruptCheck) -> Result<(), GpuError> {
         let deadline = self.deadline();
         let Some(context) = &mut self.lease.context else { return Ok(()) };
-        let sent = self.in_flight.iter_mut().take(count).filter_map(|items| items.sent.as_mut());
-        for batch in sent.filter(|batch| !batch.is_advanced) {
+        let sent = self.in_flight.iter_mut().enumerate();
+        let sent = sent.filter_map(|(i, items)| Some((i, items.sent.as_mut()?)));
+        for (i, batch) in sent.filter(|(_, batch)| !batch.is_advanced) {
             let current = context.primary.enter()?;
+            if i >= count && !context.resources.slots[batch.slot].stream.is_done(&current)? {
+                break;
+            }
             let transfer = Transfer {
                 current: &current,
                 nvcomp: context.nvcomp,

@@ -81,6 +81,7 @@ impl<'a> BatchSource<'a> for RowSource<'_, 'a> {
         session: &mut Session,
         rows: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError> {
+        let limits = session.limits();
         let (mut batch, mut items, mut costs) = (Batch::default(), Vec::new(), Vec::new());
         for row in rows.clone() {
             items.clear();
@@ -94,9 +95,7 @@ impl<'a> BatchSource<'a> for RowSource<'_, 'a> {
                 row_cost = row_cost.plus(cost);
                 costs.push((shape, cost));
             }
-            if let Some(item) = items.first()
-                && !batch.fits(row_cost, &session.limits(item.work.direction))
-            {
+            if !batch.fits(row_cost, &limits) {
                 return Ok((batch, row));
             }
             for (item, (shape, cost)) in items.iter().zip(&costs) {

@@ -197,7 +197,7 @@ impl<R: ResidentRows> BatchSource<'static> for ValueSource<'_, R> {
         session: &mut Session,
         rows: Range<usize>,
     ) -> Result<(Batch<'static>, usize), GpuError> {
-        let limits = session.limits(Direction::Compress);
+        let limits = session.limits();
         let mut batch = Batch::default();
         for row in rows.clone() {
             let value = self

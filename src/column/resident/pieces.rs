@@ -174,7 +174,7 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
         session: &mut Session,
         pieces: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError> {
-        let limits = session.limits(Direction::Compress);
+        let limits = session.limits();
         let mut batch = Batch::default();
         for i in pieces.clone() {
             let piece = &self.pieces[i];
