@@ -77,7 +77,8 @@ impl Drop for PinnedBlock {
         let mut state = lock(&self.pool.state);
         if state.is_closed {
             state.bytes -= memory.len();
-            self.pool.free([memory]);
+            drop(state);
+            self.pool.free(vec![memory]);
         } else {
             state.free.push(memory);
         }
@@ -114,7 +115,9 @@ pub fn release() {
     for pool in std::mem::take(&mut *lock(POOLS.get())).into_values() {
         let mut state = lock(&pool.state);
         state.is_closed = true;
-        pool.evict(&mut state, 0);
+        let evicted = evict(&mut state, 0);
+        drop(state);
+        pool.free(evicted);
     }
 }
 
@@ -128,18 +131,18 @@ fn pool(ordinal: u32) -> Result<Arc<Pool>, GpuError> {
 }
 
 impl Pool {
-    /// Makes blocks of these many bytes each on a thread of its own, as far as the limit allows.
+    /// Makes blocks of these many bytes each on a thread of its own, as far as the limit allows,
+    /// at the cost of those that were given back first.
     fn grow(self: &Arc<Self>, state: &mut State, lens: Vec<usize>) {
         let (wanted, most) = (lens.iter().sum::<usize>(), most_bytes());
-        if state.is_growing || wanted > most {
+        let in_use = state.bytes - state.free.iter().map(PinnedMemory::len).sum::<usize>();
+        if state.is_growing || wanted > most.saturating_sub(in_use) {
             return;
         }
-        self.evict(state, most - wanted);
-        if state.bytes > most - wanted {
-            return;
-        }
+        let evicted = evict(state, most - wanted);
         let pool = Arc::clone(self);
         let make = move || {
+            pool.free(evicted);
             for len in lens {
                 let made =
                     pool.context.enter().and_then(|current| PinnedMemory::new(&current, len));
@@ -150,32 +153,32 @@ impl Pool {
             }
             let mut state = lock(&pool.state);
             state.is_growing = false;
-            if state.is_closed {
-                pool.evict(&mut state, 0);
-            }
+            let evicted = if state.is_closed { evict(&mut state, 0) } else { Vec::new() };
+            drop(state);
+            pool.free(evicted);
         };
         state.is_growing = thread::Builder::new().name("s4-gpu-pin".into()).spawn(make).is_ok();
     }
 
-    /// Frees blocks, the oldest first, until all take at most `most` bytes.
-    fn evict(&self, state: &mut State, most: usize) {
-        let mut count = 0;
-        while state.bytes > most
-            && let Some(oldest) = state.free.get(count)
-        {
-            state.bytes -= oldest.len();
-            count += 1;
-        }
-        self.free(state.free.drain(..count));
-    }
-
     /// Frees memory, in its context; where that cannot be entered, it is leaked.
-    fn free(&self, memory: impl IntoIterator<Item = PinnedMemory>) {
+    fn free(&self, memory: Vec<PinnedMemory>) {
         match self.context.enter() {
-            Ok(_current) => memory.into_iter().for_each(drop),
-            Err(_) => memory.into_iter().for_each(std::mem::forget),
+            Ok(_current) => drop(memory),
+            Err(_) => std::mem::forget(memory),
         }
     }
+}
+
+/// Takes blocks out, the oldest first, until all together have at most `most` bytes.
+fn evict(state: &mut State, most: usize) -> Vec<PinnedMemory> {
+    let mut count = 0;
+    while state.bytes > most
+        && let Some(oldest) = state.free.get(count)
+    {
+        state.bytes -= oldest.len();
+        count += 1;
+    }
+    state.free.drain(..count).collect()
 }
 
 impl Drop for Pool {

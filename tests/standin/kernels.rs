@@ -100,7 +100,7 @@ impl Launch {
         };
         let (last, arrays) = self.addresses.split_last().unwrap_or((&0, &[]));
         let arrays = arrays.iter().map(|&array| array..array.saturating_add(bytes));
-        arrays.chain([*last..last.saturating_add(1)]).collect()
+        arrays.chain(std::iter::once(*last..last.saturating_add(1))).collect()
     }
 
     pub fn run(self, device: &mut Device) -> Result<(), i32> {
