@@ -17,7 +17,19 @@ pub fn decompress<L: Layout, C: Payloads>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Decompressed<L::Column>> {
-    // With offsets this is the usual case: rows state their sizes. Else it is a GPU's.
+    match L::decompress_through_gpu(options, chunks, interrupted)? {
+        Some(column) => Ok(column),
+        None => decompress_by_workers::<L, C>(options, chunks, interrupted),
+    }
+}
+
+/// The same, where workers decode each row or take it from a batch of the GPU's.
+pub(super) fn decompress_by_workers<L: Layout, C: Payloads>(
+    options: &DecompressOptions,
+    chunks: &[C],
+    interrupted: InterruptCheck,
+) -> Result<Decompressed<L::Column>> {
+    // With offsets this is the usual case: rows state their sizes.
     if let Some(column) = L::decompress_in_place(options, chunks, interrupted)? {
         return Ok(column);
     }

@@ -2,13 +2,11 @@
 //! in the finished column before it is decoded, and is decoded there.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::RowWriter;
 use super::offsets::{OffsetsColumn, end_of, offsets_of, row_len};
 use crate::column::estimate::stated_len;
-use crate::column::resident::{self, Part};
 use crate::column::row::RowDecoder;
 use crate::column::scheduler::{Job, Spans};
 use crate::column::{DecompressOptions, Decompressed, Payload, Payloads, offload};
@@ -114,12 +112,6 @@ pub fn decompress<C: Payloads>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
-    let runs = |_: &[i64]| runs_of(chunks);
-    if let Some(through) =
-        resident::through_gpu(options, chunks, InPlace::MAX_ROW_BYTES, runs, interrupted)?
-    {
-        return from_gpu(through).map(Some);
-    }
     let Some(plans) = plan(options, chunks, interrupted)? else { return Ok(None) };
     let blocks = plans.iter().map(|offsets| Block::new(end_of(offsets)));
     let Ok(mut blocks) = blocks.collect::<Result<Vec<_>, _>>() else { return Ok(None) };
@@ -176,33 +168,8 @@ pub fn decompress<C: Payloads>(
     Ok(Some(Decompressed { values: columns, bad_rows }))
 }
 
-/// The rows of each chunk.
-fn runs_of<C: Payloads>(chunks: &[C]) -> Vec<Range<usize>> {
-    let mut end = 0;
-    let run = |chunk: &C| {
-        let start = end;
-        end += chunk.count();
-        start..end
-    };
-    chunks.iter().map(run).collect()
-}
-
-/// The chunks that came from a GPU.
-fn from_gpu(through: Decompressed<Vec<Part>>) -> Result<Decompressed<Vec<OffsetsColumn>>> {
-    let Decompressed { values, bad_rows } = through;
-    let column = |Part { rows, mut offsets, mut bytes }| {
-        let bad = bad_rows.within(&rows).map(|row| row - rows.start);
-        close_gaps(&mut offsets, bytes.filled_mut(), bad);
-        // SAFETY: it is no longer than before.
-        unsafe { bytes.set_len(end_of(&offsets)) };
-        Ok(OffsetsColumn { offsets, bytes: bytes.shrink()? })
-    };
-    let values = values.into_iter().map(column).collect::<Result<_>>()?;
-    Ok(Decompressed { values, bad_rows })
-}
-
 /// Takes the places of bad rows, in ascending order, out of a chunk.
-fn close_gaps(
+pub fn close_gaps(
     offsets: &mut [i64],
     bytes: &mut [MaybeUninit<u8>],
     bad: impl Iterator<Item = usize>,

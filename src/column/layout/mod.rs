@@ -32,6 +32,16 @@ pub trait Layout {
         interrupted: InterruptCheck,
     ) -> Result<Self::Column>;
 
+    /// Takes what a GPU decompresses to page-locked memory as it is, where that pays and the layout
+    /// can; `None` if not.
+    fn decompress_through_gpu<C: Payloads>(
+        _options: &DecompressOptions,
+        _chunks: &[C],
+        _interrupted: InterruptCheck,
+    ) -> Result<Option<Decompressed<Self::Column>>> {
+        Ok(None)
+    }
+
     /// Decompresses rows straight to their final places, if the layout has such places and the
     /// rows state their sizes credibly; `None` if not.
     fn decompress_in_place<C: Payloads>(

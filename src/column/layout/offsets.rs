@@ -6,11 +6,13 @@
 //! is freed as its last row leaves, so that the column is never held twice.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use super::{Layout, RowWriter, Written, in_place};
 use crate::column::arena::{Arena, ArenaRef, blocks};
+use crate::column::resident::{self, Part};
 use crate::column::scheduler::Spans;
 use crate::column::{DecompressOptions, Decompressed, Payloads};
 use crate::error::{Error, Result};
@@ -52,6 +54,16 @@ impl Layout for Offsets {
         flatten(written.try_into()?, counts, interrupted)
     }
 
+    fn decompress_through_gpu<C: Payloads>(
+        options: &DecompressOptions,
+        chunks: &[C],
+        interrupted: InterruptCheck,
+    ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
+        let (most, runs) = (ArenaWriter::MAX_ROW_BYTES, |_: &[i64]| runs_of(chunks));
+        let through = resident::through_gpu(options, chunks, most, runs, interrupted)?;
+        through.map(from_gpu).transpose()
+    }
+
     fn decompress_in_place<C: Payloads>(
         options: &DecompressOptions,
         chunks: &[C],
@@ -59,6 +71,31 @@ impl Layout for Offsets {
     ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
         in_place::decompress(options, chunks, interrupted)
     }
+}
+
+/// The rows of each chunk.
+fn runs_of<C: Payloads>(chunks: &[C]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let run = |chunk: &C| {
+        let start = end;
+        end += chunk.count();
+        start..end
+    };
+    chunks.iter().map(run).collect()
+}
+
+/// The chunks that came from a GPU.
+fn from_gpu(through: Decompressed<Vec<Part>>) -> Result<Decompressed<Vec<OffsetsColumn>>> {
+    let Decompressed { values, bad_rows } = through;
+    let column = |Part { rows, mut offsets, mut bytes }| {
+        let bad = bad_rows.within(&rows).map(|row| row - rows.start);
+        in_place::close_gaps(&mut offsets, bytes.filled_mut(), bad);
+        // SAFETY: it is no longer than before.
+        unsafe { bytes.set_len(end_of(&offsets)) };
+        Ok(OffsetsColumn { offsets, bytes: bytes.shrink()? })
+    };
+    let values = values.into_iter().map(column).collect::<Result<_>>()?;
+    Ok(Decompressed { values, bad_rows })
 }
 
 /// The layout of [`Scattered`] rows.

@@ -72,8 +72,7 @@ impl Layout for Views {
         Ok(ViewColumn { views: written.rows, blocks })
     }
 
-    /// Only what comes from a GPU.
-    fn decompress_in_place<C: Payloads>(
+    fn decompress_through_gpu<C: Payloads>(
         options: &DecompressOptions,
         chunks: &[C],
         interrupted: InterruptCheck,

@@ -1,10 +1,11 @@
 //! What is done with each row of a column that goes to a GPU's memory, and where it goes.
 
+use crate::column::decompress::decompress_by_workers;
 use crate::column::estimate::stated_len;
 use crate::column::layout::offsets::{Offsets, OffsetsColumn, offsets_of};
 use crate::column::offload::{Item, RowPositions};
 use crate::column::scheduler::Spans;
-use crate::column::{BadRows, DecompressOptions, Decompressed, Payload, Payloads, decompress};
+use crate::column::{BadRows, DecompressOptions, Decompressed, Payload, Payloads};
 use crate::error::Result;
 use crate::gpu::Device;
 use crate::kernel::Scratch;
@@ -164,7 +165,7 @@ impl Plan {
             OnCpu { chunk, kinds }
         });
         let on_cpu: Vec<_> = on_cpu.collect();
-        let decoded = decompress::<Offsets, _>(&options, &on_cpu, interrupted)?;
+        let decoded = decompress_by_workers::<Offsets, _>(&options, &on_cpu, interrupted)?;
         drop(on_cpu);
         let mut first = 0;
         for column in &decoded.values {
