@@ -87,6 +87,13 @@ pub enum Error {
     #[error("crc32c of the decoded bytes is {actual:#010x}, expected {expected:#010x}")]
     CrcMismatch { expected: u32, actual: u32 },
 
+    /// The payload has another checksum than was recorded of the payload itself.
+    #[error(
+        "crc32c of the payload itself is {actual:#010x}, expected {expected:#010x}: the stored \
+         payload is damaged, so it was not decoded"
+    )]
+    PayloadCrcMismatch { expected: u32, actual: u32 },
+
     /// A value that has to be text is not UTF-8.
     #[error(
         "invalid UTF-8 at byte {position} of the value; decompress values that are not text to binary"
@@ -354,7 +361,7 @@ impl Error {
                 ErrorClass::Io
             }
             Self::SizeMismatch { .. } | Self::SizeImpossible { .. } => ErrorClass::SizeMismatch,
-            Self::CrcMismatch { .. } => ErrorClass::CrcMismatch,
+            Self::CrcMismatch { .. } | Self::PayloadCrcMismatch { .. } => ErrorClass::CrcMismatch,
             Self::InvalidUtf8 { .. } | Self::BadManifest(_) => ErrorClass::S4Error,
             Self::UnregisteredCodec(_) | Self::DictionaryRequired => ErrorClass::UnregisteredCodec,
             Self::Frame(_) => ErrorClass::Frame,

@@ -163,7 +163,7 @@ fn bad_rows_become_null_and_the_rest_survives() {
             Packed::Sealed(payload.clone(), forged(1 << 63)),
             Packed::Sealed(payload[..payload.len() / 2].to_vec(), manifest),
             Packed::Sealed([&payload[..], b"more"].concat(), manifest),
-            Packed::BadManifest(payload.clone(), Error::BadManifest("crc32c is null".into())),
+            Packed::Refused(payload.clone(), Error::BadManifest("crc32c is null".into())),
         ];
         if codec != Codec::Passthrough {
             bad.push(Packed::Bare(b"S4F2 and the rest of a frame".to_vec()));

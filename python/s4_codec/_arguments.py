@@ -21,6 +21,14 @@ def is_null_on_error(on_error: str) -> bool:
     return on_error == "null"
 
 
+def flag(value: bool, name: str) -> bool:
+    """The argument ``name``, which is a bool."""
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, not {value!r}"
+        raise TypeError(msg)
+    return value
+
+
 def size_limit(max_size: SupportsIndex | None, name: str = "max_size") -> int | None:
     """The argument ``name`` as a number of bytes."""
     if max_size is None:

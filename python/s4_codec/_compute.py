@@ -39,8 +39,10 @@ def register_compute_functions(
     and ``gpu0`` for a codec on that GPU.
 
     For a struct type with the fields ``payload``, ``original_size`` and ``crc32c``, such as
-    other engines write (with binary instead of large_binary, say), there is one function,
-    ``s4_decompress_cpu_zstd_3__struct<...>``, which decompresses it to large_binary.
+    other engines write (with binary instead of large_binary, say) or :func:`compress` returns
+    with ``payload_checksum``, there is one function, ``s4_decompress_cpu_zstd_3__struct<...>``,
+    which decompresses it to large_binary. No function compresses with ``payload_checksum``:
+    its name would have to tell more than the codec and the type of the values.
 
     PyArrow calls a function once for each chunk or batch, so the ``.row`` of an error counts
     within that, and a bad row always raises. Call :func:`decompress` where that matters.

@@ -29,9 +29,9 @@ class S4Namespace(ABC, Generic[T]):
     def _result(self, expr: pl.Expr) -> T:
         """What a method returns for an expression over ``_expr``."""
 
-    def compress(self, codec: Codec | str = CpuZstd()) -> T:
+    def compress(self, codec: Codec | str = CpuZstd(), *, payload_checksum: bool = False) -> T:
         """As ``s4_codec.polars.compress``."""
-        return self._result(s4.compress(self._expr, codec))
+        return self._result(s4.compress(self._expr, codec, payload_checksum=payload_checksum))
 
     def decompress(
         self,

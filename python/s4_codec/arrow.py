@@ -23,7 +23,7 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, is_null_on_error
+from ._arguments import dictionary_codec, flag, is_null_on_error
 from ._arrow_arguments import decompress_options, result_type
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
@@ -55,10 +55,12 @@ __all__ = [
     "verify_frames",
 ]
 
-#: The type of compressed data.
+#: The type of compressed data, without ``payload_crc32c``.
 COMPRESSED_TYPE = pa.struct(
     [("payload", pa.large_binary()), ("original_size", pa.int64()), ("crc32c", pa.int64())]
 )
+
+_CHECKSUMMED_TYPE = pa.struct([*COMPRESSED_TYPE, ("payload_crc32c", pa.int64())])
 
 #: The type of frame headers.
 FRAME_INFO_TYPE = pa.struct(
@@ -73,11 +75,18 @@ FRAME_INFO_TYPE = pa.struct(
 
 
 @overload
-def compress(data: ArrowArray, codec: Codec | str = ...) -> pa.StructArray: ...
-@overload
-def compress(data: ArrowStream, codec: Codec | str = ...) -> pa.ChunkedArray: ...
 def compress(
-    data: ArrowArray | ArrowStream, codec: Codec | str = CpuZstd()
+    data: ArrowArray, codec: Codec | str = ..., *, payload_checksum: bool = ...
+) -> pa.StructArray: ...
+@overload
+def compress(
+    data: ArrowStream, codec: Codec | str = ..., *, payload_checksum: bool = ...
+) -> pa.ChunkedArray: ...
+def compress(
+    data: ArrowArray | ArrowStream,
+    codec: Codec | str = CpuZstd(),
+    *,
+    payload_checksum: bool = False,
 ) -> pa.StructArray | pa.ChunkedArray:
     """Compress every value of an array or of a stream of arrays.
 
@@ -92,12 +101,16 @@ def compress(
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).
+    payload_checksum
+        Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
+        damage before it decodes anything. A GPU needs that: see "Damaged data" in the README.
 
     Returns
     -------
     StructArray or ChunkedArray
         Of type :data:`COMPRESSED_TYPE`, ``struct<payload: large_binary, original_size: int64
-        (bytes), crc32c: int64 (of the original bytes)>``; null where the value is null.
+        (bytes), crc32c: int64 (of the original bytes)>``, with ``payload_checksum`` followed
+        by the field ``payload_crc32c: int64``; null where the value is null.
 
     Raises
     ------
@@ -113,8 +126,9 @@ def compress(
     S4BackendError
         The producer of the stream failed, or a GPU that the codec needs failed or is missing.
     """
-    result = _native._arrow_compress(data, codec)
-    return _assembled(result, COMPRESSED_TYPE)
+    is_checksummed = flag(payload_checksum, "payload_checksum")
+    result = _native._arrow_compress(data, codec, is_checksummed)
+    return _assembled(result, _CHECKSUMMED_TYPE if is_checksummed else COMPRESSED_TYPE)
 
 
 @overload
@@ -140,9 +154,11 @@ def decompress(
     ----------
     data
         What :func:`compress` returns, or any struct with its three fields (found by name; the
-        payload of any type that :func:`compress` accepts, size and checksum of any integer
-        type or decimal(p, 0)). Or binary data of bare payloads: zstd frames or gzip members
-        from other systems, which are protected by their format's own checks only.
+        payload of any type that :func:`compress` accepts, size and checksums of any integer
+        type or decimal(p, 0)). A payload that does not match its ``payload_crc32c``, where
+        there is one that is not null, is a damaged row and never decoded. Or binary data of
+        bare payloads: zstd frames or gzip members from other systems, which are protected by
+        their format's own checks only.
     codec
         The codec that made the payloads, or its name. Its level does not matter.
     dtype

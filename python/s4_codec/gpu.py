@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, is_null_on_error, size_limit
+from ._arguments import dictionary_codec, flag, is_null_on_error, size_limit
 from .s4_codec import DeviceArray, DeviceColumn
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def decompress(
     data
         Any object with ``__arrow_c_array__`` or ``__arrow_c_stream__``: what ``compress`` returns,
         or binary data of payloads without their sizes and checksums, as in
-        :func:`s4_codec.arrow.decompress`. The chunks of a stream become one column.
+        :func:`s4_codec.arrow.decompress`. The chunks of a stream become one column. A payload that
+        does not match its ``payload_crc32c`` is a bad row, and the GPU never sees it.
     codec
         The codec of the payloads, as an object or a name. Those of the GPU codecs are decoded on
         ``device``, whatever the codec's own device is, others on the CPU.
@@ -122,7 +123,13 @@ def decode(
     return _decompressed(frames, codec, dtype, device, on_error, max_size, stream, is_frames=True)
 
 
-def compress(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.StructArray:
+def compress(
+    data: Any,
+    codec: Codec | str,
+    *,
+    payload_checksum: bool = False,
+    stream: int | None = None,
+) -> pa.StructArray:
     """Compress values in the memory of a GPU.
 
     A GPU codec reads the values where they are and computes their crc32c there; only compressed
@@ -138,6 +145,9 @@ def compress(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.
     codec
         A codec object, or the name of a codec with its default settings. GPU codecs run on the
         GPU that has the data, whatever their own device is.
+    payload_checksum
+        Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
+        damage before the GPU sees it: see "Damaged data" in the README.
     stream
         The CUDA stream whose work comes before the values are read: 1 for the legacy default
         stream, 2 for the per-thread default stream, -1 for none, or a stream's handle. None: the
@@ -157,7 +167,8 @@ def compress(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.
     ImportError
         PyArrow, which holds the result, is not installed.
     """
-    return _compressed(data, codec, stream, is_frames=False)
+    is_checksummed = flag(payload_checksum, "payload_checksum")
+    return _compressed(data, codec, stream, is_frames=False, payload_checksum=is_checksummed)
 
 
 def encode(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.LargeBinaryArray:
@@ -178,17 +189,19 @@ def encode(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.La
     S4BackendError, TypeError, ValueError, BufferError, ImportError
         As for :func:`compress`.
     """
-    return _compressed(data, codec, stream, is_frames=True)
+    return _compressed(data, codec, stream, is_frames=True, payload_checksum=False)
 
 
-def _compressed(data: Any, codec: Codec | str, stream: int | None, *, is_frames: bool) -> Any:
+def _compressed(
+    data: Any, codec: Codec | str, stream: int | None, *, is_frames: bool, payload_checksum: bool
+) -> Any:
     _native._check_stream(stream)
     try:
         import pyarrow as pa
     except ImportError as error:
         msg = "the result is a PyArrow array: pip install pyarrow"
         raise ImportError(msg) from error
-    return pa.array(_native._gpu_compress(data, codec, is_frames, stream))
+    return pa.array(_native._gpu_compress(data, codec, is_frames, payload_checksum, stream))
 
 
 def _decompressed(

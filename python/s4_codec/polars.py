@@ -18,7 +18,7 @@ import polars as pl
 from polars.plugins import register_plugin_function
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, is_null_on_error, size_limit
+from ._arguments import dictionary_codec, flag, is_null_on_error, size_limit
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _PLUGIN = _native.__file__
 _MAX_VALUE_BYTES = 2**32
 
 
-#: The type of a compressed column.
+#: The type of a compressed column, without ``payload_crc32c``.
 COMPRESSED_DTYPE = pl.Struct({"payload": pl.Binary, "original_size": pl.Int64, "crc32c": pl.Int64})
 
 
@@ -95,7 +95,9 @@ def _expr(value: IntoExpr) -> pl.Expr:
     return pl.col(value) if isinstance(value, str) else pl.lit(value)
 
 
-def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
+def compress(
+    expr: IntoExpr, codec: Codec | str = CpuZstd(), *, payload_checksum: bool = False
+) -> pl.Expr:
     """Compress every value of a Binary or String column.
 
     Parameters
@@ -106,12 +108,16 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).
+    payload_checksum
+        Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
+        damage before it decodes anything. A GPU needs that: see "Damaged data" in the README.
 
     Returns
     -------
     Expr
         ``Struct{payload: Binary, original_size: Int64 (bytes), crc32c: Int64 (of the
-        original bytes)}``, which is :data:`COMPRESSED_DTYPE`; null where the value is null.
+        original bytes)}``, which is :data:`COMPRESSED_DTYPE`, and with ``payload_checksum``
+        the field ``payload_crc32c: Int64``; null where the value is null.
 
     Raises
     ------
@@ -122,6 +128,7 @@ def compress(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
         missing.
     """
     options = _native._codec_options(codec)
+    options["payload_checksum"] = flag(payload_checksum, "payload_checksum")
     return _call_with(codec, "compress", [_expr(expr)], options)
 
 
@@ -139,10 +146,11 @@ def decompress(
     Parameters
     ----------
     expr
-        The struct that :func:`compress` returns (fields found by name; size and checksum of
+        The struct that :func:`compress` returns (fields found by name; size and checksums of
         any integer type or decimal(p, 0)), or a Binary column of bare payloads: zstd frames
         or gzip members from other systems. Bare payloads have no size and crc32c, so they are
-        protected by their format's own checks only.
+        protected by their format's own checks only. A payload that does not match its
+        ``payload_crc32c``, unless that is null, is a damaged row and never decoded.
     codec
         The codec that made the payloads, or its name. Its level does not matter.
     dtype

@@ -38,7 +38,7 @@ class S4Error(ValueError):
     row: int | None
 
 class S4CrcMismatchError(S4Error):
-    """The decoded bytes do not match the expected crc32c."""
+    """The decoded bytes, or a payload itself, do not match the expected crc32c."""
 
 class S4SizeMismatchError(S4Error):
     """The payload holds fewer bytes than ``original_size``."""
@@ -814,7 +814,9 @@ class DeviceArray:
 class _ArrowChunk:
     def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]: ...
 
-def _arrow_compress(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
+def _arrow_compress(
+    data: Any, codec: Codec | str, payload_checksum: bool
+) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_decompress(
     data: Any, options: dict[str, Any], null_on_error: bool
 ) -> tuple[list[_ArrowChunk], bool]: ...
@@ -828,7 +830,7 @@ def _gpu_decompress(
     data: Any, options: dict[str, Any], null_on_error: bool, device: SupportsIndex
 ) -> DeviceColumn: ...
 def _gpu_compress(
-    data: Any, codec: Codec | str, is_frames: bool, stream: int | None
+    data: Any, codec: Codec | str, is_frames: bool, payload_checksum: bool, stream: int | None
 ) -> _ArrowChunk: ...
 def _check_stream(stream: int | None) -> None: ...
 def _admit(

@@ -19,15 +19,18 @@ use crate::wire::frame::FrameInfo;
 pub const PAYLOAD: &str = "payload";
 pub const ORIGINAL_SIZE: &str = "original_size";
 pub const CRC32C: &str = "crc32c";
+/// The CRC-32C of the payload itself, which not every column has.
+pub const PAYLOAD_CRC32C: &str = "payload_crc32c";
 
-/// The fields of a compressed column, `struct<payload, original_size, crc32c>`. Sizes and
-/// checksums are signed, because Delta Lake, Iceberg, Spark and Java have no unsigned integers.
-pub fn manifest_fields(payload: DataType) -> Fields {
-    Fields::from(vec![
-        Field::new(PAYLOAD, payload, true),
-        Field::new(ORIGINAL_SIZE, DataType::Int64, true),
-        Field::new(CRC32C, DataType::Int64, true),
-    ])
+/// The fields of a compressed column, `struct<payload, original_size, crc32c>`, and
+/// `payload_crc32c` with `payload_checksum`. Sizes and checksums are signed, because Delta Lake,
+/// Iceberg, Spark and Java have no unsigned integers.
+pub fn manifest_fields(payload: DataType, payload_checksum: bool) -> Fields {
+    let number = |name| Field::new(name, DataType::Int64, true);
+    let mut fields =
+        vec![Field::new(PAYLOAD, payload, true), number(ORIGINAL_SIZE), number(CRC32C)];
+    fields.extend(payload_checksum.then(|| number(PAYLOAD_CRC32C)));
+    fields.into()
 }
 
 /// The validity of a column from that of its chunks, with `bad_rows` made null. A copy, so that
@@ -78,14 +81,13 @@ pub fn manifest_array(
     payload: ArrayRef,
     original_size: ScalarBuffer<i64>,
     crc32c: ScalarBuffer<i64>,
+    payload_crc32c: Option<ScalarBuffer<i64>>,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef> {
-    let fields = manifest_fields(payload.data_type().clone());
-    let columns: Vec<ArrayRef> = vec![
-        payload,
-        Arc::new(Int64Array::new(original_size, nulls.clone())),
-        Arc::new(Int64Array::new(crc32c, nulls.clone())),
-    ];
+    let fields = manifest_fields(payload.data_type().clone(), payload_crc32c.is_some());
+    let number = |numbers| Arc::new(Int64Array::new(numbers, nulls.clone())) as ArrayRef;
+    let mut columns = vec![payload, number(original_size), number(crc32c)];
+    columns.extend(payload_crc32c.map(number));
     StructArray::try_new(fields, columns, nulls)
         .map(|array| Arc::new(array) as ArrayRef)
         .map_err(from_arrow)

@@ -2,7 +2,7 @@
 
 use arrow_schema::DataType;
 
-use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, type_text};
+use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PAYLOAD_CRC32C, type_text};
 use crate::error::{Error, Result};
 
 /// A column's type: Arrow's, or that of a library with its own types and names.
@@ -81,7 +81,9 @@ pub fn check_payloads<T: ColumnType>(column: &T) -> Result<()> {
     for (name, field) in fields {
         let (accepted, expected) = match name {
             PAYLOAD => (field.is_bytes(), "Binary"),
-            ORIGINAL_SIZE | CRC32C => (field.is_integral(), "an integer type or decimal(p, 0)"),
+            ORIGINAL_SIZE | CRC32C | PAYLOAD_CRC32C => {
+                (field.is_integral(), "an integer type or decimal(p, 0)")
+            }
             _ => continue,
         };
         if !accepted {

@@ -15,8 +15,8 @@ use super::arrays::{large_binary, manifest_array, validity};
 use super::c_data::{CArray, CSchema, count, malformed};
 use super::import::data_type;
 use super::input::{ArrowInput, payload_column};
-use super::{ByteRows, type_text};
-use crate::codec::{Codec, Form};
+use super::{ByteRows, CompressOptions, type_text};
+use crate::codec::Form;
 use crate::column::{
     self, BecameNull, Compressed, DecompressOptions, Offsets, OffsetsColumn, ResidentColumn,
     ResidentRows, compress_resident, decompress_resident, offsets_of,
@@ -182,12 +182,13 @@ pub enum DeviceInput<O> {
 /// Compresses values in a GPU's memory to payloads with their manifests, or to frames, on the
 /// host. Work that is queued on `stream` is waited for first.
 pub fn compress_from_device<O: Send + Sync>(
-    codec: &Codec,
+    options: &CompressOptions,
     form: Form,
     input: DeviceInput<O>,
     stream: Option<u64>,
     interrupted: InterruptCheck,
 ) -> Result<ArrayRef> {
+    let CompressOptions { codec, payload_checksum } = options;
     let ordinal = match &input {
         DeviceInput::Array(_, array) => array.ordinal()?,
         DeviceInput::Matrix { rows: 0, .. } | DeviceInput::Matrix { width: 0, .. } => 0,
@@ -214,6 +215,7 @@ pub fn compress_from_device<O: Send + Sync>(
             },
         }
     };
+    let checksums = payload_checksum.then(|| column.payload_checksums(interrupted)).transpose()?;
     let payload = column.payload.into_iter().next();
     let payload = payload.ok_or_else(|| Error::Argument("no chunk was compressed".into()))?;
     let nulls = validity([(rows, nulls)].into_iter(), &[]);
@@ -222,7 +224,7 @@ pub fn compress_from_device<O: Send + Sync>(
         Form::Frame => Ok(payload),
         Form::Payload => {
             let (sizes, crcs) = (column.original_size.into(), column.crc32c.into());
-            manifest_array(payload, sizes, crcs, nulls)
+            manifest_array(payload, sizes, crcs, checksums.map(Into::into), nulls)
         }
     }
 }

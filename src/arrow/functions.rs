@@ -20,28 +20,48 @@ use crate::error::Result;
 use crate::gpu::Device;
 use crate::pool::InterruptCheck;
 
+/// How a column is compressed to structs.
+#[derive(Clone, Debug)]
+pub struct CompressOptions {
+    /// The codec of the payloads.
+    pub codec: Codec,
+    /// Whether structs record the CRC-32C of the payloads themselves, as `payload_crc32c`.
+    pub payload_checksum: bool,
+}
+
 /// Compresses binary or string data to structs of a large binary payload, its
-/// `original_size` and its `crc32c`.
+/// `original_size`, its `crc32c` and, if asked for, its `payload_crc32c`.
 pub fn compress(
-    codec: &Codec,
+    options: &CompressOptions,
     input: ArrowInput,
     interrupted: InterruptCheck,
 ) -> Result<Vec<ArrayRef>> {
-    compress_with(codec, "compress", input, interrupted, |codec, chunks, interrupted| {
-        let column = column::compress::<Offsets, _>(codec, chunks, interrupted)?;
-        let sizes = ScalarBuffer::from(column.original_size);
-        let crcs = ScalarBuffer::from(column.crc32c);
-        let mut first = 0;
-        let arrays = chunks.iter().zip(column.payload).map(|(chunk, payload)| {
-            let rows = chunk.count();
-            let nulls = validity([(rows, chunk.nulls()?)].into_iter(), &[]);
-            let payload = large_binary(payload, nulls.clone(), false);
-            let (sizes, crcs) = (sizes.slice(first, rows), crcs.slice(first, rows));
-            first += rows;
-            manifest_array(payload, sizes, crcs, nulls)
-        });
-        arrays.collect()
-    })
+    let payload_checksum = options.payload_checksum;
+    compress_with(
+        &options.codec,
+        "compress",
+        input,
+        interrupted,
+        move |codec, chunks, interrupted| {
+            let column = column::compress::<Offsets, _>(codec, chunks, interrupted)?;
+            let checksums =
+                payload_checksum.then(|| column.payload_checksums(interrupted)).transpose()?;
+            let checksums = checksums.map(ScalarBuffer::from);
+            let sizes = ScalarBuffer::from(column.original_size);
+            let crcs = ScalarBuffer::from(column.crc32c);
+            let mut first = 0;
+            let arrays = chunks.iter().zip(column.payload).map(|(chunk, payload)| {
+                let rows = chunk.count();
+                let nulls = validity([(rows, chunk.nulls()?)].into_iter(), &[]);
+                let payload = large_binary(payload, nulls.clone(), false);
+                let (sizes, crcs) = (sizes.slice(first, rows), crcs.slice(first, rows));
+                let checksums = checksums.as_ref().map(|all| all.slice(first, rows));
+                first += rows;
+                manifest_array(payload, sizes, crcs, checksums, nulls)
+            });
+            arrays.collect()
+        },
+    )
 }
 
 /// Encodes binary or string data to large binary: one frame for each row.
@@ -66,7 +86,10 @@ fn compress_with(
     name: &str,
     mut input: ArrowInput,
     interrupted: InterruptCheck,
-    function: fn(&Codec, &[ByteRows], InterruptCheck) -> Result<Vec<ArrayRef>>,
+    function: impl Fn(&Codec, &[ByteRows], InterruptCheck) -> Result<Vec<ArrayRef>>
+    + Send
+    + Sync
+    + 'static,
 ) -> Result<Vec<ArrayRef>> {
     let column = bytes_column(name, &mut input)?;
     let (codec, sized) = (codec.clone(), codec.clone());

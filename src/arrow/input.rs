@@ -11,7 +11,10 @@ use arrow_schema::{DataType, Fields};
 use super::arrays::from_arrow;
 use super::c_data::{CArray, CSchema, CStream};
 use super::import::{SharedArray, data_type, import};
-use super::{ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PayloadRows, check_payloads, type_text};
+use super::{
+    ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PAYLOAD_CRC32C, PayloadRows, check_payloads,
+    type_text,
+};
 use crate::codec::Form;
 use crate::error::{Error, Result};
 
@@ -137,7 +140,7 @@ fn single_column(data_type: &DataType) -> Option<&DataType> {
 fn is_manifest(fields: &Fields) -> bool {
     match &fields[..] {
         [only] => {
-            [PAYLOAD, ORIGINAL_SIZE, CRC32C].contains(&only.name().as_str())
+            [PAYLOAD, ORIGINAL_SIZE, CRC32C, PAYLOAD_CRC32C].contains(&only.name().as_str())
                 && !matches!(only.data_type(), DataType::Struct(_))
         }
         _ => fields.find(PAYLOAD).is_some(),

@@ -6,7 +6,7 @@
 //! ```
 //! use arrow_array::cast::AsArray;
 //! use arrow_array::{Array, BinaryArray};
-//! use s4_codec::arrow::{ArrowInput, compress, decompress};
+//! use s4_codec::arrow::{ArrowInput, CompressOptions, compress, decompress};
 //! use s4_codec::codec::{Codec, Form};
 //! use s4_codec::column::DecompressOptions;
 //! use s4_codec::pool::NO_INTERRUPT;
@@ -14,7 +14,8 @@
 //! # fn main() -> s4_codec::error::Result<()> {
 //! let values = BinaryArray::from_opt_vec(vec![Some(b"a fine body"), None]);
 //! let codec = Codec::from_name("cpu-zstd", None)?;
-//! let packed = compress(&codec, ArrowInput::from_array(&values)?, NO_INTERRUPT)?;
+//! let options = CompressOptions { codec: codec.clone(), payload_checksum: true };
+//! let packed = compress(&options, ArrowInput::from_array(&values)?, NO_INTERRUPT)?;
 //!
 //! let options = DecompressOptions::new(codec);
 //! let input = ArrowInput::from_array(&packed[0])?;
@@ -44,11 +45,11 @@ pub use c_data::{CArray, CSchema, CStream};
 pub use device::{
     CDeviceArray, DeviceInput, compress_from_device, decompress_to_device, export, to_host,
 };
-pub use functions::{compress, decompress, encode, frame_info, verify};
+pub use functions::{CompressOptions, compress, decompress, encode, frame_info, verify};
 pub use input::ArrowInput;
 pub use window::ArraysWithWarning;
 
-pub(crate) use arrays::{CRC32C, ORIGINAL_SIZE, PAYLOAD};
+pub(crate) use arrays::{CRC32C, ORIGINAL_SIZE, PAYLOAD, PAYLOAD_CRC32C};
 pub(crate) use column_type::check_payloads;
 pub(crate) use display::{type_text, value_text};
 pub(crate) use rows::{ByteRows, PayloadRows};

@@ -15,7 +15,9 @@ use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuf
 use arrow_schema::DataType;
 
 use super::volatile::{between, read_once, viewed};
-use super::{CRC32C, ORIGINAL_SIZE, PAYLOAD, check_payloads, type_text, value_text};
+use super::{
+    CRC32C, ORIGINAL_SIZE, PAYLOAD, PAYLOAD_CRC32C, check_payloads, type_text, value_text,
+};
 use crate::column::{Payload, Payloads, Rows};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
@@ -207,6 +209,8 @@ impl Rows for ByteRows {
 pub struct PayloadRows {
     payload: ByteRows,
     manifests: Option<Manifests>,
+    /// The checksums of the payloads themselves, null where none is recorded.
+    payload_crc32c: Option<ArrayRef>,
     are_frames: bool,
     nulls: Option<NullBuffer>,
 }
@@ -225,20 +229,26 @@ impl PayloadRows {
         let Some(columns) = array.as_struct_opt() else {
             let payload = ByteRows::try_new(array)?;
             let nulls = payload.nulls()?;
-            return Ok(Self { payload, manifests: None, are_frames: false, nulls });
+            return Ok(Self::without_manifests(payload, nulls, false));
         };
         let field = |name| columns.column_by_name(name).map(Arc::clone).ok_or_else(|| lacks(name));
         let payload = ByteRows::try_new(&field(PAYLOAD)?)?;
         let nulls = NullBuffer::union(columns.nulls(), payload.nulls()?.as_ref());
         let manifests = Manifests::new(field(ORIGINAL_SIZE)?, field(CRC32C)?);
-        Ok(Self { payload, manifests: Some(manifests), are_frames: false, nulls })
+        let payload_crc32c = columns.column_by_name(PAYLOAD_CRC32C).map(Arc::clone);
+        let payload_crc32c = payload_crc32c.filter(|array| array.data_type() != &DataType::Null);
+        Ok(Self { payload, manifests: Some(manifests), payload_crc32c, are_frames: false, nulls })
     }
 
     /// A chunk of frames.
     pub fn of_frames(array: &dyn Array) -> Result<Self> {
         let payload = ByteRows::try_new(array)?;
         let nulls = payload.nulls()?;
-        Ok(Self { payload, manifests: None, are_frames: true, nulls })
+        Ok(Self::without_manifests(payload, nulls, true))
+    }
+
+    fn without_manifests(payload: ByteRows, nulls: Option<NullBuffer>, are_frames: bool) -> Self {
+        Self { payload, manifests: None, payload_crc32c: None, are_frames, nulls }
     }
 
     /// Whether payloads have no sizes and checksums.
@@ -347,8 +357,20 @@ impl Payloads for PayloadRows {
             (Some(payload), None) => Payload::Bare(payload),
             (Some(payload), Some(manifests)) => match manifests.get(row) {
                 Ok(manifest) => Payload::Sealed(payload, manifest),
-                Err(error) => Payload::BadManifest(payload, error),
+                Err(error) => Payload::Refused(payload, error),
             },
         }
+    }
+
+    fn has_payload_crc32c(&self) -> bool {
+        self.payload_crc32c.is_some()
+    }
+
+    fn payload_crc32c(&self, row: usize) -> Result<Option<u32>> {
+        let Some(array) = self.payload_crc32c.as_ref().filter(|array| array.is_valid(row)) else {
+            return Ok(None);
+        };
+        let checksum = integer(array, row).and_then(|n| n.try_into().ok());
+        checksum.map(Some).ok_or_else(|| out_of_range(PAYLOAD_CRC32C, array, row, "2^32"))
     }
 }

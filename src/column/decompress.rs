@@ -3,6 +3,7 @@
 use super::estimate::likely_len;
 use super::layout::discard::Discard;
 use super::layout::{Layout, RowWriter, Written};
+use super::payload_crc32c::{Vetted, vet};
 use super::row::RowDecoder;
 use super::scheduler::{Job, Spans};
 use super::{BadRows, DecompressOptions, Decompressed, OnError, Payloads, offload};
@@ -13,6 +14,17 @@ use crate::pool::InterruptCheck;
 
 /// Decompresses every row of `chunks`.
 pub fn decompress<L: Layout, C: Payloads>(
+    options: &DecompressOptions,
+    chunks: &[C],
+    interrupted: InterruptCheck,
+) -> Result<Decompressed<L::Column>> {
+    match vet(chunks, interrupted)? {
+        None => decompress_vetted::<L, C>(options, chunks, interrupted),
+        Some(chunks) => decompress_vetted::<L, Vetted<C>>(options, &chunks, interrupted),
+    }
+}
+
+fn decompress_vetted<L: Layout, C: Payloads>(
     options: &DecompressOptions,
     chunks: &[C],
     interrupted: InterruptCheck,
@@ -51,7 +63,11 @@ pub fn verify<C: Payloads, const MAX_ROW_BYTES: u64>(
     let rows = chunks.iter().map(C::count).sum();
     let job = Job::with_total_limit(rows, options.max_total_size);
     let writer = Discard::<MAX_ROW_BYTES>::default;
-    Ok(decompress_rows(&options, chunks, &job, writer, interrupted)?.1)
+    let (_, bad_rows) = match vet(chunks, interrupted)? {
+        None => decompress_rows(&options, chunks, &job, writer, interrupted)?,
+        Some(chunks) => decompress_rows(&options, &chunks, &job, writer, interrupted)?,
+    };
+    Ok(bad_rows)
 }
 
 fn decompress_rows<C: Payloads, W: RowWriter>(

@@ -18,7 +18,7 @@ pub fn stated_by_frames(body: &[u8]) -> u64 {
 /// reserve, unless it is a bare payload that states a wrong length. 0 where it is bad.
 pub fn stated_len(options: &DecompressOptions, scratch: &mut Scratch, payload: Payload) -> u64 {
     match payload {
-        Payload::Null | Payload::BadManifest(..) => 0,
+        Payload::Null | Payload::Refused(..) => 0,
         Payload::Sealed(_, manifest) if manifest.original_size > options.limit() => 0,
         Payload::Sealed(_, manifest) => manifest.original_size,
         Payload::Bare(payload) => bare_guess(options, scratch, payload),
@@ -60,7 +60,7 @@ pub fn bare_lens(
 /// counts up to a limit.
 pub fn likely_len(payload: Payload) -> usize {
     match payload {
-        Payload::Null | Payload::BadManifest(..) => 0,
+        Payload::Null | Payload::Refused(..) => 0,
         Payload::Bare(payload) => payload.len().saturating_mul(4),
         Payload::Frames(body) => {
             let most = body.len().saturating_mul(64).saturating_add(SPAN_COST);

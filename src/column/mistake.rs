@@ -25,7 +25,7 @@ pub(super) fn of_row(
         }
         Payload::Bare(payload) => of_payload(&options.codec, payload, error),
         Payload::Frames(body) => of_frames(body, error),
-        Payload::Null | Payload::BadManifest(..) => None,
+        Payload::Null | Payload::Refused(..) => None,
     }
 }
 

@@ -11,9 +11,10 @@
 //! in blocks and a view of each; with [`Offsets`], rows whose sizes are known are decoded in their
 //! final places (`layout::in_place`), and others are moved together (`layout::offsets`).
 //!
-//! Which error a column reports does not depend on timing: every row before the first bad
-//! one has been tried. The engine knows no Arrow, Polars or Python; it sees rows through
-//! [`Rows`] and [`Payloads`].
+//! Payloads whose own checksums are recorded are checked before any is decoded
+//! (`payload_crc32c`). Which error a column reports does not depend on timing: every row before
+//! the first bad one has been tried. The engine knows no Arrow, Polars or Python; it sees rows
+//! through [`Rows`] and [`Payloads`].
 
 mod arena;
 mod bad_rows;
@@ -25,6 +26,7 @@ mod layout;
 mod mistake;
 mod offload;
 mod options;
+mod payload_crc32c;
 mod resident;
 mod row;
 mod scheduler;
@@ -43,7 +45,7 @@ pub use options::{DecompressOptions, Decompressed};
 pub use resident::{ResidentColumn, ResidentRows, compress_resident, decompress_resident};
 pub use split::Splitter;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 
 /// One chunk of a column of byte strings.
@@ -60,6 +62,20 @@ pub trait Payloads: Sync {
     fn count(&self) -> usize;
     /// One of them.
     fn get(&self, row: usize) -> Payload<'_>;
+
+    /// Whether the chunk records checksums of the payloads themselves.
+    fn has_payload_crc32c(&self) -> bool {
+        false
+    }
+
+    /// The recorded CRC-32C of the payload itself in a row, if there is one. A sealed payload
+    /// that has another is refused before anything is decoded.
+    ///
+    /// # Errors
+    /// What is recorded is not a CRC-32C.
+    fn payload_crc32c(&self, _row: usize) -> Result<Option<u32>> {
+        Ok(None)
+    }
 }
 
 /// One row of a compressed column.
@@ -72,8 +88,9 @@ pub enum Payload<'a> {
     Sealed(&'a [u8], Manifest),
     /// Frames, which carry their manifests and name their codecs.
     Frames(&'a [u8]),
-    /// A payload whose manifest is unusable, and why.
-    BadManifest(&'a [u8], Error),
+    /// A payload that must not be decoded, and why: its manifest is unusable, or it is not the
+    /// payload that was stored.
+    Refused(&'a [u8], Error),
 }
 
 /// Byte slices in memory, none of them null.

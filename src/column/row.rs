@@ -38,7 +38,7 @@ impl RowDecoder<'_> {
         let exceeds = |size| size > remaining && size <= options.limit();
         let value = match payload() {
             Payload::Null => return Ok(None),
-            Payload::BadManifest(_, error) => Err(error),
+            Payload::Refused(_, error) => Err(error),
             Payload::Sealed(_, manifest) if exceeds(manifest.original_size) => Err(job.exceeded()),
             Payload::Sealed(payload, manifest) => {
                 self.sealed(id, &options.codec, &mut worker.out, payload, &manifest)
@@ -212,7 +212,7 @@ pub fn describe(options: &DecompressOptions, payload: Payload) -> String {
     match payload {
         Payload::Frames(body) => describe_frames(body),
         Payload::Null => format!("codec {codec}"),
-        Payload::Bare(payload) | Payload::BadManifest(payload, _) => {
+        Payload::Bare(payload) | Payload::Refused(payload, _) => {
             format!("codec {codec}, payload {} bytes", payload.len())
         }
         Payload::Sealed(payload, manifest) => format!(

@@ -11,8 +11,8 @@ use crate::column::{Compressed, ViewColumn};
 use crate::error::Result;
 
 /// The type of a compressed column.
-pub fn compressed_type() -> DataType {
-    DataType::Struct(manifest_fields(DataType::BinaryView))
+pub fn compressed_type(payload_checksum: bool) -> DataType {
+    DataType::Struct(manifest_fields(DataType::BinaryView, payload_checksum))
 }
 
 /// The type of frame headers.
@@ -33,10 +33,12 @@ fn binary_view(column: ViewColumn, nulls: Option<NullBuffer>) -> BinaryViewArray
 
 pub fn compressed_array(
     column: Compressed<ViewColumn>,
+    payload_crc32c: Option<Vec<i64>>,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef> {
     let payload = Arc::new(binary_view(column.payload, nulls.clone()));
-    manifest_array(payload, column.original_size.into(), column.crc32c.into(), nulls)
+    let (sizes, crcs) = (column.original_size.into(), column.crc32c.into());
+    manifest_array(payload, sizes, crcs, payload_crc32c.map(Into::into), nulls)
 }
 
 /// Values or frames as Binary, or as String with `utf8`, which states that the column engine has

@@ -12,7 +12,8 @@ use super::ffi::{Expression, Series, export_expression};
 use super::options::{OptionsError, PickledOptions};
 use super::row::{check_names, name_row, repeated, row_name};
 use crate::arrow::{
-    ByteRows, ColumnType, PayloadRows, check_payloads, decoding_device, info_array, validity,
+    ByteRows, ColumnType, CompressOptions, PayloadRows, check_payloads, decoding_device,
+    info_array, validity,
 };
 use crate::background::{self, is_long_compression, is_long_decompression};
 use crate::codec::{Codec, Form};
@@ -51,7 +52,15 @@ impl From<OptionsError> for Error {
     }
 }
 
-const CODEC_OPTIONS: &[&str] = &["codec", "level", "dictionary", "data_type", "codec_device"];
+const COMPRESS_OPTIONS: &[&str] = &[
+    "codec",
+    "level",
+    "dictionary",
+    "data_type",
+    "codec_device",
+    // Of payloads only.
+    "payload_checksum",
+];
 
 const DECOMPRESS_OPTIONS: &[&str] = &[
     "codec",
@@ -110,11 +119,12 @@ fn check_binary(function: &str, inputs: &[&Field]) -> Result<()> {
 struct CompressExpr(Form);
 
 impl Expression for CompressExpr {
-    type Options = Codec;
-    const OPTIONS: &[&str] = CODEC_OPTIONS;
+    type Options = CompressOptions;
+    const OPTIONS: &[&str] = COMPRESS_OPTIONS;
 
-    fn options(&self, options: &PickledOptions) -> Result<Codec> {
-        codec(options)
+    fn options(&self, options: &PickledOptions) -> Result<CompressOptions> {
+        let payload_checksum = options.flag("payload_checksum")?;
+        Ok(CompressOptions { codec: codec(options)?, payload_checksum })
     }
 
     fn check(&self, inputs: &[&Field]) -> Result<()> {
@@ -124,22 +134,25 @@ impl Expression for CompressExpr {
         }
     }
 
-    fn output_type(&self, _: &Codec) -> DataType {
+    fn output_type(&self, options: &CompressOptions) -> DataType {
         match self.0 {
-            Form::Payload => compressed_type(),
+            Form::Payload => compressed_type(options.payload_checksum),
             Form::Frame => DataType::BinaryView,
         }
     }
 
-    fn evaluate(&self, inputs: &[Series], codec: &Codec) -> Result<ArrayRef> {
+    fn evaluate(&self, inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let bytes = chunks.iter().map(ByteRows::bytes).sum();
-        let is_long = is_long_compression(codec, bytes, rows(&chunks));
-        let (form, codec) = (self.0, codec.clone());
+        let CompressOptions { codec, payload_checksum } = options.clone();
+        let is_long = is_long_compression(&codec, bytes, rows(&chunks));
+        let form = self.0;
         run_interruptible(is_long, chunks, move |chunks, interrupted| match form {
             Form::Payload => {
                 let column = column::compress::<Views, _>(&codec, chunks, interrupted)?;
-                compressed_array(column, bytes_validity(chunks, &[])?)
+                let checksums =
+                    payload_checksum.then(|| column.payload_checksums(interrupted)).transpose()?;
+                compressed_array(column, checksums, bytes_validity(chunks, &[])?)
             }
             Form::Frame => {
                 let column = column::encode::<Views, _>(&codec, chunks, interrupted)?;

@@ -13,7 +13,9 @@ use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
 use super::producer::refuse_objects;
-use crate::arrow::{self, ArraysWithWarning, ArrowInput, CArray, CSchema, CStream, from_arrow};
+use crate::arrow::{
+    self, ArraysWithWarning, ArrowInput, CArray, CSchema, CStream, CompressOptions, from_arrow,
+};
 use crate::codec::Form;
 use crate::column::{BecameNull, DecompressOptions, OnError};
 use crate::error::Result;
@@ -145,9 +147,11 @@ fn _arrow_compress(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     codec: CodecArgument,
+    payload_checksum: bool,
 ) -> PyResult<Chunks> {
+    let options = CompressOptions { codec: codec.0, payload_checksum };
     let ArrowData { input, chunked } = data.extract()?;
-    let arrays = interruptible(py, |interrupted| arrow::compress(&codec.0, input, interrupted))?;
+    let arrays = interruptible(py, |interrupted| arrow::compress(&options, input, interrupted))?;
     Ok((chunks(arrays), chunked))
 }
 

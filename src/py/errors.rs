@@ -19,7 +19,7 @@ create_exception!(
     s4_codec,
     S4CrcMismatchError,
     S4Error,
-    "The decoded bytes do not match the expected crc32c."
+    "The decoded bytes, or a payload itself, do not match the expected crc32c."
 );
 create_exception!(
     s4_codec,

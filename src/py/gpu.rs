@@ -15,7 +15,7 @@ use super::device_input::DeviceData;
 use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::DeviceArgument;
-use crate::arrow::{self, data_type_of, from_arrow};
+use crate::arrow::{self, CompressOptions, data_type_of, from_arrow};
 use crate::gpu::Device;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -199,8 +199,10 @@ fn _gpu_compress(
     data: DeviceData,
     codec: CodecArgument,
     is_frames: bool,
+    payload_checksum: bool,
     stream: Option<i64>,
 ) -> PyResult<ArrowChunk> {
+    let options = CompressOptions { codec: codec.0, payload_checksum };
     let DeviceData { input, stream: of_data } = data;
     let stream = match stream {
         None => of_data,
@@ -208,7 +210,7 @@ fn _gpu_compress(
         Some(stream) => Some(stream as u64),
     };
     let array = interruptible(py, |interrupted| {
-        arrow::compress_from_device(&codec.0, form(is_frames), input, stream, interrupted)
+        arrow::compress_from_device(&options, form(is_frames), input, stream, interrupted)
     })?;
     Ok(ArrowChunk(array))
 }

@@ -96,7 +96,7 @@ pub enum Packed {
     Null,
     Bare(Vec<u8>),
     Sealed(Vec<u8>, Manifest),
-    BadManifest(Vec<u8>, Error),
+    Refused(Vec<u8>, Error),
 }
 
 /// A chunk of payloads.
@@ -112,7 +112,7 @@ impl Payloads for PackedRows {
             Packed::Null => Payload::Null,
             Packed::Bare(payload) => Payload::Bare(payload),
             Packed::Sealed(payload, manifest) => Payload::Sealed(payload, *manifest),
-            Packed::BadManifest(payload, error) => Payload::BadManifest(payload, error.clone()),
+            Packed::Refused(payload, error) => Payload::Refused(payload, error.clone()),
         }
     }
 }

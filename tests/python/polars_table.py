@@ -230,6 +230,7 @@ UNEQUAL = (
 
 FUNCTIONS = [
     Function("compress", lambda x: x.s4.compress()),
+    Function("compress, checksums", lambda x: x.s4.compress(payload_checksum=True)),
     Function(
         "compress, plan", lambda x: x.to_frame().lazy().select(s4.compress("x")).collect_schema()
     ),
@@ -250,6 +251,9 @@ FUNCTIONS = [
         "original_size", lambda x: restore(manifest(x, original_size="x")), "integer", UNEQUAL
     ),
     Function("crc32c", lambda x: restore(manifest(x, crc32c="x")), "integer", UNEQUAL),
+    Function(
+        "payload_crc32c", lambda x: restore(manifest(x, payload_crc32c="x")), "integer", UNEQUAL
+    ),
     Function("another field", lambda x: restore(manifest(x, another="x")), "anything"),
     Function("row", lambda x: restore(failing(x), row="x"), "row"),
     Function("row of a struct", lambda x: restore(failing(x), row=pl.struct("x")), "row"),
@@ -261,6 +265,13 @@ FUNCTIONS = [
     Function(
         "arrow.decompress of a struct",
         lambda x: s4_codec.arrow.decompress(manifest(x, original_size="x")["body"], "passthrough"),
+        "integer",
+        UNEQUAL,
+        False,
+    ),
+    Function(
+        "arrow.decompress, payload_crc32c",
+        lambda x: s4_codec.arrow.decompress(manifest(x, payload_crc32c="x")["body"], "passthrough"),
         "integer",
         UNEQUAL,
         False,

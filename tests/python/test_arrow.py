@@ -49,14 +49,29 @@ def check_round_trip(data: Any, expected: list[Any], codec: Codec, is_chunked: b
             assert codec.decompress(row["payload"], row["original_size"], row["crc32c"]) == value
 
 
+def check_checksums(data: Any, packed: Any, codec: Codec) -> None:
+    """The same with a checksum of every payload, and what readers without it make of that."""
+    checked = s4.compress(data, codec, payload_checksum=True)
+    assert checked.type == pa.struct([*s4.COMPRESSED_TYPE, ("payload_crc32c", pa.int64())])
+    checked.validate(full=True)
+    for row, without in zip(checked.to_pylist(), packed.to_pylist(), strict=True):
+        if row is not None:
+            assert row.pop("payload_crc32c") == crc32c(row["payload"])
+        assert row == without
+    restored = s4.decompress(packed, codec)
+    assert s4.decompress(checked, codec).equals(restored)
+    assert s4.decompress(checked.cast(packed.type), codec).equals(restored)
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_round_trip(codec: Codec, layout: Layout, shape: Callable[[pa.Array], Any]) -> None:
     data = shape(layout.array)
     is_chunked = isinstance(data, pa.ChunkedArray)
     check_round_trip(data, data.to_pylist(), codec, is_chunked)
+    packed = s4.compress(data, codec)
+    check_checksums(data, packed, codec)
     if is_chunked:
-        packed = s4.compress(data, codec)
         assert [len(c) for c in packed.chunks] == [len(c) for c in data.chunks]
 
 

@@ -15,7 +15,7 @@ from arrow_table import LAYOUTS, Layout
 from codecs_table import text
 
 import s4_codec.arrow as s4
-from s4_codec import Codec, CpuGzip, CpuZstd, S4Error
+from s4_codec import Codec, CpuGzip, CpuZstd, S4CrcMismatchError, S4Error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +94,17 @@ def test_structs_of_other_engines(codec: Codec) -> None:
     [name] = s4.register_compute_functions(codec, spark)
     packed = s4.compress(pa.array(["a", None, "b" * 100]), codec).cast(spark)
     assert pc.call_function(name, [packed]).to_pylist() == [b"a", None, b"b" * 100]
+
+
+def test_structs_with_checksums_of_payloads(codec: Codec) -> None:
+    packed = s4.compress(pa.array(["a" * 100, None]), codec, payload_checksum=True)
+    [name] = s4.register_compute_functions(codec, packed.type)
+    assert pc.call_function(name, [packed]).to_pylist() == [b"a" * 100, None]
+    row = packed[0].as_py()
+    bad = pa.array([row, row | {"payload_crc32c": 0}], packed.type)
+    with pytest.raises(S4CrcMismatchError, match="crc32c of the payload itself is ") as raised:
+        pc.call_function(name, [bad])
+    assert raised.value.row == 1
 
 
 def test_errors_keep_their_class_and_row(codec: Codec) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = pl.Struct({"payload": pl.Binary, "original_size": pl.Int64, "crc32c": pl.Int64})
+CHECKSUMMED = pl.Struct([*MANIFEST.fields, pl.Field("payload_crc32c", pl.Int64)])
 
 
 def rows(n: int) -> list[bytes | None]:
@@ -57,6 +58,18 @@ def test_round_trip(
     lazy = packed.lazy().with_columns(s4.decompress("body", codec, dtype=column.dtype))
     assert lazy.collect_schema() == frame.schema
     assert_frame_equal(engine(lazy), frame)
+
+    checksummed = s4.compress("body", codec, payload_checksum=True)
+    lazy = frame.lazy().with_columns(checksummed)
+    checked = engine(lazy)
+    assert lazy.collect_schema() == checked.schema
+    assert checked.schema["body"] == CHECKSUMMED
+    fields = checked["body"].struct.unnest()
+    assert_frame_equal(fields.drop("payload_crc32c"), packed["body"].struct.unnest())
+    expected = [payload if payload is None else crc32c(payload) for payload in fields["payload"]]
+    assert fields["payload_crc32c"].to_list() == expected
+    restored = checked.lazy().with_columns(s4.decompress("body", codec, dtype=column.dtype))
+    assert_frame_equal(engine(restored), frame)
 
 
 def test_the_manifest_is_that_of_the_class(codec: Codec) -> None:

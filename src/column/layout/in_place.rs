@@ -58,7 +58,7 @@ fn stated_and_held(
         Payload::Sealed(bytes, _) | Payload::Bare(bytes) | Payload::Frames(bytes) => {
             bytes.len() as u64
         }
-        Payload::Null | Payload::BadManifest(..) => 0,
+        Payload::Null | Payload::Refused(..) => 0,
     };
     (stated_len(options, scratch, payload), held)
 }

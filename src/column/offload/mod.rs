@@ -119,7 +119,7 @@ pub fn decompress<'a, C: Payloads>(
             }));
         }
         Payload::Frames(body) => items.extend(items_of_frames(body, options.limit())),
-        Payload::Null | Payload::BadManifest(..) => {}
+        Payload::Null | Payload::Refused(..) => {}
     };
     let placement = placement(options, chunks, interrupted);
     run(placement, positions.count(), &items, interrupted, run_rows)

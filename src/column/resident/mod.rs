@@ -22,6 +22,7 @@ use std::ops::Range;
 
 use super::bad_rows::{BadRow, BadRows};
 use super::layout::offsets::OffsetsColumn;
+use super::payload_crc32c::vet;
 use super::row::{check_utf8, describe};
 use super::{DecompressOptions, Decompressed, OnError, Payloads, offload};
 use crate::error::{Error, Result, RowError, push};
@@ -110,6 +111,18 @@ fn column_len(bytes: u64, rows: usize) -> u64 {
 /// Decompresses every row of `chunks` to the memory of the GPU of that number. Rows that no GPU can
 /// take are decoded on the CPU and uploaded.
 pub fn decompress_resident<C: Payloads>(
+    options: &DecompressOptions,
+    ordinal: u32,
+    chunks: &[C],
+    interrupted: InterruptCheck,
+) -> Result<Decompressed<ResidentColumn>> {
+    match vet(chunks, interrupted)? {
+        None => decompress_vetted(options, ordinal, chunks, interrupted),
+        Some(chunks) => decompress_vetted(options, ordinal, &chunks, interrupted),
+    }
+}
+
+fn decompress_vetted<C: Payloads>(
     options: &DecompressOptions,
     ordinal: u32,
     chunks: &[C],

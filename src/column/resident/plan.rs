@@ -47,7 +47,7 @@ pub fn each_part<'a>(
 ) -> Option<u64> {
     let algorithm = options.codec.encoding().map(|(encoding, _)| encoding.algorithm);
     match payload {
-        Payload::Null | Payload::BadManifest(..) => None,
+        Payload::Null | Payload::Refused(..) => None,
         Payload::Sealed(payload, manifest) => {
             let size = manifest.original_size;
             let item = Item::of_payload(0, payload, algorithm?, Some(size), options.limit())?;
