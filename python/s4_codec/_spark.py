@@ -54,28 +54,23 @@ class BroadcastDictionary:
 
 
 def batch_function(
-    name: str, work: Work, sent: Codec | BroadcastDictionary, *, is_by_fields: bool
+    name: str, work: Work, sent: Codec | BroadcastDictionary
 ) -> Callable[..., Iterator[pa.Array]]:
-    """The function that Spark calls with the batches of a column, or of its fields."""
+    """The function that Spark calls with the batches of a column."""
 
     def function(batches):  # type: ignore[no-untyped-def]
         codec = sent.codec() if isinstance(sent, BroadcastDictionary) else sent
         for batch in batches:
-            if is_by_fields:
-                array = pa.StructArray.from_arrays(list(batch), names=list(FIELDS))
-            elif isinstance(batch, tuple):
+            if isinstance(batch, tuple):
                 msg = f"{name} expects one column, found {len(batch)}"
                 raise TypeError(msg)
-            else:
-                array = batch
-            is_large = _is_large(array.type)
-            for result in work(array, codec):
+            is_large = _is_large(batch.type)
+            for result in work(batch, codec):
                 yield from for_spark(result, is_large)
 
     function.__name__ = function.__qualname__ = name
     # Spark derives the kind of function from these.
-    batches = Iterator[tuple[pa.Array, ...]] if is_by_fields else Iterator[pa.Array]
-    function.__annotations__ = {"batches": batches, "return": Iterator[pa.Array]}
+    function.__annotations__ = {"batches": Iterator[pa.Array], "return": Iterator[pa.Array]}
     return function
 
 
@@ -85,8 +80,10 @@ def _is_large(dtype: pa.DataType) -> bool:
     return any(pa.types.is_large_binary(t) or pa.types.is_large_string(t) for t in types)
 
 
-def compress(array: pa.Array, codec: Codec) -> Iterator[pa.Array]:
-    yield arrow.compress(array, codec)
+def compress(
+    array: pa.Array, codec: Codec, *, payload_checksum: bool = False
+) -> Iterator[pa.Array]:
+    yield arrow.compress(array, codec, payload_checksum=payload_checksum)
 
 
 def encode(array: pa.Array, codec: Codec) -> Iterator[pa.Array]:
@@ -143,8 +140,8 @@ def _with_narrow_offsets(array: pa.Array) -> pa.Array:
     if not pa.types.is_struct(array.type):
         return _narrowed(array)
     payload, *numbers = array.flatten()
-    fields = [_narrowed(payload), *numbers]
-    return pa.StructArray.from_arrays(fields, names=list(FIELDS), mask=array.is_null())
+    fields, names = [_narrowed(payload), *numbers], [field.name for field in array.type]
+    return pa.StructArray.from_arrays(fields, names=names, mask=array.is_null())
 
 
 def _narrowed(values: pa.Array) -> pa.Array:

@@ -28,7 +28,7 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, is_null_on_error, size_limit
+from ._arguments import dictionary_codec, flag, is_null_on_error, size_limit
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
@@ -46,35 +46,43 @@ _COMPRESSED = StructType(
         for name, dtype in zip(_spark.FIELDS, (BinaryType(), LongType(), LongType()), strict=True)
     ]
 )
+_CHECKSUMMED = StructType([*_COMPRESSED.fields, StructField("payload_crc32c", LongType())])
 
-#: The type of a compressed column, as Spark SQL writes it.
+#: The type of a compressed column, as Spark SQL writes it, without ``payload_crc32c``.
 COMPRESSED_TYPE = _COMPRESSED.simpleString()
 
 _VALUES = {"binary": BinaryType(), "string": StringType()}
 
 
-def compress(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
+def compress(
+    codec: Codec | str = CpuZstd(), *, payload_checksum: bool = False
+) -> Callable[[Column | str], Column]:
     """Make the function that compresses a binary or string column.
 
     Parameters
     ----------
     codec
         A codec object, or the name of a codec with its default settings.
+    payload_checksum
+        Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
+        damage before it decodes anything. A GPU needs that: see "Damaged data" in the README.
 
     Returns
     -------
     callable
-        From a column, or its name, to a column of :data:`COMPRESSED_TYPE`; null where the value
+        From a column, or its name, to a column of :data:`COMPRESSED_TYPE`, with
+        ``payload_checksum`` followed by the field ``payload_crc32c:bigint``; null where the value
         is null. Through Parquet, Polars and Arrow read such columns and write them for Spark.
 
     Raises
     ------
     TypeError, S4UnregisteredCodecError
-        ``codec`` is neither a codec nor the name of one.
+        ``codec`` is neither a codec nor the name of one, or ``payload_checksum`` is no bool.
     pyspark.errors.PythonException
         When the job runs: the column has another type.
     """
-    return _Function("s4_compress", _spark.compress, _COMPRESSED, _codec(codec))
+    work, result = _compression(payload_checksum)
+    return _Function("s4_compress", work, result, _codec(codec))
 
 
 def decompress(
@@ -107,7 +115,8 @@ def decompress(
     callable
         From a column of structs with the fields ``payload``, ``original_size`` and ``crc32c``,
         such as :func:`compress` makes and Spark reads from Polars' Parquet files, to a binary or
-        string column.
+        string column. A payload that does not match its ``payload_crc32c``, where there is one
+        that is not null, is a bad row and never decoded.
 
     Raises
     ------
@@ -121,7 +130,7 @@ def decompress(
     """
     options = _decompress_options(dtype, on_error, max_size, is_bare=bare)
     work = partial(_spark.decompress, is_bare=bare, **options)
-    return _Function("s4_decompress", work, _VALUES[dtype], _codec(codec), is_by_fields=not bare)
+    return _Function("s4_decompress", work, _VALUES[dtype], _codec(codec), is_struct=not bare)
 
 
 def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
@@ -178,7 +187,11 @@ def decode(
 
 
 def register(
-    spark: SparkSession, codec: Codec | str = CpuZstd(), *, prefix: str = "s4_"
+    spark: SparkSession,
+    codec: Codec | str = CpuZstd(),
+    *,
+    prefix: str = "s4_",
+    payload_checksum: bool = False,
 ) -> list[str]:
     """Register the functions with one codec for Spark SQL.
 
@@ -190,6 +203,8 @@ def register(
         The codec of all functions, with its level or dictionary.
     prefix
         The prefix of their names; use another prefix for another codec.
+    payload_checksum
+        As for :func:`compress`, for ``s4_compress``.
 
     Returns
     -------
@@ -201,7 +216,7 @@ def register(
     Raises
     ------
     TypeError, S4UnregisteredCodecError
-        ``codec`` is neither a codec nor the name of one.
+        ``codec`` is neither a codec nor the name of one, or another argument is wrong.
     """
     if not hasattr(spark, "udf"):
         msg = f"spark must be a SparkSession, not {spark!r}"
@@ -214,7 +229,7 @@ def register(
     frames = dictionary_codec(codec if isinstance(codec, CpuZstdDict) else None)
     binary, text = [_decompress_options(dtype, "raise", None) for dtype in ("binary", "string")]
     functions: dict[str, tuple[_spark.Work, DataType, Codec]] = {
-        "compress": (_spark.compress, _COMPRESSED, codec),
+        "compress": (*_compression(payload_checksum), codec),
         "decompress": (partial(_spark.decompress, **binary), BinaryType(), codec),
         "decompress_text": (partial(_spark.decompress, **text), StringType(), codec),
         "encode": (_spark.encode, BinaryType(), codec),
@@ -231,6 +246,13 @@ def _codec(codec: Codec | str) -> Codec:
     """An argument as a codec."""
     _native._codec_options(codec)
     return Codec.from_name(codec) if isinstance(codec, str) else codec
+
+
+def _compression(payload_checksum: bool) -> tuple[_spark.Work, StructType]:
+    """The function that compresses, and the type of its result."""
+    is_checksummed = flag(payload_checksum, "payload_checksum")
+    work = partial(_spark.compress, payload_checksum=is_checksummed)
+    return work, _CHECKSUMMED if is_checksummed else _COMPRESSED
 
 
 def _decompress_options(
@@ -257,13 +279,13 @@ class _Function:
         result: DataType,
         codec: Codec,
         *,
-        is_by_fields: bool = False,
+        is_struct: bool = False,
     ) -> None:
         self._name = name
         self._work = work
         self._result = result
         self._codec = codec
-        self._is_by_fields = is_by_fields
+        self._is_struct = is_struct
         self._made: tuple[Any, Any] = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -277,22 +299,19 @@ class _Function:
             msg = f"{self._name} takes a Column or the name of one, not {column!r}"
             raise TypeError(msg)
         udf = self.udf(SparkSession.active())
-        if not self._is_by_fields:
+        if not self._is_struct:
             return udf(column)
-        # By name, so that the driver reports a missing field.
-        whole = F.col(column) if isinstance(column, str) else column
-        result = udf(*[whole.getField(name) for name in _spark.FIELDS])
+        given = whole = F.col(column) if isinstance(column, str) else column
+        for name in _spark.FIELDS:
+            # Each in its own place, so that the driver reports a missing field.
+            whole = whole.withField(name, given.getField(name))
+        result = udf(whole)
         return result.alias(f"{self._name}({column})") if isinstance(column, str) else result
 
     def udf(self, session: SparkSession) -> Any:
         owner = getattr(session, "sparkContext", session)
         if self._made[0] is not owner:
-            function = _spark.batch_function(
-                self._name,
-                self._work,
-                _sent(self._codec, owner),
-                is_by_fields=self._is_by_fields,
-            )
+            function = _spark.batch_function(self._name, self._work, _sent(self._codec, owner))
             self._made = (owner, arrow_udf(function, self._result))
         return self._made[1]
 

@@ -93,6 +93,30 @@ def test_round_trip(frame: DataFrame, codec: s4_codec.Codec) -> None:
     assert mismatches(framed.withColumn("back", decode("frames")), "body", "back") == 0
 
 
+def test_payload_checksums(spark: SparkSession, frame: DataFrame) -> None:
+    codec = CpuZstd()
+    dtype = f"{s4spark.COMPRESSED_TYPE[:-1]},payload_crc32c:bigint>"
+    packed = frame.withColumn("packed", s4spark.compress(codec, payload_checksum=True)("body"))
+    assert packed.schema["packed"].dataType.simpleString() == dtype
+    unpack = s4spark.decompress(codec, dtype="string")
+    assert mismatches(packed.withColumn("back", unpack("packed")), "body", "back") == 0
+    s4spark.register(spark, codec, prefix="checked_", payload_checksum=True)
+    packed.createOrReplaceTempView("checked")
+    (same,) = spark.sql("SELECT bool_and(checked_compress(body) <=> packed) FROM checked").first()
+    assert same
+
+    flipped = F.when(F.col("id") == 2003, F.lit(1)).otherwise(F.col("packed.payload_crc32c"))
+    bad = packed.withColumn("packed", F.col("packed").withField("payload_crc32c", flipped))
+    reason = r"S4CrcMismatchError: row 3 of its Arrow batch .*crc32c of the payload itself is "
+    with pytest.raises(PythonException, match=reason):
+        bad.select(unpack("packed")).collect()
+    bad.createOrReplaceTempView("damaged")
+    with pytest.raises(PythonException, match=reason):
+        spark.sql("SELECT checked_decompress(packed) AS body FROM damaged").collect()
+    without = bad.withColumn("packed", F.col("packed").dropFields("payload_crc32c"))
+    assert mismatches(without.withColumn("back", unpack("packed")), "body", "back") == 0
+
+
 def test_frames_of_mixed_codecs(frame: DataFrame) -> None:
     zstd, gzip = s4spark.encode(CpuZstd()), s4spark.encode("cpu-gzip")
     mixed = F.when(F.col("id") % 2 == 0, zstd("body")).otherwise(gzip("body"))
@@ -229,6 +253,8 @@ def test_what_is_wrong_is_said_on_the_driver(frame: DataFrame) -> None:
     for dtype in ("int", pa.binary()):
         with pytest.raises(TypeError, match="dtype must be"):
             s4spark.decompress(dtype=dtype)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="payload_checksum must be True or False, not 1"):
+        s4spark.compress(payload_checksum=1)  # type: ignore[arg-type]
     for column in (None, 3, ["body"]):
         with pytest.raises(TypeError, match="s4_decompress takes a Column or the name of one"):
             unpack(column)  # type: ignore[arg-type]
