@@ -2,7 +2,7 @@
 
 use super::batch::Shape;
 use super::driver::{
-    Current, Deadline, DeviceMemory, Driver, PinnedMemory, PrimaryContext, Stream,
+    Current, Deadline, DeviceMemory, Driver, Event, PinnedMemory, PrimaryContext, Stream,
 };
 use super::error::GpuError;
 use super::kernels::Kernels;
@@ -45,9 +45,15 @@ pub struct Resources {
     pub kernels: Option<Kernels>,
 }
 
-/// The stream and the buffers of one batch.
+/// The streams and the buffers of one batch.
 pub struct Slot {
+    /// For the upload, and for nvCOMP's kernels.
     pub stream: Stream,
+    /// For what comes after them: it must not wait until the kernels of other batches, which are
+    /// long, leave it room.
+    pub urgent: Stream,
+    /// The end of nvCOMP's kernels.
+    pub coded: Event,
     /// To upload: the arrays that describe the chunks, then the chunks.
     pub outbound: Option<PinnedMemory>,
     pub input: Option<DeviceMemory>,
@@ -84,17 +90,19 @@ impl GpuContext {
         Ok(context)
     }
 
-    /// What nvCOMP says of the chunks of a size class, asked once.
+    /// What nvCOMP said of the chunks of a size class, if it was asked.
+    pub fn known_shape(&self, work: Work, longest: usize) -> Option<Shape> {
+        let known = |shape: &&Shape| shape.work == work && shape.longest == longest;
+        self.shapes.iter().find(known).copied()
+    }
+
+    /// Asks nvCOMP of the chunks of a size class.
     pub fn shape(
         &mut self,
         work: Work,
         longest: usize,
         deadline: &Deadline,
     ) -> Result<Shape, GpuError> {
-        let known = |shape: &&Shape| shape.work == work && shape.longest == longest;
-        if let Some(shape) = self.shapes.iter().find(known) {
-            return Ok(*shape);
-        }
         let shape = self.query_shape(work, longest, deadline)?;
         self.shapes.push(shape);
         Ok(shape)
@@ -177,6 +185,7 @@ impl Resources {
         for slot in &self.slots {
             // All of them, whatever the first says.
             done = done.and(slot.stream.wait_done(current, deadline, interrupted));
+            done = done.and(slot.urgent.wait_done(current, deadline, interrupted));
         }
         done
     }
@@ -186,6 +195,8 @@ impl Slot {
     fn new(current: &Current) -> Result<Self, GpuError> {
         Ok(Self {
             stream: Stream::new(current)?,
+            urgent: Stream::urgent(current)?,
+            coded: Event::new(current)?,
             outbound: None,
             input: None,
             temp: None,

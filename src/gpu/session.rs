@@ -308,6 +308,10 @@ impl Session {
 
     /// What nvCOMP says of the chunks of a size class.
     pub fn shape(&mut self, work: Work, longest: usize) -> Result<Shape, GpuError> {
+        // Asked for every value of a column.
+        if let Some(known) = self.context()?.known_shape(work, longest) {
+            return Ok(known);
+        }
         let deadline = self.deadline();
         self.guarded(|session| session.context()?.shape(work, longest, &deadline))
     }
@@ -381,7 +385,7 @@ impl Session {
         let sent = sent.filter_map(|(i, items)| Some((i, items.sent.as_mut()?)));
         for (i, batch) in sent.filter(|(_, batch)| !batch.is_advanced) {
             let current = context.primary.enter()?;
-            if i >= count && !context.resources.slots[batch.slot].stream.is_done(&current)? {
+            if i >= count && !context.resources.slots[batch.slot].urgent.is_done(&current)? {
                 break;
             }
             let transfer = Transfer {
@@ -416,7 +420,7 @@ impl Session {
         self.guarded(|session| {
             let Some(context) = &session.lease.context else { return Err(failed_before()) };
             let current = context.primary.enter()?;
-            let stream = &context.resources.slots[slot].stream;
+            let stream = &context.resources.slots[slot].urgent;
             session.trace.time(Step::Wait, || stream.wait_done(&current, &deadline, interrupted))
         })?;
         self.trace.lend();

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use super::batch::{Batch, BatchIndex, WORD};
 use super::context::{Resources, Slot, fits, grown, reserve};
-use super::driver::{Current, Deadline, DevicePtr, PinnedMemory};
+use super::driver::{Current, Deadline, DevicePtr, PinnedMemory, Stream};
 use super::error::GpuError;
 use super::kernels::{Chunks, Kernels};
 use super::layout::{Array, Layout};
@@ -60,7 +60,8 @@ impl Transfer<'_> {
             true => Some(Kernels::loaded(kernels, current)?),
             false => None,
         };
-        let Slot { stream, outbound, input, temp, output, inbound, .. } = &mut slots[slot];
+        let Slot { stream, urgent, coded, outbound, input, temp, output, inbound, .. } =
+            &mut slots[slot];
         let outbound = reserve(outbound, current, upload_len)?;
         let input = &*reserve(input, current, input_len)?;
         let temp = &*reserve(temp, current, temp_len)?;
@@ -68,16 +69,16 @@ impl Transfer<'_> {
         let inbound = &*reserve(inbound, current, inbound_len)?;
         let addresses = (input.start(), output.start());
         trace.time(Step::Stage, || layout.stage(batch, addresses, outbound.as_mut_slice()))?;
-        let stream = &*stream;
+        let (stream, urgent) = (&*stream, &*urgent);
         let is_serial = trace.is_serial();
-        let wait = || stream.wait_done(current, &deadline, interrupted);
-        let settled = || if is_serial { wait() } else { Ok(()) };
+        let wait = |stream: &Stream| stream.wait_done(current, &deadline, interrupted);
+        let settled = |stream| if is_serial { wait(stream) } else { Ok(()) };
 
         trace.time(Step::Upload, || {
             // SAFETY: the slot's buffers, which only this stream's work uses before the stream
             // is waited for.
             unsafe { stream.upload(current, input, 0, outbound, upload_len)? };
-            settled()
+            settled(stream)
         })?;
         trace.time(Step::Code, || {
             // So that a chunk that nvCOMP skipped does not pass for a good one by what the
@@ -121,7 +122,7 @@ impl Transfer<'_> {
                 let work = group.shape.work;
                 if i > 0 && (is_new || work.is_examined_first()) {
                     // nvCOMP would wait itself, with no limit.
-                    wait()?;
+                    wait(stream)?;
                 }
                 // SAFETY: the layout placed all chunks aligned and within the buffers, which
                 // live and are this slot's until the stream is waited for; what is
@@ -132,23 +133,25 @@ impl Transfer<'_> {
                     launched.push(work);
                 }
             }
+            coded.record(current, stream)?;
+            urgent.wait_for(current, coded)?;
             if let Some(kernels) = kernels.filter(|_| index.is_decompression()) {
-                // SAFETY: as above.
+                // SAFETY: as above; all work of the other stream comes first.
                 unsafe {
                     if layout.copies_residents() {
                         let decoded = chunks(Array::Outputs, Array::Capacities);
-                        kernels.copy(current, stream, decoded, to(Array::Residents))?;
+                        kernels.copy(current, urgent, decoded, to(Array::Residents))?;
                     }
                     let residents = chunks(Array::Residents, Array::Capacities);
-                    kernels.crc32c(current, stream, residents, crcs)?;
+                    kernels.crc32c(current, urgent, residents, crcs)?;
                 }
             }
-            settled()
+            settled(urgent)
         })?;
         trace.time(Step::Download, || {
-            // SAFETY: as for the upload.
-            unsafe { stream.download(current, inbound, 0, output, 0..inbound_len)? };
-            settled()
+            // SAFETY: as for the upload; all work of the other stream comes first.
+            unsafe { urgent.download(current, inbound, 0, output, 0..inbound_len)? };
+            settled(urgent)
         })
     }
 
@@ -162,8 +165,8 @@ impl Transfer<'_> {
     ) -> Result<Vec<usize>, GpuError> {
         let Self { current, resources, deadline, interrupted, trace, .. } = self;
         let count = layout.count();
-        let Slot { stream, outbound, gathered, inbound, .. } = &mut resources.slots[slot];
-        trace.time(Step::Wait, || stream.wait_done(current, &deadline, interrupted))?;
+        let Slot { urgent, outbound, gathered, inbound, .. } = &mut resources.slots[slot];
+        trace.time(Step::Wait, || urgent.wait_done(current, &deadline, interrupted))?;
         let Some(outbound) = outbound else { return Err(no_buffers()) };
 
         // The first two arrays have served: now they hold where chunks go, and their lengths.
@@ -181,14 +184,14 @@ impl Transfer<'_> {
             trace.time(Step::Wait, || resources.wait(current, &deadline, interrupted))?;
         }
         let Resources { slots, kernels, .. } = resources;
-        let Slot { stream, outbound, input, gathered, inbound, .. } = &mut slots[slot];
+        let Slot { urgent, outbound, input, gathered, inbound, .. } = &mut slots[slot];
         let (Some(outbound), Some(input)) = (outbound, input) else { return Err(no_buffers()) };
         let kernels = Kernels::loaded(kernels, current)?;
         let gathered = &*reserve(gathered, current, end)?;
         // The sizes and statuses stay: the results are read from them again.
         let inbound = &*grow(inbound, current, results_len, results_len + end)?;
         let is_serial = trace.is_serial();
-        let wait = || stream.wait_done(current, &deadline, interrupted);
+        let wait = || urgent.wait_done(current, &deadline, interrupted);
         let settled = || if is_serial { wait() } else { Ok(()) };
         trace.time(Step::Gather, || {
             let chunks = Chunks {
@@ -200,14 +203,14 @@ impl Transfer<'_> {
             // SAFETY: the slot's buffers, which only this stream's work uses before the stream
             // is waited for; the addresses and lengths that the arrays hold lie within them.
             unsafe {
-                stream.upload(current, input, 0, outbound, 16 * count)?;
-                kernels.gather(current, stream, chunks, offsets, target)?;
+                urgent.upload(current, input, 0, outbound, 16 * count)?;
+                kernels.gather(current, urgent, chunks, offsets, target)?;
             }
             settled()
         })?;
         trace.time(Step::Download, || {
             // SAFETY: as above.
-            unsafe { stream.download(current, inbound, results_len, gathered, 0..end)? };
+            unsafe { urgent.download(current, inbound, results_len, gathered, 0..end)? };
             settled()
         })?;
         Ok(offsets)

@@ -175,18 +175,20 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
         pieces: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError> {
         let limits = session.limits();
-        let mut batch = Batch::default();
+        let (mut batch, mut chunks) = (Batch::default(), Vec::new());
         for i in pieces.clone() {
             let piece = &self.pieces[i];
             let item = &piece.part.item;
             let shape = session.shape(item.work, size_class(item.longest()))?;
             let mut cost = Cost::default();
-            piece.chunks(self.buffer.start()).for_each(|chunk| cost.add(&shape, &chunk));
+            chunks.clear();
+            chunks.extend(piece.chunks(self.buffer.start()));
+            chunks.iter().for_each(|chunk| cost.add(&shape, chunk));
             // A piece is far shorter than what is left of any GPU.
             if !batch.is_empty() && !batch.fits(cost, &limits) {
                 return Ok((batch, i));
             }
-            let range = batch.push_chunks(&shape, cost, piece.chunks(self.buffer.start()));
+            let range = batch.push_chunks(&shape, cost, chunks.iter().copied());
             batch.push_range(ItemId::of_row(i), range);
         }
         Ok((batch, pieces.end))

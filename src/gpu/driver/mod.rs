@@ -33,7 +33,7 @@ use super::library::Library;
 use crate::process::lock;
 
 pub use deadline::{Deadline, timeout};
-pub use objects::{CudaModule, DeviceMemory, PinnedMemory, Stream, wait_for_event};
+pub use objects::{CudaModule, DeviceMemory, Event, PinnedMemory, Stream, wait_for_event};
 
 pub type DevicePtr = u64;
 type Handle = *mut c_void;
@@ -91,7 +91,12 @@ driver! {
     push = "cuCtxPushCurrent_v2"(context: Handle);
     synchronize = "cuCtxSynchronize"();
     pop = "cuCtxPopCurrent_v2"(context: *mut Handle);
-    stream_create = "cuStreamCreate"(stream: *mut Handle, flags: c_uint);
+    stream_create = "cuStreamCreateWithPriority"(stream: *mut Handle, flags: c_uint, priority: c_int);
+    stream_priorities = "cuCtxGetStreamPriorityRange"(least: *mut c_int, greatest: *mut c_int);
+    stream_wait = "cuStreamWaitEvent"(stream: Handle, event: Handle, flags: c_uint);
+    event_create = "cuEventCreate"(event: *mut Handle, flags: c_uint);
+    event_destroy = "cuEventDestroy_v2"(event: Handle);
+    event_record = "cuEventRecord"(event: Handle, stream: Handle);
     stream_destroy = "cuStreamDestroy_v2"(stream: Handle);
     stream_query = "cuStreamQuery"(stream: Handle);
     event_query = "cuEventQuery"(event: Handle);

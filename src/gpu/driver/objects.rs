@@ -1,6 +1,6 @@
-//! What lives in a context: streams, device and pinned memory, a kernel of this crate's.
+//! What lives in a context: streams, events, device and pinned memory, a kernel of this crate's.
 
-use std::ffi::{CStr, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::{NonNull, null_mut, without_provenance_mut};
@@ -12,6 +12,8 @@ use crate::error::Error;
 use crate::gpu::error::GpuError;
 use crate::pool::{INTERRUPT_POLL, InterruptCheck};
 
+/// Events without timing are cheaper.
+const EVENT_DISABLE_TIMING: c_uint = 2;
 /// For streams that do not wait for the default stream, which other libraries may use.
 const STREAM_NON_BLOCKING: c_uint = 1;
 
@@ -36,9 +38,21 @@ unsafe impl Send for Stream {}
 
 impl Stream {
     pub fn new(current: &Current) -> Result<Self, GpuError> {
+        Self::of_priority(current, 0)
+    }
+
+    /// A stream whose kernels come before those of others that have not begun.
+    pub fn urgent(current: &Current) -> Result<Self, GpuError> {
+        let (mut least, mut greatest) = (0, 0);
+        // SAFETY: the function writes two numbers, and the context is current.
+        unsafe { current.driver.stream_priorities(&raw mut least, &raw mut greatest)? };
+        Self::of_priority(current, greatest)
+    }
+
+    fn of_priority(current: &Current, priority: c_int) -> Result<Self, GpuError> {
         let (driver, mut handle) = (current.driver, null_mut());
         // SAFETY: the function writes one handle, and the context is current.
-        unsafe { driver.stream_create(&raw mut handle, STREAM_NON_BLOCKING)? };
+        unsafe { driver.stream_create(&raw mut handle, STREAM_NON_BLOCKING, priority)? };
         Ok(Self { driver, handle })
     }
 
@@ -52,6 +66,12 @@ impl Stream {
 
     pub fn handle(&self) -> *mut c_void {
         self.handle
+    }
+
+    /// Makes work that is queued later wait for `event`.
+    pub fn wait_for(&self, _current: &Current, event: &Event) -> Result<(), GpuError> {
+        // SAFETY: both are alive.
+        unsafe { self.driver.stream_wait(self.handle, event.handle, 0) }
     }
 
     /// Whether all queued work is done, or the error of what was queued before, by anybody.
@@ -214,6 +234,37 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: made once, destroyed once.
         self.driver.note(unsafe { self.driver.stream_destroy(self.handle) });
+    }
+}
+
+/// A point in one stream that others can wait for.
+pub struct Event {
+    driver: &'static Driver,
+    handle: Handle,
+}
+
+// SAFETY: an event may be used on any thread where its context is current.
+unsafe impl Send for Event {}
+
+impl Event {
+    pub fn new(current: &Current) -> Result<Self, GpuError> {
+        let (driver, mut handle) = (current.driver, null_mut());
+        // SAFETY: the function writes one handle, and the context is current.
+        unsafe { driver.event_create(&raw mut handle, EVENT_DISABLE_TIMING)? };
+        Ok(Self { driver, handle })
+    }
+
+    /// Marks the end of what is queued on `stream` now.
+    pub fn record(&self, _current: &Current, stream: &Stream) -> Result<(), GpuError> {
+        // SAFETY: both are alive.
+        unsafe { self.driver.event_record(self.handle, stream.handle) }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: made once, destroyed once.
+        self.driver.note(unsafe { self.driver.event_destroy(self.handle) });
     }
 }
 

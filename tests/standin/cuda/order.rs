@@ -11,12 +11,33 @@ use crate::status::{INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE, NOT_READY};
 const DEFAULT_STREAMS: [u64; 2] = [1, 2];
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuStreamCreate(stream: *mut Handle, _flags: c_uint) -> c_int {
-    call("cuStreamCreate", Needs::Context, |machine| {
+unsafe extern "C" fn cuStreamCreateWithPriority(
+    stream: *mut Handle,
+    _flags: c_uint,
+    priority: c_int,
+) -> c_int {
+    call("cuStreamCreateWithPriority", Needs::Context, |machine| {
+        if !(GREATEST_PRIORITY..=0).contains(&priority) {
+            return machine.refuse(INVALID_VALUE, format!("there is no priority {priority}"));
+        }
         // SAFETY: a valid pointer or null, as the module says.
         let place = unsafe { machine.place(stream, INVALID_VALUE) }?;
         let context = machine.context().ok_or(INVALID_CONTEXT)?;
         place.write(handle(machine.streams.create_stream(context)));
+        Ok(())
+    })
+}
+
+const GREATEST_PRIORITY: c_int = -5;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) -> c_int {
+    call("cuCtxGetStreamPriorityRange", Needs::Context, |machine| {
+        // SAFETY: valid pointers or null, as the module says.
+        unsafe {
+            machine.place(least, INVALID_VALUE)?.write(0);
+            machine.place(greatest, INVALID_VALUE)?.write(GREATEST_PRIORITY);
+        }
         Ok(())
     })
 }
