@@ -8,6 +8,7 @@ use super::row::RowDecoder;
 use super::scheduler::{Job, Spans};
 use super::{BadRows, DecompressOptions, Decompressed, OnError, Payloads, offload};
 use crate::error::Result;
+use crate::gpu;
 use crate::kernel::Scratch;
 use crate::memory::zeroed;
 use crate::pool::InterruptCheck;
@@ -31,7 +32,11 @@ fn decompress_vetted<L: Layout, C: Payloads>(
 ) -> Result<Decompressed<L::Column>> {
     match L::decompress_through_gpu(options, chunks, interrupted)? {
         Some(column) => Ok(column),
-        None => decompress_by_workers::<L, C>(options, chunks, interrupted),
+        None => {
+            let column = decompress_by_workers::<L, C>(options, chunks, interrupted);
+            gpu::grow_pinned();
+            column
+        }
     }
 }
 

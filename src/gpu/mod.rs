@@ -46,7 +46,7 @@ pub(crate) use driver::DevicePtr;
 pub(crate) use kernel::GpuKernel;
 pub(crate) use mirror::Mirror;
 pub(crate) use nvcomp::{Direction, Work};
-pub(crate) use pinned::{PinnedBlock, SMALLEST_COLUMN, take as take_pinned};
+pub(crate) use pinned::{PinnedBlock, SMALLEST_COLUMN, grow as grow_pinned, take as take_pinned};
 pub(crate) use policy::{CodecFrom, Placement, Workload, may_use, warn_fallback};
 pub(crate) use prefetched::{Prefetch, PrefetchedKernel};
 pub(crate) use resident::{STEP_BYTES, steps};

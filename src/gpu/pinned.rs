@@ -42,6 +42,8 @@ struct State {
     free: Vec<PinnedMemory>,
     /// Bytes of all blocks, those in use included.
     bytes: usize,
+    /// Bytes of blocks that were missing when they were last asked for.
+    wanted: Vec<usize>,
     /// Whether a thread makes blocks.
     is_growing: bool,
     /// Whether blocks that come back are freed: the pool has been released.
@@ -85,8 +87,7 @@ impl Drop for PinnedBlock {
     }
 }
 
-/// Blocks for these many bytes each, if there are free ones for all; else they are made for the
-/// next time.
+/// Blocks for these many bytes each, if there are free ones for all; else [`grow`] makes them.
 pub fn take(ordinal: u32, lens: &[usize]) -> Result<Option<Vec<PinnedBlock>>, GpuError> {
     let pool = pool(ordinal)?;
     let mut state = lock(&pool.state);
@@ -106,8 +107,16 @@ pub fn take(ordinal: u32, lens: &[usize]) -> Result<Option<Vec<PinnedBlock>>, Gp
         return Ok(Some(found.into_iter().map(block).collect()));
     }
     state.free.append(&mut found);
-    pool.grow(&mut state, missing);
+    state.wanted = missing;
     Ok(None)
+}
+
+/// Has blocks made that were missing. After the column that missed them: to page-lock memory slows
+/// down everything that needs fresh memory.
+pub fn grow() {
+    for pool in lock(POOLS.get()).values() {
+        pool.grow(&mut lock(&pool.state));
+    }
 }
 
 /// Frees the blocks that no column uses, now, and the others when they come back.
@@ -131,12 +140,16 @@ fn pool(ordinal: u32) -> Result<Arc<Pool>, GpuError> {
 }
 
 impl Pool {
-    /// Makes blocks of these many bytes each on a thread of its own, as far as the limit allows,
-    /// at the cost of those that were given back first.
-    fn grow(self: &Arc<Self>, state: &mut State, lens: Vec<usize>) {
+    /// Makes the blocks that are wanted on a thread of its own, as far as the limit allows, at the
+    /// cost of those that were given back first.
+    fn grow(self: &Arc<Self>, state: &mut State) {
+        if state.is_growing || state.wanted.is_empty() {
+            return;
+        }
+        let lens = std::mem::take(&mut state.wanted);
         let (wanted, most) = (lens.iter().sum::<usize>(), most_bytes());
         let in_use = state.bytes - state.free.iter().map(PinnedMemory::len).sum::<usize>();
-        if state.is_growing || wanted > most.saturating_sub(in_use) {
+        if wanted > most.saturating_sub(in_use) {
             return;
         }
         let evicted = evict(state, most - wanted);
