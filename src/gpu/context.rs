@@ -10,8 +10,9 @@ use super::libraries::Libraries;
 use super::nvcomp::{Direction, Nvcomp, Size, Work};
 use crate::pool::{InterruptCheck, NO_INTERRUPT};
 
-/// Batches in flight at once: one is staged, others are coded or downloaded.
-pub const SLOTS: usize = 4;
+/// Batches in flight at once. Those whose kernels run at once end at about the same time: as many
+/// again are queued while the host takes their results.
+pub const SLOTS: usize = 6;
 
 /// Bytes after the end of each buffer: decoders have been seen to read past their input.
 const SPARE: usize = 256;

@@ -32,9 +32,9 @@ use super::transfer::Transfer;
 use crate::error::Error;
 use crate::pool::InterruptCheck;
 
-/// The most that one batch takes, where memory is plenty. Four such batches keep an H100 as busy as
-/// larger ones would (nvCOMP 6.0: 116 GB/s of zstd decompressed, 20 GB/s compressed), and the first
-/// is on its way sooner. Values of 1 KiB fill them too.
+/// The most that one batch takes, where memory is plenty. Several such batches keep an H100 as busy
+/// as larger ones would (nvCOMP 6.0), and the first is on its way sooner. Values of 1 KiB fill them
+/// too.
 const MAX_BATCH: Cost =
     Cost { chunks: 64 << 10, bytes: 64 << 20, device: usize::MAX, temp: usize::MAX };
 

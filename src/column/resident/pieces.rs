@@ -174,7 +174,9 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
         session: &mut Session,
         pieces: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError> {
+        // Originals take no buffer of the batch's.
         let limits = session.limits();
+        let limits = Cost { bytes: 2 * limits.bytes, chunks: 2 * limits.chunks, ..limits };
         let (mut batch, mut chunks) = (Batch::default(), Vec::new());
         for i in pieces.clone() {
             let piece = &self.pieces[i];
