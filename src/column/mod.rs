@@ -36,6 +36,7 @@ pub use bad_rows::{BadRows, BecameNull, OnError};
 pub use compress::{Compressed, compress, encode};
 pub use decompress::{decompress, verify};
 pub use frame_info::{FrameInfos, frame_info};
+#[cfg(feature = "arrow")]
 pub(crate) use layout::offsets::offsets_of;
 pub use layout::offsets::{Offsets, OffsetsColumn, Scattered, Unordered};
 pub use layout::view::{VIEW_MAX_BYTES, View, ViewColumn, Views};

@@ -35,13 +35,13 @@ mod session;
 mod trace;
 mod transfer;
 
-pub use device::{Device, available, check, release_memory, status};
+pub use device::{Device, available, check, ordinal_of, release_memory, status};
 pub use error::GpuError;
 pub use libraries::set_package_folders;
 pub use resident::DeviceBuffer;
 
 pub(crate) use batch::{Batch, Chunk, Cost, ItemId, Source, size_class};
-pub(crate) use device::{open, ordinal_of};
+pub(crate) use device::open;
 pub(crate) use driver::DevicePtr;
 pub(crate) use kernel::GpuKernel;
 pub(crate) use mirror::Mirror;
