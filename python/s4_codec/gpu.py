@@ -102,8 +102,8 @@ def decode(
     ----------
     frames
         Any object with ``__arrow_c_array__`` or ``__arrow_c_stream__`` of binary data: a frame in
-        each row, or several, of any codecs. Rows whose frames are all of GPU codecs are decoded on
-        ``device``, others on the CPU.
+        each row, or several, of any codecs. Rows whose frames are all of GPU codecs are decoded in
+        place; of others each frame is decoded where its codec runs, and the row is uploaded.
     dictionary
         The dictionary of frames that need one.
     dtype, device, on_error, max_size, stream

@@ -128,12 +128,12 @@ fn decompress_vetted<C: Payloads>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Decompressed<ResidentColumn>> {
-    let mut session = gpu::open(ordinal, interrupted)?;
     let mut plan = Plan::new(options, chunks, interrupted)?;
-    session.check_memory(column_len(plan.bytes(), plan.rows()))?;
+    let needed = column_len(plan.bytes(), plan.rows());
+    gpu::open(ordinal, interrupted)?.check_memory(needed)?;
 
     let (mut bad_rows, mut columns, mut first_bad) = (BadRows::default(), Vec::new(), None);
-    match plan.decode_on_cpu(options, chunks, interrupted) {
+    match plan.decode_on_cpu(options, ordinal, chunks, interrupted) {
         Ok(decoded) => (columns, bad_rows) = (decoded.values, decoded.bad_rows),
         Err(Error::Row(bad)) => {
             // A row before it may be bad on the GPU.
@@ -143,6 +143,7 @@ fn decompress_vetted<C: Payloads>(
         Err(other) => return Err(other),
     }
     let offsets = plan.offsets()?;
+    let mut session = gpu::open(ordinal, interrupted)?;
     let mut assembly = Assembly::new(options, &mut session, &plan, &offsets, chunks)?;
     assembly.upload_cpu_rows(&columns)?;
     drop(columns);
@@ -186,7 +187,9 @@ fn decompress_through<C: Payloads>(
     if !is_sized || plan.longest() > max_row_bytes || plan.cpu_bytes() > plan.bytes() / 16 {
         return Ok(None);
     }
-    let (columns, bad_rows) = match plan.decode_on_cpu(options, chunks, interrupted) {
+    let on_cpu = plan.decode_on_cpu(options, placement.ordinal, chunks, interrupted);
+    let (columns, bad_rows) = match on_cpu {
+        Ok(decoded) if placement.retries && !decoded.bad_rows.is_empty() => return Ok(None),
         Ok(decoded) => (decoded.values, decoded.bad_rows),
         Err(Error::Row(_)) => return Ok(None),
         Err(other) => return Err(other),

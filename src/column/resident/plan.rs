@@ -146,14 +146,17 @@ impl Plan {
         self.lens.iter().fold(0, |sum, len| sum.saturating_add(*len))
     }
 
-    /// Decodes the rows of the CPU; the others are null.
+    /// Decodes the rows of the CPU to the host; the others are null. Frames among theirs that are
+    /// of GPU codecs are decoded by the GPU of that number, as Bitcomp has to be.
     pub fn decode_on_cpu<C: Payloads>(
         &mut self,
         options: &DecompressOptions,
+        ordinal: u32,
         chunks: &[C],
         interrupted: InterruptCheck,
     ) -> Result<Decompressed<Vec<OffsetsColumn>>> {
-        let (codec, device) = (options.codec.clone().on(Device::Cpu), Device::Cpu);
+        let device = Device::Gpu(ordinal);
+        let codec = options.codec.clone().on(device);
         let options = DecompressOptions { codec, device, ..options.clone() };
         if !self.kinds.contains(&Kind::Cpu) {
             return Ok(Decompressed { values: Vec::new(), bad_rows: BadRows::default() });
