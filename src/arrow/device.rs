@@ -332,22 +332,34 @@ fn import_values(
         }
     };
     let address = |buffer: usize| Ok::<_, Error>(array.buffer(buffer)?.addr() as DevicePtr);
+    let offsets_address = || match address(1)? {
+        0 => Err(malformed("the offsets are null")),
+        address => Ok(address),
+    };
     let (values, places) = match data_type {
-        _ if rows == 0 => (0, Rows::Equal(0)),
+        DataType::FixedSizeBinary(_)
+        | DataType::LargeBinary
+        | DataType::LargeUtf8
+        | DataType::Binary
+        | DataType::Utf8
+            if rows == 0 =>
+        {
+            (0, Rows::Equal(0))
+        }
         DataType::FixedSizeBinary(width) => {
             let width = count(width.into(), "width")?;
             (address(1)? + (first * width) as DevicePtr, Rows::Equal(width))
         }
         DataType::LargeBinary | DataType::LargeUtf8 => {
             let mut offsets = zeroed::<i64>(rows + 1)?;
-            let start = address(1)? + 8 * first as DevicePtr;
+            let start = offsets_address()? + 8 * first as DevicePtr;
             // SAFETY: the producer's offsets, one more than there are rows.
             unsafe { session.download(start, as_uninit(&mut offsets))? };
             (address(2)?, Rows::Between(offsets))
         }
         DataType::Binary | DataType::Utf8 => {
             let mut bytes = zeroed::<u8>(4 * (rows + 1))?;
-            let start = address(1)? + 4 * first as DevicePtr;
+            let start = offsets_address()? + 4 * first as DevicePtr;
             // SAFETY: as above.
             unsafe { session.download(start, as_uninit(&mut bytes))? };
             let offsets = bytes.as_chunks().0.iter();
