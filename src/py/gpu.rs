@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use arrow_array::ffi::FFI_ArrowSchema;
+use arrow_schema::Field;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
@@ -165,7 +166,8 @@ impl DeviceColumn {
     ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
         // A producer may ignore the requested schema.
         drop(requested_schema);
-        let schema = FFI_ArrowSchema::try_from(data_type_of(&self.0)).map_err(from_arrow);
+        let field = Field::new("", data_type_of(&self.0), true);
+        let schema = FFI_ArrowSchema::try_from(field).map_err(from_arrow);
         Ok((
             PyCapsule::new_with_value(py, schema.map_err(raise)?, SCHEMA)?,
             PyCapsule::new_with_value(py, arrow::export(&self.0.share()), DEVICE_ARRAY)?,
