@@ -58,11 +58,17 @@ impl Drop for DeviceBuffer {
 }
 
 impl Session {
-    /// Checks that `bytes` of device memory are free.
+    /// Checks that `bytes` of device memory are free. Nothing is in flight: what is kept for the
+    /// next batch gives way.
     pub fn check_memory(&mut self, bytes: u64) -> Result<(), GpuError> {
         let (ordinal, free) = self.guarded(|session| {
             let context = session.context()?;
-            Ok((context.ordinal, context.primary.enter()?.free_memory()?))
+            let mut free = context.primary.enter()?.free_memory()?;
+            if bytes > free as u64 {
+                context.free_buffers()?;
+                free = context.primary.enter()?.free_memory()?;
+            }
+            Ok((context.ordinal, free))
         })?;
         if bytes <= free as u64 {
             return Ok(());
