@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from codecs_table import ROWS, Row
+from device_consumer import Gpu
 
 import s4_codec
 from s4_codec import Codec
@@ -98,3 +99,11 @@ def _violations() -> Iterator[None]:
             standin.standin_violation(ctypes.c_uint64(number), text, ctypes.c_size_t(500))
             found.append(text.value.decode())
         assert not found
+
+
+@pytest.fixture(scope="module")
+def device_memory() -> Iterator[Gpu]:
+    """The memory of the first GPU, as other libraries read and write it."""
+    gpu = Gpu()
+    yield gpu
+    gpu.close()
