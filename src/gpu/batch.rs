@@ -88,18 +88,6 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The address of the device to read a chunk from, if it can be read where it is.
-    pub fn direct_input(&self, source: Source) -> Option<DevicePtr> {
-        match source {
-            Source::Device(address, _)
-                if address.is_multiple_of(self.alignments.input as DevicePtr) =>
-            {
-                Some(address)
-            }
-            _ => None,
-        }
-    }
-
     /// The address of the device to decompress a chunk to, if it can be written where it is to
     /// stay.
     pub fn direct_output(&self, resident: Option<DevicePtr>) -> Option<DevicePtr> {
@@ -108,12 +96,11 @@ impl Shape {
         resident.filter(is_aligned).filter(|_| self.work.direction == Direction::Decompress)
     }
 
-    /// Bytes of a chunk in the input buffer, with what aligns the next.
+    /// Bytes of a chunk in the input buffer, with what aligns the next. Chunks that are on the
+    /// device already are copied there: coders have been seen to read past their input, which may
+    /// not be ours, and to write other bytes for the same chunk elsewhere.
     pub fn input_len(&self, source: Source) -> usize {
-        match self.direct_input(source) {
-            Some(_) => 0,
-            None => source.len().next_multiple_of(self.alignments.input),
-        }
+        source.len().next_multiple_of(self.alignments.input)
     }
 
     /// The most bytes that a chunk is coded to.

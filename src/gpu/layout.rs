@@ -8,9 +8,9 @@
 //!
 //! The first five arrays and the actual sizes are u64, statuses i32, crc32c u32, one item per
 //! chunk. All of a direction lies in one buffer, so that it takes one copy. Residents, in a batch
-//! that has them, are the addresses of originals that are on the device or come to be: a chunk is
-//! coded straight from there or to there if the address is aligned for it, else by way of the
-//! batch's buffer. The crc32c are those of residents.
+//! that has them, are the addresses of originals that are on the device or come to be. A chunk is
+//! compressed from a copy in the batch's buffer, and decompressed straight to its resident's
+//! address if that is aligned for it. The crc32c are those of residents.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -77,8 +77,8 @@ impl Layout {
                 input += shape.input_len(source);
                 output += shape.output_len(original, resident);
                 layout.has_host_chunks |= matches!(source, Source::Host(_));
-                let is_direct = shape.direct_input(source).or(shape.direct_output(resident));
-                layout.copies_residents |= resident.is_some() && is_direct.is_none();
+                layout.copies_residents |=
+                    resident.is_some() && shape.direct_output(resident).is_none();
             }
             layout.firsts.push(layout.inputs.len());
         }
@@ -164,10 +164,7 @@ impl Layout {
             let known = batch.residents.iter().flatten().copied().map(Some);
             known.chain(std::iter::repeat(None))
         };
-        let inputs = self.inputs.iter().zip(sources().zip(shapes()));
-        array(&mut inputs.map(|(&at, (&source, shape))| {
-            shape.direct_input(source).unwrap_or(input + at as DevicePtr)
-        }));
+        array(&mut self.inputs.iter().map(|&at| input + at as DevicePtr));
         array(&mut sources().map(|source| source.len() as u64));
         let outputs = self.outputs.iter().zip(residents().zip(shapes()));
         array(&mut outputs.map(|(&at, (resident, shape))| {

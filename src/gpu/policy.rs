@@ -46,44 +46,53 @@ const fn rates(value_size: u64, gpu: f64, core: f64) -> Rates {
 }
 
 /// Measured with `benches/gpu.py --part sizes` on an H100 (PCIe 5.0 x16) with 16 cores and nvCOMP
-/// 6.0: columns of 256 MiB of log text. `core` is a sixteenth of all cores, which decode no faster
-/// than their memory takes it. The start is what columns of 1 to 64 MiB take beyond their rate.
-/// GDeflate's kernel was measured with 64 KiB only, where it is as fast as zstd's.
+/// 6.0: columns of 256 MiB of log text, of 64 MiB below 1 KiB (`benches/results/h100/sizes.json`).
+/// `core` is a sixteenth of all cores, which decode no faster than their memory takes it. The start
+/// is what columns of 1 to 64 MiB take beyond their rate.
 static COSTS: [Costs; 3] = [
     Costs {
         algorithm: Algorithm::Zstd,
         direction: Direction::Compress,
-        gpu_start: 5e6,
+        gpu_start: 5.8e6,
         rates: &[
-            rates(0, 0.8, 0.0375),
-            rates(1 << 10, 3.2, 0.106),
-            rates(4 << 10, 6.7, 0.169),
-            rates(16 << 10, 10.4, 0.312),
-            rates(64 << 10, 8.1, 0.375),
+            rates(0, 0.6, 0.034),
+            rates(1 << 10, 1.8, 0.085),
+            rates(4 << 10, 6.6, 0.174),
+            rates(16 << 10, 10.2, 0.274),
+            rates(64 << 10, 9.0, 0.283),
+            rates(256 << 10, 10.7, 0.342),
+            rates(1 << 20, 11.1, 0.418),
+            rates(16 << 20, 9.7, 0.301),
         ],
     },
     Costs {
         algorithm: Algorithm::Zstd,
         direction: Direction::Decompress,
-        gpu_start: 2.1e6,
+        gpu_start: 1.6e6,
         rates: &[
-            rates(0, 0.9, 0.0875),
-            rates(1 << 10, 2.2, 0.281),
-            rates(4 << 10, 5.8, 0.438),
-            rates(16 << 10, 9.7, 0.625),
-            rates(64 << 10, 12.0, 0.838),
-            rates(16 << 20, 8.1, 0.756),
+            rates(0, 0.5, 0.086),
+            rates(1 << 10, 1.8, 0.162),
+            rates(4 << 10, 8.3, 0.348),
+            rates(16 << 10, 17.4, 0.528),
+            rates(64 << 10, 23.4, 0.624),
+            rates(256 << 10, 23.0, 0.615),
+            rates(1 << 20, 24.2, 0.8),
+            rates(16 << 20, 22.6, 0.541),
         ],
     },
     Costs {
         algorithm: Algorithm::GDeflate,
         direction: Direction::Decompress,
-        gpu_start: 2.1e6,
+        gpu_start: 2.7e6,
         rates: &[
-            rates(0, 0.9, 0.0875),
-            rates(1 << 10, 2.2, 0.281),
-            rates(4 << 10, 5.8, 0.438),
-            rates(16 << 10, 9.7, 0.55),
+            rates(0, 0.4, 0.036),
+            rates(1 << 10, 2.0, 0.114),
+            rates(4 << 10, 7.7, 0.252),
+            rates(16 << 10, 17.0, 0.356),
+            rates(64 << 10, 24.3, 0.41),
+            rates(256 << 10, 26.8, 0.463),
+            rates(1 << 20, 27.0, 0.524),
+            rates(16 << 20, 26.6, 0.392),
         ],
     },
 ];
@@ -277,13 +286,16 @@ mod tests {
         for (work, value_size, column_size, threads, expected) in [
             // As measured, on 16 cores.
             (compress, size, MIB, 16, false),
-            (compress, size, 64 * MIB, 16, false),
+            (compress, size, 16 * MIB, 16, false),
             (compress, size, 256 * MIB, 16, true),
             (decompress, size, MIB, 16, false),
-            (decompress, size, 256 * MIB, 16, false),
-            (decompress, size, GIB, 16, false),
+            (decompress, size, 16 * MIB, 16, false),
+            (decompress, size, 256 * MIB, 16, true),
+            (decompress, size, GIB, 16, true),
             (decompress, 256, 64 * MIB, 16, false),
-            (decompress, 16 * MIB, GIB, 16, false),
+            (decompress, 1 << 10, 256 * MIB, 16, false),
+            (decompress, 16 * MIB, GIB, 16, true),
+            (gdeflate, size, 64 * MIB, 16, true),
             // The fewer cores, the sooner.
             (compress, size, 16 * MIB, 4, true),
             (decompress, size, 16 * MIB, 4, true),
