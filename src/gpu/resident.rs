@@ -58,25 +58,34 @@ impl Drop for DeviceBuffer {
 }
 
 impl Session {
-    /// Checks that `bytes` of device memory are free. Nothing is in flight: what is kept for the
-    /// next batch gives way.
+    /// Checks that `bytes` of device memory are free, after giving up what is kept for the next
+    /// batch where they are not. Nothing is in flight.
+    pub fn make_room(&mut self, bytes: u64) -> Result<(), GpuError> {
+        let (_, free) = self.free_memory()?;
+        if bytes > free {
+            self.guarded(|session| session.context()?.free_buffers())?;
+        }
+        self.check_memory(bytes)
+    }
+
+    /// Checks that `bytes` of device memory are free.
     pub fn check_memory(&mut self, bytes: u64) -> Result<(), GpuError> {
-        let (ordinal, free) = self.guarded(|session| {
-            let context = session.context()?;
-            let mut free = context.primary.enter()?.free_memory()?;
-            if bytes > free as u64 {
-                context.free_buffers()?;
-                free = context.primary.enter()?.free_memory()?;
-            }
-            Ok((context.ordinal, free))
-        })?;
-        if bytes <= free as u64 {
+        let (ordinal, free) = self.free_memory()?;
+        if bytes <= free {
             return Ok(());
         }
         Err(GpuError::Unavailable(format!(
             "the column takes {bytes} bytes of device memory, but GPU {ordinal} has {free} bytes \
              free; pass fewer rows at a time"
         )))
+    }
+
+    /// The number of the GPU, and its free bytes.
+    fn free_memory(&mut self) -> Result<(u32, u64), GpuError> {
+        self.guarded(|session| {
+            let context = session.context()?;
+            Ok((context.ordinal, context.primary.enter()?.free_memory()? as u64))
+        })
     }
 
     /// Allocates device memory that outlives the session.

@@ -130,7 +130,7 @@ fn decompress_vetted<C: Payloads>(
 ) -> Result<Decompressed<ResidentColumn>> {
     let mut plan = Plan::new(options, chunks, interrupted)?;
     let needed = column_len(plan.bytes(), plan.rows());
-    gpu::open(ordinal, interrupted)?.check_memory(needed)?;
+    gpu::open(ordinal, interrupted)?.make_room(needed)?;
 
     let (mut bad_rows, mut columns, mut first_bad) = (BadRows::default(), Vec::new(), None);
     match plan.decode_on_cpu(options, ordinal, chunks, interrupted) {
@@ -267,7 +267,7 @@ impl<'a, C: Payloads> Assembly<'a, C> {
     ) -> Result<Self> {
         let (rows, bytes) = (plan.rows(), offsets[plan.rows()]);
         let len = column_len(bytes as u64, rows);
-        session.check_memory(len)?;
+        session.make_room(len)?;
         let first = offsets.get(1).map(|&end| end as usize);
         let is_even =
             |width: &usize| offsets.windows(2).all(|ends| (ends[1] - ends[0]) as usize == *width);
