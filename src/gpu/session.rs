@@ -323,6 +323,12 @@ impl Session {
         }
     }
 
+    /// Whether the context is not used again: after any error but lack of memory, a refusal by
+    /// nvCOMP and an interrupt.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
     /// Whether the CPU does the rest of the call.
     pub fn has_fallen_back(&self) -> bool {
         self.has_warned

@@ -163,6 +163,25 @@ assert not violations(), violations()
     check(SETUP + code, **both)
 
 
+def test_a_column_comes_home_where_memory_is_short(both: dict[str, str]) -> None:
+    """It fits, but with no room to decode it: the host takes it in parts."""
+    code = """
+import time
+large = pa.array([text(7 << 20)] * 4, pa.large_binary())
+packed = s4_codec.arrow.compress(large, zstd)
+for room in (1, 8):
+    gpu.standin_set_memory(uint64((28 + room) << 20))
+    s4_codec.release_gpu_memory()
+    for _ in range(3):
+        assert s4_codec.arrow.decompress(packed, zstd).equals(large)
+        # Meanwhile page-locked blocks are made for the next.
+        time.sleep(0.15)
+assert live() == 0
+assert not violations(), violations()
+"""
+    check(SETUP + code, **both)
+
+
 # --- Calls that fail ----------------------------------------------------------------------
 
 OPERATIONS = {

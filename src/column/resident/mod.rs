@@ -208,6 +208,8 @@ fn decompress_through<C: Payloads>(
     assembly.mirror = Some(mirror);
     match assembly.fill(interrupted) {
         Err(Error::Row(_)) if placement.retries => return Ok(None),
+        // Memory ran out.
+        Err(Error::Unavailable(_)) if !assembly.session.has_failed() => return Ok(None),
         other => other?,
     }
     let Some(blocks) = assembly.finish_mirror(interrupted)? else { return Ok(None) };
