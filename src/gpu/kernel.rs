@@ -11,7 +11,8 @@ use super::layout::COPY_BYTES;
 use super::nvcomp::{Direction, Work};
 use super::policy::{CodecFrom, Placement, Workload, warn_fallback};
 use super::results::BatchResults;
-use super::session::{BatchSource, Progress, Session};
+use super::session::Session;
+use super::source::{BatchSource, Progress};
 use crate::kernel::fcg1::{
     Algorithm, CHUNK_BYTES, Container, ContainerWriter, CpuContainer, Encoding,
 };

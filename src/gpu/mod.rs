@@ -32,6 +32,7 @@ mod prefetched;
 mod resident;
 mod results;
 mod session;
+mod source;
 mod trace;
 mod transfer;
 
@@ -51,4 +52,5 @@ pub(crate) use policy::{CodecFrom, Placement, Workload, may_use, warn_fallback};
 pub(crate) use prefetched::{Prefetch, PrefetchedKernel};
 pub(crate) use resident::{STEP_BYTES, steps};
 pub(crate) use results::BatchResults;
-pub(crate) use session::{BatchSource, Progress, Session};
+pub(crate) use session::Session;
+pub(crate) use source::{BatchSource, Progress};

@@ -15,7 +15,6 @@
 //! `driver`) and the call fails, or has the CPU do the rest.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::thread::{self, ThreadId};
 
 use super::batch::{Batch, BatchIndex, Cost, Shape};
@@ -27,6 +26,7 @@ use super::layout::Layout;
 use super::nvcomp::Work;
 use super::policy::warn_fallback;
 use super::results::BatchResults;
+use super::source::{BatchSource, Progress};
 use super::trace::{Step, Trace};
 use super::transfer::Transfer;
 use crate::error::Error;
@@ -43,61 +43,6 @@ const MIN_BATCH_BYTES: usize = 64 << 10;
 
 /// The fraction of the free memory that may be used: one in this many.
 const MEMORY_SHARE: usize = 4;
-
-/// Items that go to a GPU in order: the rows of a column, or the chunks of one value.
-pub trait BatchSource<'a> {
-    /// What ends the work early: an error of the GPU or of the source.
-    type Error: From<GpuError>;
-
-    /// Whether a batch that nvCOMP refuses goes again in halves, so that only the bad items
-    /// fail; else the refusal is the source's error.
-    const SPLITS_REFUSED: bool;
-
-    /// The number of items.
-    fn count(&self) -> usize;
-
-    /// Asked before each batch and while waiting; `true` ends the work.
-    fn is_interrupted(&self) -> bool;
-
-    /// As many of `items`, from the first on, as fit one batch, and the item after the last of
-    /// them: the first itself if no batch holds it. The batch is empty if none of them has
-    /// anything for a GPU.
-    fn fill(
-        &self,
-        session: &mut Session,
-        items: Range<usize>,
-    ) -> Result<(Batch<'a>, usize), GpuError>;
-
-    /// Takes the results of a batch; none where it was empty.
-    fn take(
-        &mut self,
-        items: Range<usize>,
-        results: Option<&BatchResults>,
-    ) -> Result<(), Self::Error>;
-}
-
-/// How far the work on a source has come.
-pub struct Progress {
-    /// All items before this one are done.
-    done: usize,
-    /// Items per batch at most. Halved for each batch that nvCOMP refuses, down to 0, with
-    /// which an item runs alone; doubled by each that succeeds.
-    max_items: usize,
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self { done: 0, max_items: usize::MAX }
-    }
-}
-
-impl Progress {
-    /// Goes on after the next item, which ran alone.
-    pub fn skip_one(&mut self) {
-        self.done += 1;
-        self.max_items = self.max_items.saturating_mul(2).max(1);
-    }
-}
 
 /// Exclusive use of a GPU.
 pub struct Session {

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyTuple};
 
 use super::arrow::{SCHEMA, move_out};
-use super::device_array::{CUDA, Tensor, UNVERSIONED, Unversioned};
+use super::dlpack::{CUDA, Tensor, UNVERSIONED, Unversioned};
 use super::gpu::DEVICE_ARRAY;
 use crate::arrow::{CDeviceArray, CSchema, DeviceInput};
 

@@ -9,6 +9,7 @@ mod cpu;
 mod device_array;
 mod device_input;
 mod dictionary;
+mod dlpack;
 mod errors;
 mod gpu;
 mod held;
