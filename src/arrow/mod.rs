@@ -43,7 +43,8 @@ mod window;
 
 pub use c_data::{CArray, CSchema, CStream};
 pub use device::{
-    CDeviceArray, DeviceInput, compress_from_device, decompress_to_device, export, to_host,
+    CDeviceArray, DeviceInput, compress_from_device, data_type_of, decompress_to_device, export,
+    to_host,
 };
 pub use functions::{CompressOptions, compress, decompress, encode, frame_info, verify};
 pub use input::ArrowInput;
@@ -61,7 +62,6 @@ pub(crate) use {
         buffer, from_arrow, info_array, info_fields, manifest_array, manifest_fields, validity,
     },
     column_type::ColumnType,
-    device::data_type_of,
     display::unit_text,
     functions::decoding_device,
     import::{SharedArray, data_type, import, numbers},

@@ -58,20 +58,13 @@ impl Kernels {
         current: &Current,
         stream: &Stream,
         chunks: Chunks,
-        mut offsets: DevicePtr,
-        mut target: DevicePtr,
+        offsets: DevicePtr,
+        target: DevicePtr,
     ) -> Result<(), GpuError> {
-        let Chunks { mut addresses, mut sizes, count } = chunks;
-        let mut count = count as u32;
-        let parameters = &mut [
-            (&raw mut addresses).cast(),
-            (&raw mut sizes).cast(),
-            (&raw mut offsets).cast(),
-            (&raw mut target).cast(),
-            (&raw mut count).cast(),
-        ];
+        let (arrays, count) =
+            ([chunks.addresses, chunks.sizes, offsets, target], chunks.count as u32);
         // SAFETY: these are the kernel's parameters; the rest is as the caller promises.
-        unsafe { self.launch(current, c"s4_gather", stream, COPY_BLOCKS, parameters) }
+        unsafe { self.launch(current, c"s4_gather", stream, COPY_BLOCKS, arrays, count) }
     }
 
     /// Queues copying `chunks` to the addresses in `targets` (u64). One that is there already is
@@ -85,18 +78,11 @@ impl Kernels {
         current: &Current,
         stream: &Stream,
         chunks: Chunks,
-        mut targets: DevicePtr,
+        targets: DevicePtr,
     ) -> Result<(), GpuError> {
-        let Chunks { mut addresses, mut sizes, count } = chunks;
-        let mut count = count as u32;
-        let parameters = &mut [
-            (&raw mut addresses).cast(),
-            (&raw mut sizes).cast(),
-            (&raw mut targets).cast(),
-            (&raw mut count).cast(),
-        ];
+        let (arrays, count) = ([chunks.addresses, chunks.sizes, targets], chunks.count as u32);
         // SAFETY: these are the kernel's parameters; the rest is as the caller promises.
-        unsafe { self.launch(current, c"s4_copy", stream, COPY_BLOCKS, parameters) }
+        unsafe { self.launch(current, c"s4_copy", stream, COPY_BLOCKS, arrays, count) }
     }
 
     /// Queues writing the crc32c of each of `chunks` to `crcs` (u32).
@@ -108,18 +94,11 @@ impl Kernels {
         current: &Current,
         stream: &Stream,
         chunks: Chunks,
-        mut crcs: DevicePtr,
+        crcs: DevicePtr,
     ) -> Result<(), GpuError> {
-        let Chunks { mut addresses, mut sizes, count } = chunks;
-        let mut count = count as u32;
-        let parameters = &mut [
-            (&raw mut addresses).cast(),
-            (&raw mut sizes).cast(),
-            (&raw mut crcs).cast(),
-            (&raw mut count).cast(),
-        ];
+        let (arrays, count) = ([chunks.addresses, chunks.sizes, crcs], chunks.count as u32);
         // SAFETY: these are the kernel's parameters; the rest is as the caller promises.
-        unsafe { self.launch(current, c"s4_crc32c", stream, CRC_BLOCKS, parameters) }
+        unsafe { self.launch(current, c"s4_crc32c", stream, CRC_BLOCKS, arrays, count) }
     }
 
     /// Queues setting a byte of `bad` to 1 for each of `rows` rows of `values` that is not UTF-8.
@@ -131,33 +110,33 @@ impl Kernels {
         &self,
         current: &Current,
         stream: &Stream,
-        mut values: DevicePtr,
-        mut offsets: DevicePtr,
-        mut bad: DevicePtr,
+        values: DevicePtr,
+        offsets: DevicePtr,
+        bad: DevicePtr,
         rows: usize,
     ) -> Result<(), GpuError> {
-        let mut rows = rows as u64;
-        let parameters = &mut [
-            (&raw mut values).cast(),
-            (&raw mut offsets).cast(),
-            (&raw mut bad).cast(),
-            (&raw mut rows).cast(),
-        ];
+        let (arrays, rows) = ([values, offsets, bad], rows as u64);
         // SAFETY: these are the kernel's parameters; the rest is as the caller promises.
-        unsafe { self.launch(current, c"s4_utf8", stream, UTF8_BLOCKS, parameters) }
+        unsafe { self.launch(current, c"s4_utf8", stream, UTF8_BLOCKS, arrays, rows) }
     }
 
+    /// Queues a kernel that takes these addresses and a count of its type.
+    ///
     /// # Safety
     /// As for [`CudaModule::launch`].
-    unsafe fn launch(
+    unsafe fn launch<const N: usize, C>(
         &self,
         current: &Current,
         name: &CStr,
         stream: &Stream,
         blocks: u32,
-        parameters: &mut [*mut c_void],
+        mut arrays: [DevicePtr; N],
+        mut count: C,
     ) -> Result<(), GpuError> {
+        let arrays = arrays.iter_mut().map(|array| std::ptr::from_mut(array).cast());
+        let mut parameters: Vec<*mut c_void> = arrays.collect();
+        parameters.push((&raw mut count).cast());
         // SAFETY: as the caller promises.
-        unsafe { self.0.launch(current, name, stream, (blocks, THREADS), parameters) }
+        unsafe { self.0.launch(current, name, stream, (blocks, THREADS), &mut parameters) }
     }
 }

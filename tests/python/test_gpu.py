@@ -291,7 +291,7 @@ assert gpu.standin_launches() <= 4, gpu.standin_launches()
 assert not gpu.standin_violations()
 """
     )
-    check(code, **both)
+    check(code, STANDIN_MEMORY=str(64 << 30), **both)
 
 
 def test_auto_warns_and_goes_on(both: dict[str, str]) -> None:

@@ -44,7 +44,8 @@ def test_the_version_stands_in_one_place(root: Path) -> None:
 
 
 def test_public_names_exist_and_are_all() -> None:
-    public = {n for n in vars(s4_codec) if not n.startswith("_")} - {"s4_codec", "polars", "arrow"}
+    modules = {"s4_codec", "polars", "arrow", "gpu"}
+    public = {n for n in vars(s4_codec) if not n.startswith("_")} - modules
     assert public | {"__version__"} == set(s4_codec.__all__)
     assert set(s4.__all__) <= set(vars(s4))
     assert set(s4_codec.arrow.__all__) <= set(vars(s4_codec.arrow))
