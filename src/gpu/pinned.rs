@@ -101,13 +101,17 @@ pub fn take(ordinal: u32, lens: &[usize]) -> Result<Option<Vec<PinnedBlock>>, Gp
             None => missing.push(len.max(1).next_multiple_of(STEP)),
         }
     }
+    state.wanted.clear();
     if missing.is_empty() {
         let block =
             |memory| PinnedBlock { memory: ManuallyDrop::new(memory), pool: Arc::clone(&pool) };
         return Ok(Some(found.into_iter().map(block).collect()));
     }
     state.free.append(&mut found);
-    state.wanted = missing;
+    // Those that are being made may be the same.
+    if !state.is_growing {
+        state.wanted = missing;
+    }
     Ok(None)
 }
 
