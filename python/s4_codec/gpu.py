@@ -65,8 +65,8 @@ def decompress(
         The largest value in bytes; by default 5 GiB, or 1 GiB without a stated size.
     stream
         The CUDA stream on which the column will be used: None or 1 for the legacy default stream,
-        2 for the per-thread default stream, or a stream's handle. The column is complete when the
-        call returns, so that no stream has to wait for it.
+        2 for the per-thread default stream, -1 for none, or a stream's handle. The column is
+        complete when the call returns, so that no stream has to wait for it.
 
     Returns
     -------
@@ -78,9 +78,10 @@ def decompress(
     S4Error, S4IoError
         A row is bad.
     S4BackendError
-        The GPU is missing or fails, or its memory is too small for what all rows state to need.
-        That is said before anything is decoded, with both sizes.
-    TypeError, ValueError
+        A container of a GPU codec is damaged, and ``.row`` is its position. Or the GPU is missing
+        or fails, or its memory is too small for what all rows state to need, which is said before
+        anything is decoded, with both sizes; then ``.row`` is None.
+    TypeError, ValueError, OverflowError
         An argument is wrong.
     """
     return _decompressed(data, codec, dtype, device, on_error, max_size, stream, is_frames=False)
@@ -107,7 +108,7 @@ def decode(
     dictionary
         The dictionary of frames that need one.
     dtype, device, on_error, max_size, stream
-        As for :func:`decompress`.
+        As for :func:`decompress`; ``device`` is a number here, too, not ``"auto"``.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def decode(
 
     Raises
     ------
-    S4Error, S4IoError, S4BackendError, TypeError, ValueError
+    S4Error, S4IoError, S4BackendError, TypeError, ValueError, OverflowError
         As for :func:`decompress`.
     """
     codec = dictionary_codec(dictionary)
@@ -162,7 +163,7 @@ def compress(
     ------
     S4BackendError
         The GPU is missing or fails. For one value, ``.row`` is its position.
-    TypeError, ValueError, BufferError
+    TypeError, ValueError, OverflowError, BufferError
         An argument is wrong.
     ImportError
         PyArrow, which holds the result, is not installed.
@@ -186,7 +187,7 @@ def encode(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.La
 
     Raises
     ------
-    S4BackendError, TypeError, ValueError, BufferError, ImportError
+    S4BackendError, TypeError, ValueError, OverflowError, BufferError, ImportError
         As for :func:`compress`.
     """
     return _compressed(data, codec, stream, is_frames=True, payload_checksum=False)

@@ -16,13 +16,14 @@ use super::c_data::{CArray, CSchema, count, malformed};
 use super::import::data_type;
 use super::input::{ArrowInput, payload_column};
 use super::{ByteRows, CompressOptions, type_text};
+use crate::background::{self, is_long_compression, is_long_decompression};
 use crate::codec::Form;
 use crate::column::{
     self, BecameNull, Compressed, DecompressOptions, Offsets, OffsetsColumn, ResidentColumn,
     ResidentRows, compress_resident, decompress_resident, offsets_of,
 };
 use crate::error::{Error, Result};
-use crate::gpu::{self, DevicePtr, Session};
+use crate::gpu::{self, Device, DevicePtr, Session};
 use crate::memory::{Block, as_uninit, zeroed};
 use crate::pool::{InterruptCheck, Listener};
 
@@ -97,11 +98,21 @@ pub fn decompress_to_device(
 ) -> Result<(ResidentColumn, Option<BecameNull>)> {
     let column = payload_column("decode", form, &mut input)?;
     let (mut chunks, mut listener) = (Vec::new(), Listener::new(interrupted));
+    let (mut bytes, mut rows) = (0usize, 0usize);
     for chunk in input.chunks() {
         listener.look()?;
-        chunks.push(column.read(&Arc::new(chunk?))?.rows);
+        let chunk = column.read(&Arc::new(chunk?))?;
+        (bytes, rows) = (bytes.saturating_add(chunk.bytes), rows.saturating_add(chunk.count));
+        chunks.push(chunk.rows);
     }
-    let column = decompress_resident(options, ordinal, &chunks, interrupted)?;
+    // What the CPU decodes, the GPU only stores.
+    let is_for_cpu = form == Form::Payload && options.codec.encoding().is_none();
+    let is_long = is_for_cpu && is_long_decompression(Device::Cpu, bytes, rows);
+    let options = options.clone();
+    let work = move |chunks: &Vec<_>, interrupted: InterruptCheck| {
+        decompress_resident(&options, ordinal, chunks, interrupted)
+    };
+    let column = background::run(is_long, chunks, work, interrupted)?;
     Ok((column.values, column.bad_rows.judge()?))
 }
 
@@ -204,16 +215,19 @@ pub fn compress_from_device<O: Send + Sync>(
         compress_resident::<Offsets, _>(codec, form, &values, session, interrupted)?
     } else {
         // The CPU's codecs need the bytes at home.
-        let host = values.download(&mut session)?;
+        let host = [values.download(&mut session)?];
         drop((session, values));
-        match form {
-            Form::Payload => column::compress::<Offsets, _>(codec, &[host], interrupted)?,
-            Form::Frame => Compressed {
-                payload: column::encode::<Offsets, _>(codec, &[host], interrupted)?,
+        let is_long = is_long_compression(codec, host[0].bytes(), rows);
+        let codec = codec.clone();
+        let work = move |host: &[ByteRows; 1], interrupted: InterruptCheck| match form {
+            Form::Payload => column::compress::<Offsets, _>(&codec, host, interrupted),
+            Form::Frame => Ok(Compressed {
+                payload: column::encode::<Offsets, _>(&codec, host, interrupted)?,
                 original_size: Vec::new(),
                 crc32c: Vec::new(),
-            },
-        }
+            }),
+        };
+        background::run(is_long, host, work, interrupted)?
     };
     let checksums = payload_checksum.then(|| column.payload_checksums(interrupted)).transpose()?;
     let payload = column.payload.into_iter().next();

@@ -93,6 +93,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ArrowData {
                 Err(error) => return Err(error),
             }
         }
+        if !has_stream && data.hasattr("__arrow_c_device_array__")? {
+            return Err(PyTypeError::new_err(
+                "expected Arrow data in the host's memory, found data on a device; \
+                 s4_codec.gpu.compress and encode read it there",
+            ));
+        }
         if !has_stream {
             let found = data.get_type().name()?;
             return Err(PyTypeError::new_err(format!(
@@ -127,16 +133,15 @@ fn chunks(arrays: Vec<ArrayRef>) -> Vec<ArrowChunk> {
 
 /// The chunks of a result, after a warning of rows that became null.
 fn chunks_after_warning(py: Python<'_>, result: ArraysWithWarning) -> PyResult<Vec<ArrowChunk>> {
-    warn_of_nulls(py, result.warning)?;
+    warn_of_nulls(py, result.warning, 2)?;
     Ok(chunks(result.arrays))
 }
 
-/// Warns of rows that became null.
-pub fn warn_of_nulls(py: Python<'_>, warning: Option<BecameNull>) -> PyResult<()> {
+/// Warns of rows that became null, where the public function is called: so many calls up.
+pub fn warn_of_nulls(py: Python<'_>, warning: Option<BecameNull>, calls: i32) -> PyResult<()> {
     let Some(warning) = warning else { return Ok(()) };
     let text = CString::new(warning.to_string().replace('\0', "\\0"))?;
-    // Where the public function is called.
-    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, 2)
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &text, calls)
 }
 
 // Each function extracts `data` last: a stream can be taken only once, so no other argument may

@@ -60,6 +60,11 @@ impl ItemType {
 
     /// The type that a name, or a type of NumPy, CuPy or PyTorch, means.
     pub fn of(dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if dtype.getattr("byteorder").is_ok_and(|order| order.eq(">").unwrap_or(false)) {
+            return Err(PyTypeError::new_err(format!(
+                "expected a dtype of this machine's byte order, found {dtype:?}"
+            )));
+        }
         let named = ["name", "__name__"];
         let name = named.into_iter().find_map(|name| dtype.getattr(name).ok()?.extract().ok());
         let name: String = match name {

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyTuple};
 
 use super::arrow::{SCHEMA, move_out};
+use super::device_array::check_stream;
 use super::dlpack::{CUDA, Tensor, UNVERSIONED, Unversioned};
 use super::gpu::DEVICE_ARRAY;
 use crate::arrow::{CDeviceArray, CSchema, DeviceInput};
@@ -98,9 +99,14 @@ fn cuda_array(data: &Bound<'_, PyAny>, interface: &Bound<'_, PyAny>) -> PyResult
     let optional = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
         Ok(interface.get_item(name)?.filter(|item| !item.is_none()))
     };
-    let shape: Vec<usize> = item("shape")?.extract()?;
+    let shape: Vec<i64> = item("shape")?.extract()?;
+    let shape: Result<Vec<usize>, _> = shape.into_iter().map(usize::try_from).collect();
+    let shape = shape.map_err(|_| PyValueError::new_err("a dimension is negative"))?;
     let typestr: String = item("typestr")?.extract()?;
-    let bytes: usize = typestr.get(2..).unwrap_or_default().parse().map_err(|_| {
+    // Numbers, booleans and raw bytes; not references to objects.
+    let is_plain = typestr.get(1..2).is_some_and(|kind| "biufcV".contains(kind));
+    let bytes = typestr.get(2..).and_then(|bytes| bytes.parse().ok());
+    let bytes = bytes.filter(|&bytes: &usize| bytes > 0 && is_plain).ok_or_else(|| {
         PyValueError::new_err(format!("expected a typestr such as '<f4', found {typestr:?}"))
     })?;
     let (address, _read_only): (u64, bool) = item("data")?.extract()?;
@@ -109,6 +115,7 @@ fn cuda_array(data: &Bound<'_, PyAny>, interface: &Bound<'_, PyAny>) -> PyResult
         return Err(PyValueError::new_err("masked arrays are not supported"));
     }
     let stream: Option<i64> = optional("stream")?.map(|item| item.extract()).transpose()?;
+    check_stream(stream)?;
     let (rows, width) = matrix(&shape, bytes, strides.as_deref(), bytes as i64)?;
     let owner = Kept::Object(data.clone().unbind());
     Ok(DeviceData {
@@ -160,7 +167,7 @@ fn matrix(
 ) -> PyResult<(usize, usize)> {
     let &[rows, items] = shape else {
         return Err(PyValueError::new_err(format!(
-            "expected an array of two dimensions, whose rows are values, found {}",
+            "expected an array of 2 dimensions, each row a value, found one of {}",
             shape.len()
         )));
     };

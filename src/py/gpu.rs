@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::ffi::FFI_ArrowSchema;
 use arrow_schema::Field;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyNotImplementedError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
@@ -135,7 +135,10 @@ impl DeviceColumn {
         }
         let expected = width.checked_mul(item.bytes());
         let found = self.0.width();
-        if width == 0 || rows > 0 && found != expected {
+        if width == 0 {
+            return Err(PyValueError::new_err("width must be at least 1 item"));
+        }
+        if rows > 0 && found != expected {
             let name = item.name();
             let found = match found {
                 Some(found) => format!("values of {found} bytes"),
@@ -157,13 +160,18 @@ impl DeviceColumn {
     }
 
     /// Exports the column through the Arrow C device interface.
-    #[pyo3(signature = (requested_schema = None, **_options))]
+    #[pyo3(signature = (requested_schema = None, **options))]
     fn __arrow_c_device_array__<'py>(
         &self,
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyAny>>,
-        _options: Option<Bound<'py, PyDict>>,
+        options: Option<Bound<'py, PyDict>>,
     ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
+        // As the interface says of those that are not known.
+        let asked = options.iter().flatten().find(|(_, value)| !value.is_none());
+        if let Some((name, _)) = asked {
+            return Err(PyNotImplementedError::new_err(format!("unknown option {name}")));
+        }
         // A producer may ignore the requested schema.
         drop(requested_schema);
         let field = Field::new("", data_type_of(&self.0), true);
@@ -191,7 +199,8 @@ fn _gpu_decompress(
     let (column, warning) = interruptible(py, |interrupted| {
         arrow::decompress_to_device(&options, form, ordinal, input, interrupted)
     })?;
-    warn_of_nulls(py, warning)?;
+    // Called by a function of the module, which the public one calls.
+    warn_of_nulls(py, warning, 3)?;
     Ok(DeviceColumn(SharedColumn::new(Arc::new(column))))
 }
 

@@ -1,5 +1,6 @@
 //! What is done with each row of a column that goes to a GPU's memory, and where it goes.
 
+use crate::body::Body;
 use crate::column::decompress::decompress_by_workers;
 use crate::column::estimate::stated_len;
 use crate::column::layout::offsets::{Offsets, OffsetsColumn, offsets_of};
@@ -79,6 +80,21 @@ pub fn each_part<'a>(
     }
 }
 
+/// The bytes that a row of the CPU's decodes to, as it states and can hold; 0 where it is bad.
+fn credible_len(options: &DecompressOptions, scratch: &mut Scratch, payload: Payload) -> u64 {
+    let (codec, limit) = (&options.codec, options.limit());
+    let admitted = match payload {
+        Payload::Sealed(payload, manifest) => {
+            codec.clone().on(Device::Cpu).admit(payload, &manifest, limit).map(|len| len as u64)
+        }
+        Payload::Frames(body) => {
+            Body::plan(body, codec.dictionary(), Device::Cpu, limit).map(|frames| frames.len())
+        }
+        other => return stated_len(options, scratch, other),
+    };
+    admitted.unwrap_or(0)
+}
+
 /// The kinds of all rows, and their lengths as far as they are known.
 pub struct Plan {
     kinds: Vec<Kind>,
@@ -112,7 +128,7 @@ impl Plan {
                     (*kind, *len) = match (payload(), each_part(options, payload(), drop)) {
                         (Payload::Null, _) => (Kind::Null, 0),
                         (_, Some(len)) => (Kind::Gpu, len),
-                        (other, None) => (Kind::Cpu, stated_len(options, &mut scratch, other)),
+                        (other, None) => (Kind::Cpu, credible_len(options, &mut scratch, other)),
                     };
                 }
             },
