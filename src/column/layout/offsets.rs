@@ -90,7 +90,7 @@ fn from_gpu(through: Decompressed<Vec<Part>>) -> Result<Decompressed<Vec<Offsets
     let column = |Part { rows, mut offsets, mut bytes }| {
         let bad = bad_rows.within(&rows).map(|row| row - rows.start);
         in_place::close_gaps(&mut offsets, bytes.filled_mut(), bad);
-        // SAFETY: it is no longer than before.
+        // SAFETY: rows only moved towards the front of what was filled.
         unsafe { bytes.set_len(end_of(&offsets)) };
         Ok(OffsetsColumn { offsets, bytes: bytes.shrink()? })
     };
