@@ -113,9 +113,9 @@ pub fn crc32c(data: &[u8]) -> u32 {
 
 /// The CRC-32C of two concatenated pieces of data, from those of each and the second's length.
 ///
-/// Not crc-fast's, which takes tens of microseconds: columns on a GPU combine those of every
-/// 64 KiB. Bit 31 of a checksum is the coefficient of x^0, and to append n bytes multiplies what
-/// came before by x^8n (zlib's `crc32_combine`).
+/// Not crc-fast's, which is too slow for columns on a GPU: they combine those of every 64 KiB.
+/// Bit 31 of a checksum is the coefficient of x^0, and to append n bytes multiplies what came
+/// before by x^8n (zlib's `crc32_combine`).
 pub fn combine_crc32c(first: u32, second: u32, second_len: u64) -> u32 {
     if first == 0 {
         return second;

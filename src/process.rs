@@ -66,3 +66,8 @@ impl<T: Default + Send + Sync> PerProcess<T> {
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// What `mutex` holds, which nobody else can lock meanwhile; as whole as under [`lock`].
+pub(crate) fn exclusive<T>(mutex: &mut Mutex<T>) -> &mut T {
+    mutex.get_mut().unwrap_or_else(PoisonError::into_inner)
+}

@@ -133,7 +133,7 @@ def compress(
 ) -> pa.StructArray:
     """Compress values in the memory of a GPU.
 
-    A GPU codec reads the values where they are and computes their crc32c there; only compressed
+    Under a GPU codec the values stay on the GPU, which computes their crc32c, too; only compressed
     bytes are downloaded. Codecs of the CPU download the values first.
 
     Parameters

@@ -1,10 +1,9 @@
 //! Page-locked memory that columns are downloaded to, and that then is theirs.
 //!
-//! A GPU fills page-locked memory at the speed of the bus, 40 to 49 GB/s on an H100, where moving a
-//! result to memory of its own takes the CPU four times as long. But to page-lock memory takes
-//! longer than one result saves, 0.5 ms per MiB. So a column gets blocks that earlier columns have
-//! given back. Where none fits, it takes the CPU's way, and a thread of its own makes blocks for
-//! the next one like it.
+//! A GPU fills page-locked memory at the speed of the bus, and the CPU moves no result to memory of
+//! its own. But to page-lock memory takes longer than one result saves. So a column gets blocks
+//! that earlier columns have given back. Where none fits, it takes the CPU's way, and a thread of
+//! its own makes blocks for the next one like it.
 
 use std::collections::BTreeMap;
 use std::mem::{ManuallyDrop, MaybeUninit};

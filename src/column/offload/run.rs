@@ -1,7 +1,7 @@
 //! Sends the rows of a column to a GPU and hands the results to the workers.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::plan::Item;
 use super::{RunRows, on_cpu};
@@ -11,6 +11,7 @@ use crate::gpu::{
     Session, size_class,
 };
 use crate::pool::InterruptCheck;
+use crate::process::exclusive;
 
 /// Runs `run_rows` over `count` rows, whose `items` go to a GPU first if one is chosen.
 pub fn run<'a>(
@@ -47,10 +48,6 @@ fn run_on_gpu(placement: Placement, rows: &mut RowSource) -> Result<(), GpuError
         progress.skip_one();
     }
     Ok(())
-}
-
-fn exclusive(session: &mut Mutex<Session>) -> &mut Session {
-    session.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The rows of a column as the items of a session.

@@ -1,11 +1,12 @@
 //! Columns of values in a GPU's memory -> columns of payloads, or of frames, on the host.
 //!
-//! Values are read where they are, and their crc32c are computed there; only compressed bytes come
-//! home. What the GPU does not compress (empty values, one that no batch holds, the values of CPU
-//! codecs) is downloaded and takes the way of values on the host.
+//! Values stay on the GPU: a batch copies its own next to each other, where their crc32c are
+//! computed, too, and only compressed bytes come home. What the GPU does not compress (empty
+//! values, one that no batch holds, the values of CPU codecs) is downloaded and takes the way of
+//! values on the host.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::codec::{Codec, Form};
 use crate::column::bad_rows::BadRow;
@@ -22,7 +23,7 @@ use crate::kernel::{Fault, Scratch};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use crate::memory::{as_uninit, zeroed};
 use crate::pool::InterruptCheck;
-use crate::process::lock;
+use crate::process::{exclusive, lock};
 
 /// Values in a GPU's memory.
 pub trait ResidentRows: Sync {
@@ -165,10 +166,6 @@ fn run_batches<R: ResidentRows>(
         progress.skip_one();
     }
     Ok(())
-}
-
-fn exclusive(session: &mut Mutex<Session>) -> &mut Session {
-    session.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Values as the items of a session.
