@@ -4,10 +4,10 @@
     python benches/gpu_steps.py --mib 512 --value-kib 64 --device 0
     python benches/gpu_steps.py --data DIR
 
-"serial" waits for every step of a batch (staging, upload, coding, gathering, download, the
-workers' part) before the next (``S4_GPU_TIMINGS=serial``), which shows each step's share of the
-work. "overlapped" is the same column in normal operation: steps overlap, so only the time spent
-waiting shows.
+"serial" waits for every step of a batch (filling, staging, upload, coding, gathering, download,
+the workers' part) before the next (``S4_GPU_TIMINGS=serial``), which shows each step's share of
+the work. "overlapped" is the same column in normal operation: steps overlap, so only the time
+spent waiting shows. "around" is the part of the call before and after the session.
 """
 
 from __future__ import annotations
@@ -17,37 +17,57 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from gpu_data import EMBEDDINGS, KINDS, LOG, POSTINGS, load_data
 from harness import argument_parser, data_options, data_source, load, table
 
 import s4_codec
 import s4_codec.arrow
+import s4_codec.gpu
 
 CASES = [("zstd", LOG), ("gdeflate", LOG), ("bitcomp", POSTINGS), ("bitcomp", EMBEDDINGS)]
-#: Printed before each half of a case, to tell sessions apart.
-DIRECTIONS = ["== to", "== from"]
+#: Printed before each call of a case, to tell sessions apart.
+CALLS = ["== compress", "== decompress", "== to the device", "== from the device"]
+CALL = re.compile(r"call ([\d.]+) s")
 LINE = re.compile(r"gpu session: (\d+) \w+, (\d+) bytes of originals, ([\d.]+) s in all(.*)")
 
 
 def run_case(
     folder: Path | None, kind: str, data: str, mib: int, value_kib: int, device: int
 ) -> None:
-    """Compresses and decompresses one column twice; the second time is warm."""
+    """Makes every call on one column three times; the last time is warm."""
     source = load_data(load(folder))[data]
     column = source.column(value_kib << 10, mib << 20)
     codec = KINDS[kind].make(device, source.data_type)
-    for _ in range(2):
-        print(DIRECTIONS[0], file=sys.stderr, flush=True)
-        compressed = s4_codec.arrow.compress(column, codec)
-        print(DIRECTIONS[1], file=sys.stderr, flush=True)
-        restored = s4_codec.arrow.decompress(compressed, codec)
+    compressed = s4_codec.arrow.compress(column, codec)
+    resident = s4_codec.gpu.decompress(compressed, codec, device=device)
+    runs = [
+        lambda: s4_codec.arrow.compress(column, codec),
+        lambda: s4_codec.arrow.decompress(compressed, codec),
+        lambda: s4_codec.gpu.decompress(compressed, codec, device=device),
+        lambda: s4_codec.gpu.compress(resident, codec),
+    ]
+    results: list[Any] = []
+    for _ in range(3):
+        results.clear()
+        for call, run in zip(CALLS, runs, strict=True):
+            print(call, file=sys.stderr, flush=True)
+            start = time.perf_counter()
+            results.append(run())
+            print(f"call {time.perf_counter() - start:.6f} s", file=sys.stderr, flush=True)
+            # Blocks of page-locked memory are made after the call that missed them.
+            time.sleep(0.5)
+    packed, restored, on_device, packed_there = results
     assert restored.equals(column)
+    assert on_device.to_arrow().equals(column)
+    assert packed_there.equals(packed)
 
 
 def measured(mode: str, arguments: list[str]) -> list[list[str]]:
-    """The second run of a case in both directions: GB/s, ms, and the steps with their shares."""
+    """The last call of each kind: GB/s, ms, and the steps with their shares."""
     done = subprocess.run(
         [sys.executable, __file__, *arguments],
         env=os.environ | {"S4_GPU_TIMINGS": mode},
@@ -60,17 +80,18 @@ def measured(mode: str, arguments: list[str]) -> list[list[str]]:
         return []
     rows = []
     name = "overlapped" if mode == "1" else mode
-    for direction in DIRECTIONS:
-        # A column of more than 256 MiB may take several sessions.
-        last = done.stderr.split(direction)[-1].split("== ")[0]
+    for call in CALLS:
+        last = done.stderr.split(call)[-1].split("== ")[0]
         lines = [match for line in last.splitlines() if (match := LINE.match(line))]
-        label = f"{direction[3:]} {name}"
-        if not lines:
+        label = f"{call[3:]}, {name}"
+        whole = CALL.search(last)
+        if not lines or not whole:
             rows.append([label, "not on the GPU", "", ""])
             continue
-        total = sum(float(line[3]) for line in lines)
+        total = float(whole[1])
         size = sum(int(line[2]) for line in lines)
-        spent: dict[str, float] = {}
+        # A column of more than 256 MiB may take several sessions.
+        spent = {"around": total - sum(float(line[3]) for line in lines)}
         for line in lines:
             for step, seconds in re.findall(r"(\w+) ([\d.]+)", line[4]):
                 spent[step] = spent.get(step, 0.0) + float(seconds)

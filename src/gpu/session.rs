@@ -162,7 +162,11 @@ impl Session {
             let next = self.in_flight.back().map_or(progress.done, |newest| newest.end);
             let filled = if next < count && !self.is_full() {
                 let end = count.min(next.saturating_add(progress.max_items));
-                source.fill(self, next..end).map(Some)
+                self.trace.take_back();
+                let start = self.trace.start();
+                let filled = source.fill(self, next..end);
+                self.trace.add(Step::Fill, start);
+                filled.map(Some)
             } else {
                 Ok(None)
             };

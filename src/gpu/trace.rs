@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 /// The steps of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// The source fills the batch.
+    Fill,
     Stage,
     Upload,
     Code,
@@ -19,7 +21,8 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
+        Self::Fill,
         Self::Stage,
         Self::Upload,
         Self::Code,
@@ -70,25 +73,31 @@ impl Trace {
 
     /// Runs `work` and adds its time to a step.
     pub fn time<T>(&mut self, step: Step, work: impl FnOnce() -> T) -> T {
-        if !self.is_on {
-            return work();
-        }
-        let start = Instant::now();
+        let start = self.start();
         let done = work();
-        self.spent[step as usize] += start.elapsed();
+        self.add(step, start);
         done
+    }
+
+    /// When a step starts, if its time counts.
+    pub fn start(&self) -> Option<Instant> {
+        self.is_on.then(Instant::now)
+    }
+
+    /// Adds the time since `start` to a step.
+    pub fn add(&mut self, step: Step, start: Option<Instant>) {
+        self.spent[step as usize] += start.map_or(Duration::ZERO, |start| start.elapsed());
     }
 
     /// The source has results from now on.
     pub fn lend(&mut self) {
-        self.lent = self.is_on.then(Instant::now);
+        self.lent = self.start();
     }
 
     /// The source is done with its results.
     pub fn take_back(&mut self) {
-        if let Some(since) = self.lent.take() {
-            self.spent[Step::Assemble as usize] += since.elapsed();
-        }
+        let since = self.lent.take();
+        self.add(Step::Assemble, since);
     }
 }
 
