@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def run_case(
     codec = KINDS[kind].make(device, source.data_type)
     compressed = s4_codec.arrow.compress(column, codec)
     resident = s4_codec.gpu.decompress(compressed, codec, device=device)
-    runs = [
+    runs: list[Callable[[], Any]] = [
         lambda: s4_codec.arrow.compress(column, codec),
         lambda: s4_codec.arrow.decompress(compressed, codec),
         lambda: s4_codec.gpu.decompress(compressed, codec, device=device),

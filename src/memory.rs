@@ -69,6 +69,8 @@ unsafe impl Zero for i64 {}
 // SAFETY: an integer.
 unsafe impl Zero for u64 {}
 // SAFETY: an integer.
+unsafe impl Zero for usize {}
+// SAFETY: an integer.
 unsafe impl Zero for u128 {}
 
 /// Zeroes from the system's own fresh pages, which are not touched before they are written.

@@ -20,10 +20,10 @@ use crate::background::{self, is_long_compression, is_long_decompression};
 use crate::codec::Form;
 use crate::column::{
     self, BecameNull, Compressed, DecompressOptions, Offsets, OffsetsColumn, ResidentColumn,
-    ResidentRows, compress_resident, decompress_resident, offsets_of,
+    ResidentRows, Values, compress_resident, decompress_resident, offsets_of,
 };
 use crate::error::{Error, Result};
-use crate::gpu::{self, Device, DevicePtr, Session};
+use crate::gpu::{self, Device, DevicePtr, Session, Source};
 use crate::memory::{Block, as_uninit, zeroed};
 use crate::pool::{InterruptCheck, Listener};
 
@@ -306,12 +306,14 @@ impl<O: Send + Sync> ResidentRows for DeviceValues<O> {
     fn ordinal(&self) -> u32 {
         self.ordinal
     }
+}
 
+impl<O: Send + Sync> Values<'static> for DeviceValues<O> {
     fn count(&self) -> usize {
         self.rows
     }
 
-    fn get(&self, row: usize) -> Option<(DevicePtr, usize)> {
+    fn get(&self, row: usize) -> Option<Source<'static>> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return None;
         }
@@ -321,7 +323,7 @@ impl<O: Send + Sync> ResidentRows for DeviceValues<O> {
             }
             Rows::Equal(width) => (row * width, *width),
         };
-        Some((self.address + start as DevicePtr, len))
+        Some(Source::Device(self.address + start as DevicePtr, len))
     }
 }
 

@@ -24,11 +24,14 @@ impl Form {
         let payload = kernel
             .compress_bound(len)
             .map_err(|fault| fault.into_error(kernel.name(), len as u64))?;
+        payload.checked_add(self.header_len()).ok_or(Error::OutOfMemory { bytes: u64::MAX })
+    }
+
+    /// Bytes before the payload.
+    pub(crate) const fn header_len(self) -> usize {
         match self {
-            Self::Payload => Ok(payload),
-            Self::Frame => payload
-                .checked_add(FRAME_HEADER_BYTES)
-                .ok_or(Error::OutOfMemory { bytes: u64::MAX }),
+            Self::Payload => 0,
+            Self::Frame => FRAME_HEADER_BYTES,
         }
     }
 
@@ -56,10 +59,7 @@ impl Form {
         dst: &mut [MaybeUninit<u8>],
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<(Manifest, usize)>,
     ) -> Result<(Manifest, &[u8])> {
-        let start = match self {
-            Self::Payload => 0,
-            Self::Frame => FRAME_HEADER_BYTES,
-        };
+        let start = self.header_len();
         let (header, payload) = dst.split_at_mut(start);
         let (manifest, compressed) = fill(payload)?;
         if self == Self::Frame {

@@ -2,6 +2,7 @@
 
 use super::bad_rows::BadRow;
 use super::layout::{Layout, RowWriter, Written};
+use super::resident::compress_through_gpu;
 use super::scheduler::{Job, Spans};
 use super::{Rows, offload};
 use crate::codec::{AnyKernel, Codec, Form};
@@ -48,13 +49,20 @@ fn compress_to<L: Layout, C: Rows>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Compressed<L::Column>> {
+    let max_row_bytes = <L::Writer<'_> as RowWriter>::MAX_ROW_BYTES;
+    let placement = offload::compress_placement(codec, chunks, max_row_bytes, interrupted);
+    if let Some(placement) = placement
+        && let Some(column) =
+            compress_through_gpu::<L, C>(codec, form, placement, chunks, interrupted)?
+    {
+        return Ok(column);
+    }
     let counts: Vec<usize> = chunks.iter().map(C::count).collect();
     let job = Job::new(counts.iter().sum());
     let mut rows = zeroed::<<L::Writer<'_> as RowWriter>::Row>(job.rows())?;
     let mut original_size = zeroed::<i64>(job.rows())?;
     let mut crc32c = zeroed::<i64>(job.rows())?;
     let mut rest = (&mut rows[..], &mut original_size[..], &mut crc32c[..]);
-    let max_row_bytes = <L::Writer<'_> as RowWriter>::MAX_ROW_BYTES;
     let (writers, _) = job.run(
         Spans::new(counts.iter().copied(), |chunk, row| {
             chunks[chunk].get(row).map_or(0, <[u8]>::len)
@@ -66,7 +74,7 @@ fn compress_to<L: Layout, C: Rows>(
             (rows, sizes, rest.2.split_off_mut(..n).unwrap_or_default())
         },
         || L::writer(job.block_ids()),
-        |run| offload::compress(codec, chunks, max_row_bytes, interrupted, run),
+        |run| offload::compress(codec, placement, chunks, max_row_bytes, interrupted, run),
         |worker, span, (rows, sizes, crcs), prefetch| {
             worker.out.expect(job.expected_bytes(span));
             let chunk = &chunks[span.chunk];

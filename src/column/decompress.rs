@@ -4,6 +4,7 @@ use super::estimate::likely_len;
 use super::layout::discard::Discard;
 use super::layout::{Layout, RowWriter, Written};
 use super::payload_crc32c::{Vetted, vet};
+use super::resident::decompress_through_gpu;
 use super::row::RowDecoder;
 use super::scheduler::{Job, Spans};
 use super::{BadRows, DecompressOptions, Decompressed, OnError, Payloads, offload};
@@ -30,7 +31,7 @@ fn decompress_vetted<L: Layout, C: Payloads>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Decompressed<L::Column>> {
-    match L::decompress_through_gpu(options, chunks, interrupted)? {
+    match decompress_through_gpu::<L, C>(options, chunks, interrupted)? {
         Some(column) => Ok(column),
         None => {
             let column = decompress_by_workers::<L, C>(options, chunks, interrupted);

@@ -43,7 +43,7 @@ pub use layout::view::{VIEW_MAX_BYTES, View, ViewColumn, Views};
 pub use layout::{Layout, RowWriter, Written};
 pub(crate) use offload::run_frames;
 pub use options::{DecompressOptions, Decompressed};
-pub use resident::{ResidentColumn, ResidentRows, compress_resident, decompress_resident};
+pub use resident::{ResidentColumn, ResidentRows, Values, compress_resident, decompress_resident};
 pub use split::Splitter;
 
 use crate::error::{Error, Result};

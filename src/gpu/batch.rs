@@ -1,6 +1,7 @@
 //! A batch: the chunks that go to the GPU together, grouped by launch, and what they cost.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::driver::DevicePtr;
 use super::nvcomp::{Alignments, Direction, Size, Work};
@@ -40,6 +41,14 @@ impl Source<'_> {
         match self {
             Self::Host(bytes) => bytes.len(),
             Self::Device(_, len) => len,
+        }
+    }
+
+    /// A part of it.
+    pub fn part(self, range: Range<usize>) -> Self {
+        match self {
+            Self::Host(bytes) => Self::Host(&bytes[range]),
+            Self::Device(start, _) => Self::Device(start + range.start as DevicePtr, range.len()),
         }
     }
 }
@@ -209,7 +218,7 @@ pub struct BatchIndex {
     pub groups: Vec<Group>,
     /// In ascending order.
     items: Vec<(ItemId, ChunkRange)>,
-    is_resident: bool,
+    has_checksums: bool,
 }
 
 impl BatchIndex {
@@ -224,9 +233,9 @@ impl BatchIndex {
         self.groups.iter().all(|group| group.shape.work.direction == Direction::Decompress)
     }
 
-    /// Whether originals are, or come to be, on the device and stay there.
-    pub fn is_resident(&self) -> bool {
-        self.is_resident
+    /// Whether the device computes the crc32c of originals. What it decompresses then stays there.
+    pub fn has_checksums(&self) -> bool {
+        self.has_checksums
     }
 }
 
@@ -245,6 +254,12 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
+    /// An empty batch whose originals get their crc32c on the device.
+    pub fn with_checksums() -> Self {
+        let index = BatchIndex { has_checksums: true, ..BatchIndex::default() };
+        Self { index, ..Self::default() }
+    }
+
     /// Adds an item of these bytes: its chunks, which all have that shape, unless another item
     /// has the same bytes. Items come in ascending order.
     pub fn push_item(
@@ -296,7 +311,6 @@ impl<'a> Batch<'a> {
             sources.push(chunk.source);
             self.residents[group].extend(chunk.resident());
         }
-        self.index.is_resident |= !self.residents[group].is_empty();
         debug_assert!([0, originals.len()].contains(&self.residents[group].len()));
         self.cost = self.cost.plus(cost);
         ChunkRange { group, first, count: originals.len() - first }

@@ -10,7 +10,7 @@
 //! chunk. All of a direction lies in one buffer, so that it takes one copy. Residents, in a batch
 //! that has them, are the addresses of originals that are on the device or come to be. A chunk is
 //! compressed from a copy in the batch's buffer, and decompressed straight to its resident's
-//! address if that is aligned for it. The crc32c are those of residents.
+//! address if that is aligned for it. The crc32c are those of originals, in a batch that has them.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -54,7 +54,8 @@ pub enum Array {
 impl Layout {
     pub fn of(batch: &Batch) -> Self {
         let count = batch.sources.iter().map(Vec::len).sum::<usize>();
-        let arrays = if batch.index.is_resident() { 5 } else { 4 };
+        let has_residents = batch.residents.iter().any(|residents| !residents.is_empty());
+        let arrays = if has_residents { 5 } else { 4 };
         let mut layout = Self {
             firsts: vec![0],
             inputs: Vec::with_capacity(count + 1),
@@ -110,6 +111,11 @@ impl Layout {
     /// Bytes of the output buffer.
     pub fn output_len(&self) -> usize {
         self.outputs[self.count()]
+    }
+
+    /// Where a chunk begins in the input buffer.
+    pub fn input(&self, chunk: usize) -> usize {
+        self.inputs[chunk]
     }
 
     /// Where a coded chunk begins in the output buffer; after the last, the buffer's end.

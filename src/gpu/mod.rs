@@ -51,6 +51,6 @@ pub(crate) use pinned::{PinnedBlock, SMALLEST_COLUMN, grow as grow_pinned, take 
 pub(crate) use policy::{CodecFrom, Placement, Workload, may_use, warn_fallback};
 pub(crate) use prefetched::{Prefetch, PrefetchedKernel};
 pub(crate) use resident::{STEP_BYTES, steps};
-pub(crate) use results::BatchResults;
+pub(crate) use results::{BatchResults, CompressedSizes, Destination};
 pub(crate) use session::Session;
 pub(crate) use source::{BatchSource, Progress};

@@ -41,10 +41,10 @@ impl Work {
     }
 
     /// Whether nvCOMP leaves bytes within a coded chunk as they were: of a GDeflate page the words
-    /// that no lane reads. They must be zero before the launch, or memory of other values would
-    /// be stored, and equal values would not have equal payloads.
+    /// that no lane reads, and some of a short Bitcomp chunk. They must be zero before the launch,
+    /// or memory of other values would be stored, and equal values would not have equal payloads.
     pub fn leaves_gaps(self) -> bool {
-        self.direction == Direction::Compress && self.encoding.algorithm == Algorithm::GDeflate
+        self.direction == Direction::Compress && self.encoding.algorithm != Algorithm::Zstd
     }
 
     fn options(self) -> Options {

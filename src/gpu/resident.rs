@@ -11,10 +11,11 @@ use super::driver::{
 };
 use super::error::GpuError;
 use super::kernels::Kernels;
+use super::layout::COPY_BYTES;
 use super::session::Session;
 use crate::error::Error;
 use crate::memory::zeroed;
-use crate::pool::{InterruptCheck, NO_INTERRUPT};
+use crate::pool::{self, InterruptCheck, NO_INTERRUPT};
 
 /// Bytes that are uploaded or downloaded at a time: longer copies are no faster.
 pub const STEP_BYTES: usize = 16 << 20;
@@ -62,9 +63,10 @@ impl Session {
     /// batch where they are not. Nothing is in flight.
     pub fn make_room(&mut self, bytes: u64) -> Result<(), GpuError> {
         let (_, free) = self.free_memory()?;
-        if bytes > free {
-            self.guarded(|session| session.context()?.free_buffers())?;
+        if bytes <= free {
+            return Ok(());
         }
+        self.guarded(|session| session.context()?.free_buffers())?;
         self.check_memory(bytes)
     }
 
@@ -114,7 +116,7 @@ impl Session {
             // waited for.
             unsafe { slot.stream.upload(current, &to.memory, range.start, outbound, range.len()) }
         };
-        self.each_step(ranges, queue, |_, _| {})
+        self.each_step(ranges, queue, |_, _| Ok(()))
     }
 
     /// Downloads device memory from `start` on to `dst`, which is then initialised.
@@ -136,8 +138,7 @@ impl Session {
         let len = dst.len();
         let take = |slot: &Slot, done: Range<usize>| {
             let inbound = slot.inbound.as_ref().map_or(&[][..], PinnedMemory::as_slice);
-            let bytes = done.len();
-            dst[done].copy_from_slice(&inbound[..bytes]);
+            copy_in_parallel(&inbound[..done.len()], &mut dst[done])
         };
         self.each_step(steps(0..len), queue, take)
     }
@@ -149,7 +150,7 @@ impl Session {
             unsafe { slot.stream.fill(current, &buffer.memory, range.clone(), 0) }
         };
         let range = Some(range).filter(|range| !range.is_empty());
-        self.each_step(range.into_iter(), queue, |_, _| {})
+        self.each_step(range.into_iter(), queue, |_, _| Ok(()))
     }
 
     /// Finds the rows of a buffer that are not UTF-8: a byte for each row, 0 where it is. Values
@@ -226,7 +227,7 @@ impl Session {
         &mut self,
         ranges: impl Iterator<Item = Range<usize>>,
         mut queue: impl FnMut(&Current, &mut Slot, &Range<usize>) -> Result<(), GpuError>,
-        mut done: impl FnMut(&Slot, Range<usize>),
+        mut done: impl FnMut(&Slot, Range<usize>) -> Result<(), GpuError>,
     ) -> Result<(), GpuError> {
         self.guarded(|session| {
             let context = session.context()?;
@@ -235,8 +236,7 @@ impl Session {
             let mut queued: VecDeque<(usize, Range<usize>)> = VecDeque::new();
             let mut finish = |slot: &Slot, range| {
                 slot.stream.wait_done(&current, &Deadline::for_work(0), NO_INTERRUPT)?;
-                done(slot, range);
-                Ok::<_, GpuError>(())
+                done(slot, range)
             };
             for (slot, range) in (0..slots.len()).cycle().zip(ranges) {
                 if queued.len() == slots.len()
@@ -250,6 +250,13 @@ impl Session {
             queued.into_iter().try_for_each(|(slot, range)| finish(&slots[slot], range))
         })
     }
+}
+
+/// Copies memory of one length, on several threads where it pays.
+fn copy_in_parallel(src: &[MaybeUninit<u8>], dst: &mut [MaybeUninit<u8>]) -> Result<(), GpuError> {
+    let pieces = src.chunks(COPY_BYTES).zip(dst.chunks_mut(COPY_BYTES));
+    pool::run_parallel(pieces, || (), |(), (src, dst)| dst.copy_from_slice(src), NO_INTERRUPT)?;
+    Ok(())
 }
 
 /// A range in steps of [`STEP_BYTES`].

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::batch::{BatchIndex, ChunkRange, Group, ItemId};
+use super::driver::DevicePtr;
 use super::error::nvcomp_status;
 use super::layout::Layout;
 use super::nvcomp::Direction;
@@ -83,11 +84,44 @@ impl ChunkError {
     }
 }
 
+/// Where a chunk of a compressed batch is copied to on the device: nowhere by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Destination {
+    pub address: DevicePtr,
+    pub len: usize,
+    /// The chunk is copied as it was before it was compressed.
+    pub is_original: bool,
+}
+
+/// The sizes of a compressed batch's chunks, which are still on the device.
+pub struct CompressedSizes<'s> {
+    pub(super) index: &'s BatchIndex,
+    pub(super) layout: &'s Layout,
+    pub(super) inbound: &'s [MaybeUninit<u8>],
+}
+
+impl CompressedSizes<'_> {
+    /// The number of chunks.
+    pub fn count(&self) -> usize {
+        self.layout.count()
+    }
+
+    /// The chunks of an item, if it is in this batch: the number of the first in the batch, and
+    /// the bytes that each was compressed to, `None` if it was not.
+    pub fn find(&self, id: ItemId) -> Option<(usize, impl Iterator<Item = Option<usize>>)> {
+        let ChunkRange { group, first, count } = self.index.find(id)?;
+        let first = self.layout.firsts[group] + first;
+        let most = self.index.groups[group].shape.max_output;
+        let raw = RawResults::new(self.inbound, self.count());
+        Some((first, (first..first + count).map(move |chunk| raw.compressed_len(chunk, most).ok())))
+    }
+}
+
 /// A batch whose results have been downloaded.
 pub struct BatchResults<'s> {
     pub(super) index: BatchIndex,
     pub(super) layout: Layout,
-    /// Of a compression: where each chunk begins after the sizes and statuses.
+    /// Of a compression that was gathered: where each chunk begins after the sizes and statuses.
     pub(super) offsets: Vec<usize>,
     pub(super) inbound: &'s [MaybeUninit<u8>],
 }
@@ -108,8 +142,8 @@ impl BatchResults<'_> {
         (0..range.count).all(|i| self.chunk(range, i).is_ok())
     }
 
-    /// Checks that a chunk of a range was decompressed. Returns its length and, in a batch with
-    /// residents, its crc32c.
+    /// The length of a chunk's original and, in a batch with checksums, its crc32c; checks that it
+    /// was decompressed if that was the work.
     pub fn resident(&self, range: ChunkRange, i: usize) -> Result<(usize, u32), ChunkError> {
         let raw = RawResults::new(self.inbound, self.layout.count());
         let (group, in_group) = (self.group(range), range.first + i);

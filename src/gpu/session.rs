@@ -3,6 +3,7 @@
 //! ```text
 //! submit:  stage -> upload -> launch -> download sizes (compressed) or everything (decompressed)
 //! advance: sizes -> offsets -> gather -> download chunks   (compressed only)
+//!                -> the source places them on the device
 //! collect: wait -> the source takes the chunks from pinned memory
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! `driver`) and the call fails, or has the CPU do the rest.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::thread::{self, ThreadId};
 
 use super::batch::{Batch, BatchIndex, Cost, Shape};
@@ -25,7 +27,7 @@ use super::error::GpuError;
 use super::layout::Layout;
 use super::nvcomp::Work;
 use super::policy::warn_fallback;
-use super::results::BatchResults;
+use super::results::{BatchResults, CompressedSizes};
 use super::source::{BatchSource, Progress};
 use super::trace::{Step, Trace};
 use super::transfer::Transfer;
@@ -60,22 +62,22 @@ pub struct Session {
 
 /// Items that have been submitted.
 struct InFlight {
-    /// The item after the last of them.
-    end: usize,
+    items: Range<usize>,
     /// Bytes of originals.
     bytes: usize,
     /// Their batch, unless it was empty.
     sent: Option<SentBatch>,
+    /// Whether all of the batch's work is queued.
+    is_advanced: bool,
 }
 
 struct SentBatch {
     index: BatchIndex,
     layout: Layout,
     slot: usize,
-    /// Of a compression: where each chunk begins after the sizes and statuses. Empty until the
-    /// sizes are known.
+    /// Of a compression that is gathered: where each chunk begins after the sizes and statuses.
+    /// Empty until the sizes are known.
     offsets: Vec<usize>,
-    is_advanced: bool,
 }
 
 impl Session {
@@ -159,7 +161,7 @@ impl Session {
             if source.is_interrupted() {
                 return Err(GpuError::from(Error::Interrupted).into());
             }
-            let next = self.in_flight.back().map_or(progress.done, |newest| newest.end);
+            let next = self.in_flight.back().map_or(progress.done, |newest| newest.items.end);
             let filled = if next < count && !self.is_full() {
                 let end = count.min(next.saturating_add(progress.max_items));
                 self.trace.take_back();
@@ -171,13 +173,12 @@ impl Session {
                 Ok(None)
             };
             let step = match filled {
-                Ok(Some((batch, end))) if end > next => {
-                    self.submit(batch, end, &|| source.is_interrupted())
-                }
+                Ok(Some((batch, end))) if end > next => self.submit(batch, next..end, source),
                 Ok(Some(_)) if self.in_flight.is_empty() => return Ok(Some(next)),
-                Ok(_) => match self.collect(&|| source.is_interrupted()) {
-                    Ok((end, results)) => {
-                        source.take(progress.done..end, results.as_ref())?;
+                Ok(_) => match self.collect(source) {
+                    Ok((items, results)) => {
+                        let end = items.end;
+                        source.take(items, results.as_ref())?;
                         progress.done = end;
                         if results.is_some() {
                             progress.max_items = progress.max_items.saturating_mul(2);
@@ -193,7 +194,7 @@ impl Session {
                 Err(error)
                     if error.is_out_of_memory() && self.shrink(&|| source.is_interrupted())? => {}
                 Err(error) if error.is_refusal() && S::SPLITS_REFUSED => {
-                    let end = self.in_flight.back().map_or(next, |newest| newest.end);
+                    let end = self.in_flight.back().map_or(next, |newest| newest.items.end);
                     progress.max_items = (end - next) / 2;
                     self.abandon(&|| source.is_interrupted());
                 }
@@ -288,18 +289,20 @@ impl Session {
         self.in_flight.iter().filter(|items| items.sent.is_some()).count() == self.slots
     }
 
-    /// Submits the items before `end`, whose batch is `batch`. The session is not full.
-    fn submit(
+    /// Submits items of `source`, whose batch is `batch`. The session is not full.
+    fn submit<'a, S: BatchSource<'a>>(
         &mut self,
         batch: Batch,
-        end: usize,
-        interrupted: InterruptCheck,
+        items: Range<usize>,
+        source: &mut S,
     ) -> Result<(), GpuError> {
-        self.in_flight.push_back(InFlight { end, bytes: batch.cost.bytes, sent: None });
+        let (bytes, is_advanced) = (batch.cost.bytes, batch.index.is_decompression());
+        self.in_flight.push_back(InFlight { items, bytes, sent: None, is_advanced });
         if batch.is_empty() {
             return Ok(());
         }
         let deadline = self.deadline();
+        let interrupted = &|| source.is_interrupted();
         self.guarded(|session| {
             let is_free = |slot: &usize| {
                 let mut sent = session.in_flight.iter().filter_map(|items| items.sent.as_ref());
@@ -321,57 +324,82 @@ impl Session {
             };
             transfer.send(slot, &batch, &layout)?;
             drop(current);
-            let is_advanced = batch.index.is_decompression();
             let (index, offsets) = (batch.index, Vec::new());
             if let Some(items) = session.in_flight.back_mut() {
-                items.sent = Some(SentBatch { index, layout, slot, offsets, is_advanced });
+                items.sent = Some(SentBatch { index, layout, slot, offsets });
             }
-            // Kernels of several batches run at once, so that none is waited for here.
-            session.advance(0, interrupted)
-        })
+            Ok(())
+        })?;
+        // Kernels of several batches run at once, so that none is waited for here.
+        self.advance(0, source)
     }
 
-    /// Queues gathering and downloading the batches in flight that have been compressed, and the
-    /// first `count` of them in any case.
-    fn advance(&mut self, count: usize, interrupted: InterruptCheck) -> Result<(), GpuError> {
+    /// Queues placing, or gathering and downloading, the batches in flight that have been
+    /// compressed, and the first `count` of them in any case.
+    fn advance<'a, S: BatchSource<'a>>(
+        &mut self,
+        count: usize,
+        source: &mut S,
+    ) -> Result<(), GpuError> {
+        self.guarded(|session| session.advance_batches(count, source))
+    }
+
+    fn advance_batches<'a, S: BatchSource<'a>>(
+        &mut self,
+        count: usize,
+        source: &mut S,
+    ) -> Result<(), GpuError> {
         let deadline = self.deadline();
         let Some(context) = &mut self.lease.context else { return Ok(()) };
-        let sent = self.in_flight.iter_mut().enumerate();
-        let sent = sent.filter_map(|(i, items)| Some((i, items.sent.as_mut()?)));
-        for (i, batch) in sent.filter(|(_, batch)| !batch.is_advanced) {
+        let waiting = self.in_flight.iter_mut().enumerate().filter(|(_, batch)| !batch.is_advanced);
+        for (i, InFlight { items, sent, is_advanced, .. }) in waiting {
+            let Some(SentBatch { index, layout, slot, offsets }) = sent else {
+                source.place(items.clone(), None);
+                *is_advanced = true;
+                continue;
+            };
             let current = context.primary.enter()?;
-            if i >= count && !context.resources.slots[batch.slot].urgent.is_done(&current)? {
+            let resources = &mut context.resources;
+            if i >= count && !resources.slots[*slot].urgent.is_done(&current)? {
                 break;
             }
-            let transfer = Transfer {
-                current: &current,
-                nvcomp: context.nvcomp,
-                resources: &mut context.resources,
-                deadline,
-                interrupted,
-                trace: &mut self.trace,
-            };
-            batch.offsets = transfer.gather(batch.slot, &batch.index, &batch.layout)?;
-            batch.is_advanced = true;
+            let trace = &mut self.trace;
+            let nvcomp = context.nvcomp;
+            let interrupted = &|| source.is_interrupted();
+            Transfer { current: &current, nvcomp, resources, deadline, interrupted, trace }
+                .wait_for_sizes(*slot)?;
+            let inbound = resources.slots[*slot].inbound.as_ref();
+            let inbound = inbound.map_or(&[][..], PinnedMemory::as_slice);
+            let sizes = CompressedSizes { index, layout, inbound };
+            let destinations = source.place(items.clone(), Some(&sizes));
+            let interrupted = &|| source.is_interrupted();
+            let transfer =
+                Transfer { current: &current, nvcomp, resources, deadline, interrupted, trace };
+            match destinations {
+                Some(destinations) => transfer.place(*slot, layout, &destinations)?,
+                None => *offsets = transfer.gather(*slot, index, layout)?,
+            }
+            *is_advanced = true;
         }
         Ok(())
     }
 
-    /// Waits for the items that were submitted first: the item after the last of them, and
-    /// the results of their batch.
-    fn collect(
+    /// Waits for the items that were submitted first: which they are, and the results of their
+    /// batch.
+    fn collect<'a, S: BatchSource<'a>>(
         &mut self,
-        interrupted: InterruptCheck,
-    ) -> Result<(usize, Option<BatchResults<'_>>), GpuError> {
+        source: &mut S,
+    ) -> Result<(Range<usize>, Option<BatchResults<'_>>), GpuError> {
         self.trace.take_back();
-        self.guarded(|session| session.advance(1, interrupted))?;
+        self.advance(1, source)?;
         let deadline = self.deadline();
-        let Some(InFlight { end, sent, .. }) = self.in_flight.pop_front() else {
+        let Some(InFlight { items, sent, .. }) = self.in_flight.pop_front() else {
             return Err(GpuError::internal("a batch result is missing"));
         };
-        let Some(SentBatch { index, layout, slot, offsets, .. }) = sent else {
-            return Ok((end, None));
+        let Some(SentBatch { index, layout, slot, offsets }) = sent else {
+            return Ok((items, None));
         };
+        let interrupted = &|| source.is_interrupted();
         self.guarded(|session| {
             let Some(context) = &session.lease.context else { return Err(failed_before()) };
             let current = context.primary.enter()?;
@@ -381,7 +409,7 @@ impl Session {
         self.trace.lend();
         let inbound = self.context()?.resources.slots[slot].inbound.as_ref();
         let inbound = inbound.map_or(&[][..], PinnedMemory::as_slice);
-        Ok((end, Some(BatchResults { index, layout, offsets, inbound })))
+        Ok((items, Some(BatchResults { index, layout, offsets, inbound })))
     }
 
     /// Forgets what is in flight, once its work is done: the slots are free for other batches.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::batch::Batch;
 use super::error::GpuError;
-use super::results::BatchResults;
+use super::results::{BatchResults, CompressedSizes, Destination};
 use super::session::Session;
 
 /// Items that go to a GPU in order: the rows of a column, or the chunks of one value.
@@ -30,6 +30,17 @@ pub trait BatchSource<'a> {
         session: &mut Session,
         items: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError>;
+
+    /// Where the chunks of a compressed batch go, if they stay on the device; `None` if they go to
+    /// the host. Asked batch by batch, in order, also of empty ones, which have no sizes. What was
+    /// not taken yet may come again, in other batches, after memory ran out.
+    fn place(
+        &mut self,
+        _items: Range<usize>,
+        _sizes: Option<&CompressedSizes>,
+    ) -> Option<Vec<Destination>> {
+        None
+    }
 
     /// Takes the results of a batch; none where it was empty.
     fn take(

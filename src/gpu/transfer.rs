@@ -9,7 +9,7 @@ use super::error::GpuError;
 use super::kernels::{Chunks, Kernels};
 use super::layout::{Array, Layout};
 use super::nvcomp::{DeviceArrays, Nvcomp};
-use super::results::RawResults;
+use super::results::{Destination, RawResults};
 use super::trace::{Step, Trace};
 use crate::pool::InterruptCheck;
 
@@ -32,7 +32,7 @@ impl Transfer<'_> {
         let Self { current, nvcomp, resources, deadline, interrupted, trace } = self;
         let (index, groups) = (&batch.index, &batch.index.groups);
         let is_new = groups.iter().any(|group| !resources.launched.contains(&group.shape.work))
-            || index.is_resident() && resources.kernels.is_none();
+            || index.has_checksums() && resources.kernels.is_none();
         let buffers = &resources.slots[slot];
         // Groups run one after another, so that the largest need serves all of them.
         let mut temp_len = 1;
@@ -44,7 +44,7 @@ impl Transfer<'_> {
         let (input_len, output_len) = (layout.input_len(), layout.output_len());
         let upload_len = layout.upload_len();
         let results_len = Layout::results_len(layout.count());
-        let is_coming_home = index.is_decompression() && !index.is_resident();
+        let is_coming_home = index.is_decompression() && !index.has_checksums();
         let inbound_len = if is_coming_home { output_len } else { results_len };
         let is_ready = fits(&buffers.outbound, upload_len)
             && fits(&buffers.input, input_len)
@@ -56,7 +56,7 @@ impl Transfer<'_> {
             trace.time(Step::Wait, || resources.wait(current, &deadline, interrupted))?;
         }
         let Resources { slots, launched, kernels } = resources;
-        let kernels = match index.is_resident() {
+        let kernels = match index.has_checksums() {
             true => Some(Kernels::loaded(kernels, current)?),
             false => None,
         };
@@ -93,14 +93,15 @@ impl Transfer<'_> {
             let to = |array| input.start() + layout.array(array, 0);
             let crcs = output.start() + Layout::crc32c(layout.count());
             if let Some(kernels) = kernels.filter(|_| !index.is_decompression()) {
-                let residents = chunks(Array::Residents, Array::InputSizes);
                 // SAFETY: the arrays are those of the batch; the layout placed its chunks, and
                 // whoever filled the batch keeps its residents.
                 unsafe {
                     if layout.copies_residents() {
+                        let residents = chunks(Array::Residents, Array::InputSizes);
                         kernels.copy(current, stream, residents, to(Array::Inputs))?;
                     }
-                    kernels.crc32c(current, stream, residents, crcs)?;
+                    let originals = chunks(Array::Inputs, Array::InputSizes);
+                    kernels.crc32c(current, stream, originals, crcs)?;
                 }
             }
             for (i, group) in groups.iter().enumerate() {
@@ -155,8 +156,55 @@ impl Transfer<'_> {
         })
     }
 
-    /// Waits for the sizes of compressed chunks, then queues their gathering and download.
-    /// Returns where each begins after the sizes and statuses, and the end of the last.
+    /// Waits for the sizes of a batch's compressed chunks.
+    pub fn wait_for_sizes(&mut self, slot: usize) -> Result<(), GpuError> {
+        let Self { current, resources, deadline, interrupted, trace, .. } = self;
+        let urgent = &resources.slots[slot].urgent;
+        trace.time(Step::Wait, || urgent.wait_done(current, deadline, *interrupted))
+    }
+
+    /// Queues copying chunks to where they go on the device, as compressed or as they were before.
+    /// Their sizes have come.
+    pub fn place(
+        self,
+        slot: usize,
+        layout: &Layout,
+        destinations: &[Destination],
+    ) -> Result<(), GpuError> {
+        let Self { current, resources, trace, .. } = self;
+        let Resources { slots, kernels, .. } = resources;
+        let Slot { urgent, outbound, input, output, .. } = &mut slots[slot];
+        let (Some(outbound), Some(input), Some(output)) = (outbound, input, output) else {
+            return Err(no_buffers());
+        };
+        let kernels = Kernels::loaded(kernels, current)?;
+        // The first three arrays have served: now they hold where chunks lie, their lengths, and
+        // where they go.
+        let count = destinations.len();
+        let (arrays, _) = outbound.as_mut_slice()[..24 * count].as_chunks_mut();
+        for (i, to) in destinations.iter().enumerate() {
+            let from = match to.is_original {
+                true => input.start() + layout.input(i) as DevicePtr,
+                false => output.start() + layout.output(i) as DevicePtr,
+            };
+            for (array, item) in [from, to.len as u64, to.address].into_iter().enumerate() {
+                arrays[array * count + i] = item.to_ne_bytes().map(MaybeUninit::new);
+            }
+        }
+        let array = |i: usize| input.start() + (8 * i * count) as DevicePtr;
+        let chunks = Chunks { addresses: array(0), sizes: array(1), count };
+        trace.time(Step::Gather, || {
+            // SAFETY: the slot's buffers, which only this stream's work uses before the stream is
+            // waited for; chunks lie within them, and their destinations in memory of the source's.
+            unsafe {
+                urgent.upload(current, input, 0, outbound, 24 * count)?;
+                kernels.copy(current, urgent, chunks, array(2))
+            }
+        })
+    }
+
+    /// Queues gathering compressed chunks, whose sizes have come, and their download. Returns
+    /// where each begins after the sizes and statuses, and the end of the last.
     pub fn gather(
         self,
         slot: usize,
@@ -165,8 +213,7 @@ impl Transfer<'_> {
     ) -> Result<Vec<usize>, GpuError> {
         let Self { current, resources, deadline, interrupted, trace, .. } = self;
         let count = layout.count();
-        let Slot { urgent, outbound, gathered, inbound, .. } = &mut resources.slots[slot];
-        trace.time(Step::Wait, || urgent.wait_done(current, &deadline, interrupted))?;
+        let Slot { outbound, gathered, inbound, .. } = &mut resources.slots[slot];
         let Some(outbound) = outbound else { return Err(no_buffers()) };
 
         // The first two arrays have served: now they hold where chunks go, and their lengths.

@@ -135,24 +135,26 @@ impl Job {
             (Codec::Zstd, Direction::Decompress) => zstd_decompress(input, room),
             (Codec::Gdeflate, Direction::Compress) => return gdeflate_compress(input, output),
             (Codec::Gdeflate, Direction::Decompress) => gdeflate_decompress(input, room),
-            (Codec::Bitcomp, Direction::Compress) => self.bitcomp_compress(input),
+            (Codec::Bitcomp, Direction::Compress) => return self.bitcomp_compress(input, output),
             (Codec::Bitcomp, Direction::Decompress) => bitcomp_decompress(input, room),
         }?;
         output.get_mut(..coded.len()).ok_or(OUTPUT_TOO_SMALL)?.copy_from_slice(&coded);
         Ok(coded.len())
     }
 
-    fn bitcomp_compress(&self, input: &[u8]) -> Result<Vec<u8>, i32> {
+    /// As nvCOMP does, leaves some bytes as they were: the last two of the header's eight.
+    fn bitcomp_compress(&self, input: &[u8], output: &mut [u8]) -> Result<usize, i32> {
         if !input.len().is_multiple_of(self.type_size()) {
             return Err(INVALID_VALUE);
         }
         let packed = zstd_compress(input, 1)?;
         let (packing, body) =
             if packed.len() < input.len() { (PACKED, &packed[..]) } else { (0, input) };
-        let mut chunk = vec![BITCOMP_MAGIC, self.options[1] as u8 | packing];
-        chunk.extend((input.len() as u32).to_le_bytes());
-        chunk.extend(body);
-        Ok(chunk)
+        let chunk = output.get_mut(..8 + body.len()).ok_or(OUTPUT_TOO_SMALL)?;
+        chunk[..2].copy_from_slice(&[BITCOMP_MAGIC, self.options[1] as u8 | packing]);
+        chunk[2..6].copy_from_slice(&(input.len() as u32).to_le_bytes());
+        chunk[8..].copy_from_slice(body);
+        Ok(chunk.len())
     }
 }
 
@@ -231,7 +233,7 @@ pub fn bitcomp_data_type(chunk: &[u8]) -> Option<u8> {
 }
 
 fn bitcomp_decompress(input: &[u8], room: usize) -> Result<Vec<u8>, i32> {
-    let Some((&[BITCOMP_MAGIC, kind, a, b, c, d], body)) = input.split_first_chunk() else {
+    let Some((&[BITCOMP_MAGIC, kind, a, b, c, d, _, _], body)) = input.split_first_chunk() else {
         return Err(CANNOT_DECOMPRESS);
     };
     let len = u32::from_le_bytes([a, b, c, d]) as usize;

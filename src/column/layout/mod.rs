@@ -6,12 +6,14 @@ pub mod offsets;
 pub mod view;
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::atomic::AtomicU32;
 
-use super::{DecompressOptions, Decompressed, Payloads};
+use super::arena::ArenaRef;
+use super::{BadRows, DecompressOptions, Decompressed, Payloads};
 use crate::error::Result;
 use crate::kernel::copy_to;
-use crate::memory::Zero;
+use crate::memory::{Block, Zero};
 use crate::pool::InterruptCheck;
 
 /// A layout of columns.
@@ -32,15 +34,15 @@ pub trait Layout {
         interrupted: InterruptCheck,
     ) -> Result<Self::Column>;
 
-    /// Takes what a GPU decompresses to page-locked memory as it is, where that pays and the layout
-    /// can; `None` if not.
-    fn decompress_through_gpu<C: Payloads>(
-        _options: &DecompressOptions,
-        _chunks: &[C],
-        _interrupted: InterruptCheck,
-    ) -> Result<Option<Decompressed<Self::Column>>> {
-        Ok(None)
+    /// The ranges of rows that each need a block of their own, if the layout can take the blocks
+    /// that a GPU fills: of a column whose chunks have `counts` rows and whose rows begin at these
+    /// offsets.
+    fn parts(_offsets: &[i64], _counts: &[usize]) -> Option<Vec<Range<usize>>> {
+        None
     }
+
+    /// The column of such parts. Bad rows have their places in them, and are null.
+    fn from_parts(parts: Vec<Part>, bad_rows: &BadRows) -> Result<Self::Column>;
 
     /// Decompresses rows straight to their final places, if the layout has such places and the
     /// rows state their sizes credibly; `None` if not.
@@ -51,6 +53,50 @@ pub trait Layout {
     ) -> Result<Option<Decompressed<Self::Column>>> {
         Ok(None)
     }
+}
+
+/// Consecutive rows of a column, as a GPU's results came to the host.
+pub struct Part {
+    /// Their positions.
+    pub rows: Range<usize>,
+    /// Where they begin in `bytes`, and the last one's end. A bad row still has its place.
+    pub offsets: Vec<i64>,
+    /// All of them, back to back.
+    pub bytes: Block,
+}
+
+/// Bytes of rows that share a part: a slice of the column keeps all of its block alive, and offsets
+/// into it are signed in Arrow.
+const PART_BYTES: i64 = 1 << 30;
+
+/// Parts of at most [`PART_BYTES`] bytes each, or of one row.
+fn parts_of_bytes(offsets: &[i64]) -> Vec<Range<usize>> {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    while start + 1 < offsets.len() {
+        let most = offsets[start] + PART_BYTES;
+        let end = offsets.partition_point(|&end| end <= most) - 1;
+        parts.push(start..end.max(start + 1));
+        start = end.max(start + 1);
+    }
+    parts
+}
+
+/// Calls `take` with the position, the place and the bytes of each row of `parts` that is not bad.
+fn each_row(
+    parts: &[Part],
+    bad_rows: &BadRows,
+    mut take: impl FnMut(usize, ArenaRef, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut bad = bad_rows.rows().iter().peekable();
+    for (block, Part { rows, offsets, bytes }) in (0..).zip(parts) {
+        for (row, ends) in rows.clone().zip(offsets.windows(2)) {
+            if bad.next_if(|&&bad| bad == row).is_none() {
+                let place = ArenaRef { block, offset: ends[0] as u32 };
+                take(row, place, &bytes.as_ref()[ends[0] as usize..ends[1] as usize])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One worker's part of the output.

@@ -10,11 +10,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use super::{Layout, RowWriter, Written, in_place};
+use super::{Layout, Part, RowWriter, Written, each_row, in_place, parts_of_bytes};
 use crate::column::arena::{Arena, ArenaRef, blocks};
-use crate::column::resident::{self, Part};
 use crate::column::scheduler::Spans;
-use crate::column::{DecompressOptions, Decompressed, Payloads};
+use crate::column::{BadRows, DecompressOptions, Decompressed, Payloads};
 use crate::error::{Error, Result};
 use crate::kernel::copy_to;
 use crate::memory::{Block, Zero, zeroed};
@@ -54,14 +53,26 @@ impl Layout for Offsets {
         flatten(written.try_into()?, counts, interrupted)
     }
 
-    fn decompress_through_gpu<C: Payloads>(
-        options: &DecompressOptions,
-        chunks: &[C],
-        interrupted: InterruptCheck,
-    ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
-        let (most, runs) = (ArenaWriter::MAX_ROW_BYTES, |_: &[i64]| runs_of(chunks));
-        let through = resident::through_gpu(options, chunks, most, runs, interrupted)?;
-        through.map(from_gpu).transpose()
+    /// A part for each chunk.
+    fn parts(_offsets: &[i64], counts: &[usize]) -> Option<Vec<Range<usize>>> {
+        let mut end = 0;
+        let part = |&count: &usize| {
+            let start = end;
+            end += count;
+            start..end
+        };
+        Some(counts.iter().map(part).collect())
+    }
+
+    fn from_parts(parts: Vec<Part>, bad_rows: &BadRows) -> Result<Vec<OffsetsColumn>> {
+        let column = |Part { rows, mut offsets, mut bytes }| {
+            let bad = bad_rows.within(&rows).map(|row| row - rows.start);
+            in_place::close_gaps(&mut offsets, bytes.filled_mut(), bad);
+            // SAFETY: rows only moved towards the front of what was filled.
+            unsafe { bytes.set_len(end_of(&offsets)) };
+            Ok(OffsetsColumn { offsets, bytes: bytes.shrink()? })
+        };
+        parts.into_iter().map(column).collect()
     }
 
     fn decompress_in_place<C: Payloads>(
@@ -71,31 +82,6 @@ impl Layout for Offsets {
     ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
         in_place::decompress(options, chunks, interrupted)
     }
-}
-
-/// The rows of each chunk.
-fn runs_of<C: Payloads>(chunks: &[C]) -> Vec<Range<usize>> {
-    let mut end = 0;
-    let run = |chunk: &C| {
-        let start = end;
-        end += chunk.count();
-        start..end
-    };
-    chunks.iter().map(run).collect()
-}
-
-/// The chunks that came from a GPU.
-fn from_gpu(through: Decompressed<Vec<Part>>) -> Result<Decompressed<Vec<OffsetsColumn>>> {
-    let Decompressed { values, bad_rows } = through;
-    let column = |Part { rows, mut offsets, mut bytes }| {
-        let bad = bad_rows.within(&rows).map(|row| row - rows.start);
-        in_place::close_gaps(&mut offsets, bytes.filled_mut(), bad);
-        // SAFETY: rows only moved towards the front of what was filled.
-        unsafe { bytes.set_len(end_of(&offsets)) };
-        Ok(OffsetsColumn { offsets, bytes: bytes.shrink()? })
-    };
-    let values = values.into_iter().map(column).collect::<Result<_>>()?;
-    Ok(Decompressed { values, bad_rows })
 }
 
 /// The layout of [`Scattered`] rows.
@@ -115,6 +101,20 @@ impl Layout for Unordered {
         _interrupted: InterruptCheck,
     ) -> Result<Scattered> {
         written.try_into()
+    }
+
+    fn parts(offsets: &[i64], _counts: &[usize]) -> Option<Vec<Range<usize>>> {
+        Some(parts_of_bytes(offsets))
+    }
+
+    fn from_parts(parts: Vec<Part>, bad_rows: &BadRows) -> Result<Scattered> {
+        let mut rows = zeroed::<RowRef>(parts.last().map_or(0, |part| part.rows.end))?;
+        each_row(&parts, bad_rows, |row, place, bytes| {
+            let ArenaRef { block, offset } = place;
+            rows[row] = RowRef { len: bytes.len() as u64, block, offset };
+            Ok(())
+        })?;
+        Ok(Scattered { rows, blocks: parts.into_iter().map(|part| part.bytes).collect() })
     }
 }
 

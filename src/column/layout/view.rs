@@ -6,10 +6,9 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::AtomicU32;
 
-use super::{Layout, RowWriter, Written};
+use super::{Layout, Part, RowWriter, Written, each_row, parts_of_bytes};
+use crate::column::BadRows;
 use crate::column::arena::{Arena, ArenaRef, blocks};
-use crate::column::resident::{self, Part};
-use crate::column::{DecompressOptions, Decompressed, Payloads};
 use crate::error::{Error, Result};
 use crate::memory::{Block, zeroed};
 use crate::pool::InterruptCheck;
@@ -22,10 +21,6 @@ pub type View = u128;
 pub const VIEW_MAX_BYTES: u64 = u32::MAX as u64 - 1;
 
 const INLINE: usize = 12;
-
-/// Bytes of rows that share a block of what comes from a GPU: a slice of the column keeps all of
-/// its block alive, and offsets into it are signed in Arrow.
-const RUN_BYTES: i64 = 1 << 30;
 
 /// A column of byte strings.
 #[derive(Default)]
@@ -72,45 +67,18 @@ impl Layout for Views {
         Ok(ViewColumn { views: written.rows, blocks })
     }
 
-    fn decompress_through_gpu<C: Payloads>(
-        options: &DecompressOptions,
-        chunks: &[C],
-        interrupted: InterruptCheck,
-    ) -> Result<Option<Decompressed<ViewColumn>>> {
-        let through = resident::through_gpu(options, chunks, VIEW_MAX_BYTES, runs, interrupted)?;
-        through.map(from_gpu).transpose()
+    fn parts(offsets: &[i64], _counts: &[usize]) -> Option<Vec<Range<usize>>> {
+        Some(parts_of_bytes(offsets))
     }
-}
 
-/// Ranges of rows of at most [`RUN_BYTES`] bytes each, or of one row.
-fn runs(offsets: &[i64]) -> Vec<Range<usize>> {
-    let (mut runs, mut start) = (Vec::new(), 0);
-    while start + 1 < offsets.len() {
-        let most = offsets[start] + RUN_BYTES;
-        let end = offsets.partition_point(|&end| end <= most) - 1;
-        runs.push(start..end.max(start + 1));
-        start = end.max(start + 1);
+    fn from_parts(parts: Vec<Part>, bad_rows: &BadRows) -> Result<ViewColumn> {
+        let mut views = zeroed::<View>(parts.last().map_or(0, |part| part.rows.end))?;
+        each_row(&parts, bad_rows, |row, place, bytes| {
+            views[row] = with_place(view_of(bytes)?, place);
+            Ok(())
+        })?;
+        Ok(ViewColumn { views, blocks: parts.into_iter().map(|part| part.bytes).collect() })
     }
-    runs
-}
-
-/// The views of what came from a GPU.
-fn from_gpu(through: Decompressed<Vec<Part>>) -> Result<Decompressed<ViewColumn>> {
-    let Decompressed { values, bad_rows } = through;
-    let mut views = zeroed::<View>(values.last().map_or(0, |part| part.rows.end))?;
-    let mut blocks = Vec::new();
-    let mut bad = bad_rows.rows().iter().peekable();
-    for (block, Part { rows, offsets, bytes }) in (0..).zip(values) {
-        for (row, ends) in rows.zip(offsets.windows(2)) {
-            if bad.next_if(|&&bad| bad == row).is_some() {
-                continue;
-            }
-            let view = view_of(&bytes.as_ref()[ends[0] as usize..ends[1] as usize])?;
-            views[row] = with_place(view, ArenaRef { block, offset: ends[0] as u32 });
-        }
-        blocks.push(bytes);
-    }
-    Ok(Decompressed { values: ViewColumn { views, blocks }, bad_rows })
 }
 
 /// Rows become views.

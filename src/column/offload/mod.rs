@@ -26,32 +26,47 @@ use run::run;
 
 pub(super) use plan::{Item, RowPositions};
 
+/// The GPU for a column of values of at most `longest` bytes, or `None` for the CPU.
+pub fn compress_placement<C: Rows>(
+    codec: &Codec,
+    chunks: &[C],
+    longest: u64,
+    interrupted: InterruptCheck,
+) -> Option<Placement> {
+    let (encoding, device) = codec.encoding()?;
+    Placement::choose(device, CodecFrom::Caller, || {
+        let positions = RowPositions::new(chunks.iter().map(C::count));
+        let work = Work { direction: Direction::Compress, encoding };
+        let mut workload = Workload::default();
+        for row in listening(interrupted, positions.count()) {
+            let (chunk, row) = positions.find(row);
+            match chunks[chunk].get(row) {
+                Some(value) if value.len() as u64 <= longest => {
+                    workload.add(work, value.len() as u64);
+                }
+                _ => {}
+            }
+        }
+        workload
+    })
+}
+
 /// Runs `run_rows` over a column of values of at most `longest` bytes.
 pub fn compress<'a, C: Rows>(
     codec: &Codec,
+    placement: Option<Placement>,
     chunks: &'a [C],
     longest: u64,
     interrupted: InterruptCheck,
     run_rows: RunRows,
 ) -> Result<()> {
     let positions = RowPositions::new(chunks.iter().map(C::count));
-    let Some((encoding, device)) = codec.encoding() else { return on_cpu(run_rows) };
-    let value = |position| -> Option<&'a [u8]> {
-        let (chunk, row) = positions.find(position);
-        chunks[chunk].get(row).filter(|value| value.len() as u64 <= longest)
-    };
-    let workload = || {
-        let work = Work { direction: Direction::Compress, encoding };
-        let mut workload = Workload::default();
-        for value in listening(interrupted, positions.count()).filter_map(value) {
-            workload.add(work, value.len() as u64);
-        }
-        workload
-    };
     let items = |position, items: &mut Vec<Item<'a>>| {
-        items.extend(value(position).and_then(|value| Item::of_value(value, encoding)));
+        let (chunk, row) = positions.find(position);
+        let value = chunks[chunk].get(row).filter(|value| value.len() as u64 <= longest);
+        let encoding = codec.encoding().map(|(encoding, _)| encoding);
+        items.extend(value.zip(encoding).and_then(|(value, of)| Item::of_value(value, of)));
     };
-    let placement = Placement::choose(device, CodecFrom::Caller, workload);
     run(placement, positions.count(), &items, interrupted, run_rows)
 }
 

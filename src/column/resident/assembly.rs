@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::pieces::{self, PieceSource};
+use super::pieces::{PieceSource, Pieces};
 use super::plan::{Kind, Plan};
 use super::{ResidentColumn, column_len};
 use crate::column::bad_rows::{BadRow, BadRows};
@@ -35,6 +35,7 @@ pub struct Assembly<'a, C> {
 }
 
 impl<'a, C: Payloads> Assembly<'a, C> {
+    /// Allocates the column, for which there is room.
     pub fn new(
         options: &'a DecompressOptions,
         session: &'a mut Session,
@@ -44,7 +45,6 @@ impl<'a, C: Payloads> Assembly<'a, C> {
     ) -> Result<Self> {
         let (rows, bytes) = (plan.rows(), offsets[plan.rows()]);
         let len = column_len(bytes as u64, rows);
-        session.make_room(len)?;
         let first = offsets.get(1).map(|&end| end as usize);
         let is_even =
             |width: &usize| offsets.windows(2).all(|ends| (ends[1] - ends[0]) as usize == *width);
@@ -117,7 +117,9 @@ impl<'a, C: Payloads> Assembly<'a, C> {
         for start in (0..rows).step_by(MAX_ROWS) {
             let rows = start..rows.min(start + MAX_ROWS);
             let (options, plan, offsets) = (self.options, self.plan, self.offsets);
-            let pieces = pieces::plan(options, self.chunks, plan, offsets, rows, interrupted)?;
+            let values = self.column.buffer.start();
+            let pieces =
+                Pieces::plan(options, self.chunks, plan, offsets, values, rows, interrupted)?;
             let mut source = PieceSource::new(
                 self.options,
                 &pieces,

@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use super::payloads::{Values, chunks, compress_values};
 use crate::codec::{Codec, Form};
 use crate::column::bad_rows::BadRow;
 use crate::column::compress::{Compressed, compress_row};
@@ -15,8 +16,8 @@ use crate::column::layout::{Layout, RowWriter, Written};
 use crate::column::scheduler::{Job, RunRows, Spans};
 use crate::error::{Error, Result};
 use crate::gpu::{
-    Batch, BatchResults, BatchSource, Chunk, Cost, Device, DevicePtr, Direction, GpuError, ItemId,
-    Prefetch, PrefetchedKernel, Progress, Session, Source, Work, size_class,
+    Batch, BatchResults, BatchSource, Cost, Device, Direction, GpuError, ItemId, Prefetch,
+    PrefetchedKernel, Progress, Session, Source, Work, size_class,
 };
 use crate::kernel::fcg1::{CHUNK_BYTES, Encoding};
 use crate::kernel::{Fault, Scratch};
@@ -25,14 +26,10 @@ use crate::memory::{as_uninit, zeroed};
 use crate::pool::InterruptCheck;
 use crate::process::{exclusive, lock};
 
-/// Values in a GPU's memory.
-pub trait ResidentRows: Sync {
+/// Values in a GPU's memory, which is live.
+pub trait ResidentRows: Values<'static> {
     /// The number of the GPU.
     fn ordinal(&self) -> u32;
-    /// The number of rows.
-    fn count(&self) -> usize;
-    /// The address and the length of a row; `None` where it is null. It is live device memory.
-    fn get(&self, row: usize) -> Option<(DevicePtr, usize)>;
 }
 
 /// Compresses every row with a GPU codec, on the GPU that has them.
@@ -40,13 +37,23 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
     codec: &Codec,
     form: Form,
     rows: &R,
-    session: Session,
+    mut session: Session,
     interrupted: InterruptCheck,
 ) -> Result<Compressed<L::Column>> {
     let codec = &codec.clone().on(Device::Gpu(rows.ordinal()));
     let Some((encoding, _)) = codec.encoding() else {
         return Err(GpuError::internal("a codec of the CPU's came to a GPU").into());
     };
+    let counts = [rows.count()];
+    match compress_values::<L, R>(codec, form, rows, &counts, &mut session, interrupted) {
+        Ok(Some(column)) => return Ok(column),
+        Ok(None) => {}
+        Err(error) => {
+            // The caller's memory may go now.
+            session.settle();
+            return Err(error);
+        }
+    }
     let job = Job::new(rows.count());
     let mut written = zeroed::<<L::Writer<'_> as RowWriter>::Row>(rows.count())?;
     let mut original_size = zeroed::<i64>(rows.count())?;
@@ -55,7 +62,7 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
     // The value of a row that no batch holds, while that row runs.
     let alone = Mutex::new(Vec::new());
     let (writers, _) = job.run(
-        Spans::new(std::iter::once(rows.count()), |_, row| rows.get(row).map_or(0, |(_, len)| len)),
+        Spans::new(std::iter::once(rows.count()), |_, row| rows.get(row).map_or(0, Source::len)),
         |span| {
             let n = span.rows.len();
             let rows = rest.0.split_off_mut(..n).unwrap_or_default();
@@ -68,7 +75,7 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
             worker.out.expect(job.expected_bytes(span));
             let mut scratch = Scratch::of_thread();
             job.each_row(worker, span, |worker, i, row| {
-                let Some((_, len)) = rows.get(row) else { return Ok(()) };
+                let Some(len) = rows.get(row).map(Source::len) else { return Ok(()) };
                 let id = ItemId::of_row(row);
                 let out = &mut worker.out;
                 let compressed = match (prefetch.find(id, encoding), prefetch) {
@@ -94,7 +101,7 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
         },
         interrupted,
     )?;
-    let payload = L::finish(Written { rows: written, writers }, &[rows.count()], interrupted)?;
+    let payload = L::finish(Written { rows: written, writers }, &counts, interrupted)?;
     Ok(Compressed { payload, original_size, crc32c })
 }
 
@@ -156,7 +163,7 @@ fn run_batches<R: ResidentRows>(
 ) -> Result<()> {
     let mut progress = Progress::default();
     while let Some(row) = exclusive(session).run(source, &mut progress)? {
-        if let Some((address, len)) = source.rows.get(row) {
+        if let Some(Source::Device(address, len)) = source.rows.get(row) {
             let mut value = zeroed::<u8>(len)?;
             // SAFETY: the row is live device memory.
             unsafe { exclusive(session).download(address, as_uninit(&mut value))? };
@@ -195,20 +202,21 @@ impl<R: ResidentRows> BatchSource<'static> for ValueSource<'_, R> {
         rows: Range<usize>,
     ) -> Result<(Batch<'static>, usize), GpuError> {
         let limits = session.limits();
-        let mut batch = Batch::default();
+        let mut batch = Batch::with_checksums();
         for row in rows.clone() {
             let value = self
                 .rows
                 .get(row)
-                .filter(|&(_, len)| len > 0 && self.work.encoding.data_type.check_len(len).is_ok());
-            let Some((address, len)) = value else { continue };
-            let shape = session.shape(self.work, size_class(len.min(CHUNK_BYTES)))?;
+                .filter(|value| value.len() > 0)
+                .filter(|value| self.work.encoding.data_type.check_len(value.len()).is_ok());
+            let Some(value) = value else { continue };
+            let shape = session.shape(self.work, size_class(value.len().min(CHUNK_BYTES)))?;
             let mut cost = Cost::default();
-            chunks(address, len).for_each(|chunk| cost.add(&shape, &chunk));
+            chunks(value).for_each(|chunk| cost.add(&shape, &chunk));
             if !batch.fits(cost, &limits) {
                 return Ok((batch, row));
             }
-            let range = batch.push_chunks(&shape, cost, chunks(address, len));
+            let range = batch.push_chunks(&shape, cost, chunks(value));
             batch.push_range(ItemId::of_row(row), range);
         }
         Ok((batch, rows.end))
@@ -221,12 +229,4 @@ impl<R: ResidentRows> BatchSource<'static> for ValueSource<'_, R> {
         };
         (self.run_rows)(rows.end, &prefetch)
     }
-}
-
-/// The chunks of a value.
-fn chunks(address: DevicePtr, len: usize) -> impl Iterator<Item = Chunk<'static>> {
-    (0..len).step_by(CHUNK_BYTES).map(move |at| {
-        let source = Source::Device(address + at as DevicePtr, CHUNK_BYTES.min(len - at));
-        Chunk::of_value(source)
-    })
 }

@@ -14,14 +14,17 @@
 
 mod assembly;
 mod compress;
+mod payloads;
 mod pieces;
 mod plan;
 
 pub use compress::{ResidentRows, compress_resident};
+pub use payloads::{Values, compress_through_gpu};
 
 use std::ops::Range;
 
 use super::bad_rows::BadRows;
+use super::layout::{Layout, Part, RowWriter};
 use super::payload_crc32c::vet;
 use super::{DecompressOptions, Decompressed, Payloads, offload};
 use crate::error::{Error, Result};
@@ -122,21 +125,26 @@ fn decompress_vetted<C: Payloads>(
     interrupted: InterruptCheck,
 ) -> Result<Decompressed<ResidentColumn>> {
     let mut plan = Plan::new(options, chunks, interrupted)?;
-    let needed = column_len(plan.bytes(), plan.rows());
-    gpu::open(ordinal, interrupted)?.make_room(needed)?;
+    let mut session = gpu::open(ordinal, interrupted)?;
+    session.make_room(column_len(plan.bytes(), plan.rows()))?;
 
     let (mut bad_rows, mut columns, mut first_bad) = (BadRows::default(), Vec::new(), None);
-    match plan.decode_on_cpu(options, ordinal, chunks, interrupted) {
-        Ok(decoded) => (columns, bad_rows) = (decoded.values, decoded.bad_rows),
-        Err(Error::Row(bad)) => {
-            // A row before it may be bad on the GPU.
-            plan.keep_gpu_rows_before(bad.row);
-            first_bad = Some(bad);
+    if plan.has_cpu_rows() {
+        // Frames of GPU codecs among theirs may need it.
+        drop(session);
+        match plan.decode_on_cpu(options, ordinal, chunks, interrupted) {
+            Ok(decoded) => (columns, bad_rows) = (decoded.values, decoded.bad_rows),
+            Err(Error::Row(bad)) => {
+                // A row before it may be bad on the GPU.
+                plan.keep_gpu_rows_before(bad.row);
+                first_bad = Some(bad);
+            }
+            Err(other) => return Err(other),
         }
-        Err(other) => return Err(other),
+        session = gpu::open(ordinal, interrupted)?;
+        session.make_room(column_len(plan.bytes(), plan.rows()))?;
     }
     let offsets = plan.offsets()?;
-    let mut session = gpu::open(ordinal, interrupted)?;
     let mut assembly = Assembly::new(options, &mut session, &plan, &offsets, chunks)?;
     assembly.upload_cpu_rows(&columns)?;
     drop(columns);
@@ -147,36 +155,32 @@ fn decompress_vetted<C: Payloads>(
     }
 }
 
-/// Decompresses every row of `chunks` through the memory of a GPU to page-locked memory, a block
-/// for each of the ranges of rows that `split` makes of their offsets. `None` where that does not
-/// pay: with many rows that no GPU can take, with too little memory of either kind, or, if the CPU
-/// is to try again, after a failure or with bad rows.
-pub fn through_gpu<C: Payloads>(
+/// Decompresses every row of `chunks` through the memory of a GPU to page-locked memory. `None`
+/// where that does not pay: with many rows that no GPU can take, with too little memory of either
+/// kind, or, if the CPU is to try again, after a failure or with bad rows.
+pub fn decompress_through_gpu<L: Layout, C: Payloads>(
     options: &DecompressOptions,
     chunks: &[C],
-    max_row_bytes: u64,
-    split: impl FnOnce(&[i64]) -> Vec<Range<usize>>,
     interrupted: InterruptCheck,
-) -> Result<Option<Decompressed<Vec<Part>>>> {
+) -> Result<Option<Decompressed<L::Column>>> {
     let placement = offload::placement(options, chunks, interrupted);
     let Some(placement) = placement else { return Ok(None) };
-    match decompress_through(options, placement, chunks, max_row_bytes, split, interrupted) {
+    match decompress_through::<L, C>(options, placement, chunks, interrupted) {
         Err(Error::Unavailable(_)) if placement.falls_back => Ok(None),
         other => other,
     }
 }
 
-fn decompress_through<C: Payloads>(
+fn decompress_through<L: Layout, C: Payloads>(
     options: &DecompressOptions,
     placement: Placement,
     chunks: &[C],
-    max_row_bytes: u64,
-    split: impl FnOnce(&[i64]) -> Vec<Range<usize>>,
     interrupted: InterruptCheck,
-) -> Result<Option<Decompressed<Vec<Part>>>> {
+) -> Result<Option<Decompressed<L::Column>>> {
     let mut plan = Plan::new(options, chunks, interrupted)?;
     let most = options.max_total_size.unwrap_or(u64::MAX);
     let is_sized = (SMALLEST_COLUMN as u64..=most).contains(&plan.bytes());
+    let max_row_bytes = <L::Writer<'_> as RowWriter>::MAX_ROW_BYTES;
     if !is_sized || plan.longest() > max_row_bytes || plan.cpu_bytes() > plan.bytes() / 16 {
         return Ok(None);
     }
@@ -188,7 +192,8 @@ fn decompress_through<C: Payloads>(
         Err(other) => return Err(other),
     };
     let offsets = plan.offsets()?;
-    let runs = split(&offsets);
+    let counts: Vec<_> = chunks.iter().map(C::count).collect();
+    let Some(runs) = L::parts(&offsets, &counts) else { return Ok(None) };
     let place = |run: &Range<usize>| offsets[run.start] as usize..offsets[run.end] as usize;
     let lens: Vec<_> = runs.iter().map(|run| place(run).len()).collect();
     let Some(blocks) = gpu::take_pinned(placement.ordinal, &lens)? else { return Ok(None) };
@@ -225,15 +230,6 @@ fn decompress_through<C: Payloads>(
         let offsets = offsets[rows.start..=rows.end].iter().map(|offset| offset - start).collect();
         Part { rows, offsets, bytes }
     });
-    let parts = parts.collect();
-    Ok(Some(Decompressed { values: parts, bad_rows }))
-}
-
-/// Consecutive rows of a column, on the host.
-pub struct Part {
-    /// Their positions.
-    pub rows: Range<usize>,
-    /// Where they begin in `bytes`, and the last one's end. A bad row still has its place.
-    pub offsets: Vec<i64>,
-    pub bytes: Block,
+    let values = L::from_parts(parts.collect(), &bad_rows)?;
+    Ok(Some(Decompressed { values, bad_rows }))
 }

@@ -9,10 +9,11 @@ use crate::column::{DecompressOptions, Payloads};
 use crate::error::{Error, Result, push, reserve};
 use crate::gpu::{
     Batch, BatchResults, BatchSource, Chunk, Cost, DeviceBuffer, DevicePtr, Direction, GpuError,
-    ItemId, Mirror, Session, size_class,
+    ItemId, Mirror, Session, Work, size_class,
 };
 use crate::kernel::Fault;
-use crate::manifest::combine_crc32c;
+use crate::kernel::fcg1::Algorithm;
+use crate::manifest::{Manifest, combine_crc32c};
 use crate::pool::{self, InterruptCheck};
 
 /// Bytes of originals in a piece.
@@ -22,41 +23,89 @@ const PIECE_BYTES: usize = 8 << 20;
 const STEP_ROWS: usize = 1024;
 
 /// Consecutive chunks of one payload.
-pub struct Piece<'a> {
+struct Piece {
     row: usize,
-    part: Part<'a>,
-    /// The first of them, and how many.
+    payload: PayloadOf,
+    work: Work,
+    /// The longest original of the payload's chunks.
+    longest: usize,
+    /// Where the chunks are among those of the step.
+    chunks: Range<usize>,
+    /// The first of them in the payload.
     first: usize,
-    count: usize,
     /// Where they go in the column.
-    at: usize,
+    place: Range<usize>,
     /// Whether they are the payload's last.
     is_last: bool,
 }
 
-/// The pieces of some rows, in order.
-pub fn plan<'a, C: Payloads>(
-    options: &DecompressOptions,
-    chunks: &'a [C],
-    plan: &Plan,
-    offsets: &[i64],
-    rows: Range<usize>,
-    interrupted: InterruptCheck,
-) -> Result<Vec<Piece<'a>>> {
-    let steps = rows.clone().step_by(STEP_ROWS);
-    let mut steps: Vec<_> =
-        steps.map(|start| (start..rows.end.min(start + STEP_ROWS), Ok(Vec::new()))).collect();
-    pool::run_parallel(
-        steps.iter_mut(),
-        || (),
-        |(), (rows, pieces)| *pieces = plan_step(options, chunks, plan, offsets, rows.clone()),
-        interrupted,
-    )?;
-    let steps = steps.into_iter().map(|(_, pieces)| pieces).collect::<Result<Vec<_>>>()?;
-    let mut all = Vec::new();
-    reserve(&mut all, steps.iter().map(Vec::len).sum())?;
-    all.extend(steps.into_iter().flatten());
-    Ok(all)
+/// What the payload of a piece is judged by.
+#[derive(Clone, Copy)]
+struct PayloadOf {
+    algorithm: Algorithm,
+    original_len: u64,
+    manifest: Option<Manifest>,
+    /// As of a [`Part`].
+    frame: Option<(usize, usize)>,
+}
+
+/// The pieces of some rows, with all that filling batches takes: one thread does that, while
+/// many plan.
+#[derive(Default)]
+struct StepPieces<'a> {
+    pieces: Vec<Piece>,
+    chunks: Vec<Chunk<'a>>,
+}
+
+/// The pieces of a column's rows, in order.
+pub struct Pieces<'a> {
+    steps: Vec<StepPieces<'a>>,
+    /// The pieces of all steps up to each.
+    ends: Vec<usize>,
+}
+
+impl<'a> Pieces<'a> {
+    /// Plans the pieces of `rows`, whose values go to `values` on the device.
+    pub fn plan<C: Payloads>(
+        options: &DecompressOptions,
+        chunks: &'a [C],
+        plan: &Plan,
+        offsets: &[i64],
+        values: DevicePtr,
+        rows: Range<usize>,
+        interrupted: InterruptCheck,
+    ) -> Result<Self> {
+        let steps = rows.clone().step_by(STEP_ROWS);
+        let step = |start| (start..rows.end.min(start + STEP_ROWS), Ok(StepPieces::default()));
+        let mut steps: Vec<_> = steps.map(step).collect();
+        pool::run_parallel(
+            steps.iter_mut(),
+            || (),
+            |(), (rows, pieces)| {
+                *pieces = plan_step(options, chunks, plan, offsets, values, rows.clone());
+            },
+            interrupted,
+        )?;
+        let steps = steps.into_iter().map(|(_, pieces)| pieces).collect::<Result<Vec<_>>>()?;
+        let mut end = 0;
+        let ends = steps.iter().map(|step| {
+            end += step.pieces.len();
+            end
+        });
+        Ok(Self { ends: ends.collect(), steps })
+    }
+
+    fn count(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// A piece, and its chunks.
+    fn get(&self, piece: usize) -> (&Piece, &[Chunk<'a>]) {
+        let step = self.ends.partition_point(|&end| end <= piece);
+        let StepPieces { pieces, chunks } = &self.steps[step];
+        let piece = &pieces[piece + pieces.len() - self.ends[step]];
+        (piece, &chunks[piece.chunks.clone()])
+    }
 }
 
 fn plan_step<'a, C: Payloads>(
@@ -64,16 +113,19 @@ fn plan_step<'a, C: Payloads>(
     chunks: &'a [C],
     plan: &Plan,
     offsets: &[i64],
+    values: DevicePtr,
     rows: Range<usize>,
-) -> Result<Vec<Piece<'a>>> {
-    let mut pieces = Vec::new();
+) -> Result<StepPieces<'a>> {
+    let mut step = StepPieces::default();
+    reserve(&mut step.pieces, rows.len())?;
+    reserve(&mut step.chunks, rows.len())?;
     for row in rows.filter(|&row| plan.kind(row) == Kind::Gpu) {
         let (chunk, in_chunk) = plan.positions.find(row);
         let place = offsets[row] as usize..offsets[row + 1] as usize;
         let (mut at, mut done) = (place.start, Ok(()));
         each_part(options, chunks[chunk].get(in_chunk), |part| {
             if done.is_ok() {
-                done = cut(row, part, &mut at, &mut pieces);
+                done = step.cut(row, part, &mut at, values);
             }
         });
         done?;
@@ -82,27 +134,39 @@ fn plan_step<'a, C: Payloads>(
             return Err(Error::Argument(changed));
         }
     }
-    Ok(pieces)
+    Ok(step)
 }
 
-/// Cuts a payload, which goes to `at`, into pieces.
-fn cut<'a>(row: usize, part: Part<'a>, at: &mut usize, pieces: &mut Vec<Piece<'a>>) -> Result<()> {
-    let (chunk_bytes, chunks) = part.item.chunk_layout();
-    let step = (PIECE_BYTES / chunk_bytes).max(1);
-    let end = *at + part.item.original_len() as usize;
-    for first in (0..chunks).step_by(step) {
-        let count = step.min(chunks - first);
-        let is_last = first + count == chunks;
-        push(pieces, Piece { row, part, first, count, at: *at, is_last })?;
-        *at = if is_last { end } else { *at + count * chunk_bytes };
+impl<'a> StepPieces<'a> {
+    /// Cuts a payload, which goes to `at` in `values`, into pieces.
+    fn cut(&mut self, row: usize, part: Part<'a>, at: &mut usize, values: DevicePtr) -> Result<()> {
+        let Part { item, manifest, frame } = part;
+        let (work, longest, original_len) = (item.work, item.longest(), item.original_len());
+        let algorithm = work.encoding.algorithm;
+        let payload = PayloadOf { algorithm, original_len, manifest, frame };
+        let (chunk_bytes, count) = item.chunk_layout();
+        let step = (PIECE_BYTES / chunk_bytes).max(1);
+        let mut chunks = item.chunks();
+        for first in (0..count).step_by(step) {
+            let (start, from) = (*at, self.chunks.len());
+            for chunk in chunks.by_ref().take(step) {
+                let target = Some(values + *at as DevicePtr);
+                *at += chunk.original;
+                push(&mut self.chunks, Chunk { target, ..chunk })?;
+            }
+            let (chunks, place) = (from..self.chunks.len(), start..*at);
+            let is_last = first + step >= count;
+            let piece = Piece { row, payload, work, longest, chunks, first, place, is_last };
+            push(&mut self.pieces, piece)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Pieces as the items of a session.
 pub struct PieceSource<'s, 'a> {
     options: &'s DecompressOptions,
-    pieces: &'s [Piece<'a>],
+    pieces: &'s Pieces<'a>,
     /// The column's memory, which begins with its values.
     buffer: &'s DeviceBuffer,
     mirror: Option<&'s mut Mirror>,
@@ -117,7 +181,7 @@ pub struct PieceSource<'s, 'a> {
 impl<'s, 'a> PieceSource<'s, 'a> {
     pub fn new(
         options: &'s DecompressOptions,
-        pieces: &'s [Piece<'a>],
+        pieces: &'s Pieces<'a>,
         buffer: &'s DeviceBuffer,
         mirror: Option<&'s mut Mirror>,
         interrupted: InterruptCheck<'s>,
@@ -139,16 +203,16 @@ impl<'s, 'a> PieceSource<'s, 'a> {
 
     /// Goes on to the end of a piece that has this crc32c, or is at fault.
     fn judge(&mut self, piece: usize, crc32c: u32, fault: Option<Fault>) -> Result<()> {
-        let piece = &self.pieces[piece];
+        let (piece, _) = self.pieces.get(piece);
         if piece.first == 0 {
             (self.crc32c, self.fault) = (0, None);
         }
-        self.crc32c = combine_crc32c(self.crc32c, crc32c, piece.len() as u64);
+        self.crc32c = combine_crc32c(self.crc32c, crc32c, piece.place.len() as u64);
         self.fault = self.fault.take().or(fault);
         if !piece.is_last || self.bad.last().is_some_and(|(row, _)| *row == piece.row) {
             return Ok(());
         }
-        if let Err(error) = piece.part.confirm(self.options, self.fault.take(), self.crc32c) {
+        if let Err(error) = piece.payload.confirm(self.options, self.fault.take(), self.crc32c) {
             push(&mut self.bad, (piece.row, error))?;
         }
         Ok(())
@@ -162,7 +226,7 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
     const SPLITS_REFUSED: bool = true;
 
     fn count(&self) -> usize {
-        self.pieces.len()
+        self.pieces.count()
     }
 
     fn is_interrupted(&self) -> bool {
@@ -174,17 +238,19 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
         session: &mut Session,
         pieces: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError> {
-        // Originals take no buffer of the batch's.
-        let limits = session.limits();
-        let limits = Cost { bytes: 2 * limits.bytes, chunks: 2 * limits.chunks, ..limits };
-        let (mut batch, mut chunks) = (Batch::default(), Vec::new());
+        let mut limits = session.limits();
+        // Originals take no buffer of the batch's. The first batch is short, so that the GPU starts
+        // early.
+        if pieces.start == 0 {
+            limits.bytes /= 2;
+        } else {
+            (limits.bytes, limits.chunks) = (2 * limits.bytes, 2 * limits.chunks);
+        }
+        let mut batch = Batch::with_checksums();
         for i in pieces.clone() {
-            let piece = &self.pieces[i];
-            let item = &piece.part.item;
-            let shape = session.shape(item.work, size_class(item.longest()))?;
+            let (piece, chunks) = self.pieces.get(i);
+            let shape = session.shape(piece.work, size_class(piece.longest))?;
             let mut cost = Cost::default();
-            chunks.clear();
-            chunks.extend(piece.chunks(self.buffer.start()));
             chunks.iter().for_each(|chunk| cost.add(&shape, chunk));
             // A piece is far shorter than what is left of any GPU.
             if !batch.is_empty() && !batch.fits(cost, &limits) {
@@ -209,7 +275,7 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
                 match results.resident(range, i) {
                     Ok((len, crc)) => crc32c = combine_crc32c(crc32c, crc, len as u64),
                     Err(error) => {
-                        let chunk = self.pieces[piece].first + i;
+                        let chunk = self.pieces.get(piece).0.first + i;
                         fault = fault.or(Some(error.fault(Direction::Decompress, chunk)));
                     }
                 }
@@ -218,41 +284,14 @@ impl<'a> BatchSource<'a> for PieceSource<'_, 'a> {
             if let Some(mirror) = &mut self.mirror
                 && piece + 1 == end
             {
-                mirror.advance_to(self.buffer, self.pieces[piece].end())?;
+                mirror.advance_to(self.buffer, self.pieces.get(piece).0.place.end)?;
             }
         }
         Ok(())
     }
 }
 
-impl<'a> Piece<'a> {
-    /// Bytes of its originals.
-    fn len(&self) -> usize {
-        let (chunk_bytes, _) = self.part.item.chunk_layout();
-        match self.is_last {
-            true => self.part.item.original_len() as usize - self.first * chunk_bytes,
-            false => self.count * chunk_bytes,
-        }
-    }
-
-    /// The end of its place in the column.
-    fn end(&self) -> usize {
-        self.at + self.len()
-    }
-
-    /// The chunks, with the addresses where they go.
-    fn chunks(&self, values: DevicePtr) -> impl Iterator<Item = Chunk<'a>> {
-        let mut at = values + self.at as DevicePtr;
-        let chunks = self.part.item.chunks().skip(self.first).take(self.count);
-        chunks.map(move |chunk| {
-            let target = Some(at);
-            at += chunk.original as DevicePtr;
-            Chunk { target, ..chunk }
-        })
-    }
-}
-
-impl Part<'_> {
+impl PayloadOf {
     /// Judges the payload by what was at fault with it, or else by what its bytes have become.
     fn confirm(
         &self,
@@ -260,7 +299,7 @@ impl Part<'_> {
         fault: Option<Fault>,
         crc32c: u32,
     ) -> Result<()> {
-        let (algorithm, len) = (self.item.work.encoding.algorithm, self.item.original_len());
+        let (algorithm, len) = (self.algorithm, self.original_len);
         let judged = match (fault, &self.manifest) {
             (Some(fault), Some(_)) => Err(fault.into_error(algorithm.codec(), len)),
             (Some(fault), None) => Err(options.bare_error(fault, options.bare_limit())),

@@ -145,6 +145,11 @@ impl Plan {
         self.kinds[row]
     }
 
+    /// Whether the CPU decodes any row.
+    pub fn has_cpu_rows(&self) -> bool {
+        self.kinds.contains(&Kind::Cpu)
+    }
+
     /// The bytes of the CPU's rows, as they state.
     pub fn cpu_bytes(&self) -> u64 {
         let rows = self.kinds.iter().zip(&self.lens);
@@ -174,7 +179,7 @@ impl Plan {
         let device = Device::Gpu(ordinal);
         let codec = options.codec.clone().on(device);
         let options = DecompressOptions { codec, device, ..options.clone() };
-        if !self.kinds.contains(&Kind::Cpu) {
+        if !self.has_cpu_rows() {
             return Ok(Decompressed { values: Vec::new(), bad_rows: BadRows::default() });
         }
         let mut rest = &self.kinds[..];
