@@ -8,7 +8,7 @@ use crate::codec::Codec;
 use crate::error::{Error, Result, push};
 use crate::gpu::{Device, ItemId, Prefetch};
 use crate::kernel::Scratch;
-use crate::kernel::dictionary::Dictionary;
+use crate::kernel::dictionary_set::DictionarySet;
 use crate::kernel::format::Format;
 use crate::manifest::{Manifest, UNCHECKED_BYTES, combine_crc32c};
 use crate::wire::frame::{Frame, Frames};
@@ -56,7 +56,7 @@ impl<'a> Body<'a> {
     /// codecs for `device`. An empty body is the empty object; a body of only padding is an error.
     pub fn plan(
         body: &'a [u8],
-        dictionary: Option<&Arc<Dictionary>>,
+        dictionary: Option<&Arc<DictionarySet>>,
         device: Device,
         limit: u64,
     ) -> Result<Self> {

@@ -5,8 +5,10 @@
 - Polars columns: ``s4_codec.polars``.
 - Arrow data: ``s4_codec.arrow``.
 - Spark columns: ``s4_codec.spark``.
+- Dictionaries: :func:`train`, and :class:`DictionarySet` for those of data that changes.
 """
 
+from .dictionaries import DictionarySet, TrainedDictionary, train
 from .s4_codec import (
     FRAME_HEADER_BYTES,
     FRAME_MAGIC,
@@ -62,6 +64,7 @@ __all__ = [
     "CpuGzip",
     "CpuZstd",
     "CpuZstdDict",
+    "DictionarySet",
     "NvcompBitcomp",
     "NvcompGDeflate",
     "NvcompZstd",
@@ -77,6 +80,7 @@ __all__ = [
     "S4ManifestSizeMismatchError",
     "S4SizeMismatchError",
     "S4UnregisteredCodecError",
+    "TrainedDictionary",
     "__version__",
     "bind_index",
     "build_index",
@@ -96,5 +100,6 @@ __all__ = [
     "read_frame",
     "release_gpu_memory",
     "set_num_threads",
+    "train",
     "train_dictionary",
 ]

@@ -5,12 +5,19 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING
 
-from .s4_codec import Codec, CpuZstdDict, Passthrough
+from .dictionaries import DictionarySet
+from .s4_codec import Codec, CpuZstd, CpuZstdDict, Passthrough
 
 if TYPE_CHECKING:
-    from typing import SupportsIndex
+    from typing import SupportsIndex, TypeAlias
 
     from typing_extensions import Buffer
+
+    #: A dictionary's bytes, a codec that has one, or a set.
+    DictionaryLike: TypeAlias = Buffer | CpuZstdDict | DictionarySet
+
+#: The codec of functions that decompress; an argument that is another object was passed.
+DEFAULT_CODEC = CpuZstd()
 
 
 def is_null_on_error(on_error: str) -> bool:
@@ -44,8 +51,20 @@ def size_limit(max_size: SupportsIndex | None, name: str = "max_size") -> int | 
     return size
 
 
-def dictionary_codec(dictionary: Buffer | CpuZstdDict | None) -> Codec:
-    """The codec that carries the dictionary, for frames that need one."""
+def dictionary_codec(dictionary: DictionaryLike | None) -> Codec | DictionarySet:
+    """What carries the dictionaries, for frames that need one."""
     if dictionary is None:
         return Passthrough()
-    return dictionary if isinstance(dictionary, CpuZstdDict) else CpuZstdDict(dictionary)
+    if isinstance(dictionary, (CpuZstdDict, DictionarySet)):
+        return dictionary
+    return CpuZstdDict(dictionary)
+
+
+def decoder(codec: Codec | str, dictionary: DictionaryLike | None) -> Codec | str | DictionarySet:
+    """What decodes payloads: the codec, or the dictionary that was passed in its place."""
+    if dictionary is None:
+        return codec
+    if codec is not DEFAULT_CODEC:
+        msg = "pass codec or dictionary, not both: dictionary stands for codec cpu-zstd-dict"
+        raise ValueError(msg)
+    return dictionary_codec(dictionary)

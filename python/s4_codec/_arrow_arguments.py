@@ -11,9 +11,9 @@ from ._arguments import size_limit
 if TYPE_CHECKING:
     from typing import SupportsIndex
 
-    from typing_extensions import Buffer
-
-    from .s4_codec import Codec, CpuZstdDict
+    from ._arguments import DictionaryLike
+    from .dictionaries import DictionarySet
+    from .s4_codec import Codec
 
 
 class ArrowArray(Protocol):
@@ -31,6 +31,7 @@ class ArrowStream(Protocol):
 class VerifyOptions(TypedDict, total=False):
     """Options of ``verify``."""
 
+    dictionary: DictionaryLike | None
     dtype: pa.DataType | str | None
     max_size: SupportsIndex | None
 
@@ -45,7 +46,6 @@ class DecompressOptions(VerifyOptions, total=False):
 class FrameOptions(TypedDict, total=False):
     """Options of functions that decode frames."""
 
-    dictionary: Buffer | CpuZstdDict | None
     device: SupportsIndex | Literal["auto"] | None
 
 
@@ -58,7 +58,7 @@ class DecodeOptions(DecompressOptions, FrameOptions, total=False):
 
 
 def decompress_options(
-    codec: Codec | str,
+    codec: Codec | str | DictionarySet,
     dtype: pa.DataType | str | None,
     max_size: SupportsIndex | None,
     max_total_size: SupportsIndex | None = None,

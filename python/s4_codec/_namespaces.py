@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 import polars as pl
 
 from . import polars as s4
-from .s4_codec import Codec, CpuZstd, CpuZstdDict
+from ._arguments import DEFAULT_CODEC
+from .s4_codec import Codec, CpuZstd
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
 
     from polars._typing import IntoExpr, PolarsDataType
-    from typing_extensions import Buffer
+
+    from ._arguments import DictionaryLike
 
 T = TypeVar("T", pl.Expr, pl.Series)
 
@@ -35,8 +37,9 @@ class S4Namespace(ABC, Generic[T]):
 
     def decompress(
         self,
-        codec: Codec | str = CpuZstd(),
+        codec: Codec | str = DEFAULT_CODEC,
         *,
+        dictionary: DictionaryLike | None = None,
         dtype: PolarsDataType = pl.Binary,
         on_error: Literal["raise", "null"] = "raise",
         max_size: SupportsIndex | None = None,
@@ -45,7 +48,13 @@ class S4Namespace(ABC, Generic[T]):
         """As ``s4_codec.polars.decompress``; of a series, ``row`` is another series."""
         return self._result(
             s4.decompress(
-                self._expr, codec, dtype=dtype, on_error=on_error, max_size=max_size, row=row
+                self._expr,
+                codec,
+                dictionary=dictionary,
+                dtype=dtype,
+                on_error=on_error,
+                max_size=max_size,
+                row=row,
             )
         )
 
@@ -56,7 +65,7 @@ class S4Namespace(ABC, Generic[T]):
     def decode(
         self,
         *,
-        dictionary: Buffer | CpuZstdDict | None = None,
+        dictionary: DictionaryLike | None = None,
         dtype: PolarsDataType = pl.Binary,
         on_error: Literal["raise", "null"] = "raise",
         max_size: SupportsIndex | None = None,
@@ -78,18 +87,21 @@ class S4Namespace(ABC, Generic[T]):
 
     def verify(
         self,
-        codec: Codec | str = CpuZstd(),
+        codec: Codec | str = DEFAULT_CODEC,
         *,
+        dictionary: DictionaryLike | None = None,
         dtype: PolarsDataType = pl.Binary,
         max_size: SupportsIndex | None = None,
     ) -> T:
         """As ``s4_codec.polars.verify``."""
-        return self._result(s4.verify(self._expr, codec, dtype=dtype, max_size=max_size))
+        return self._result(
+            s4.verify(self._expr, codec, dictionary=dictionary, dtype=dtype, max_size=max_size)
+        )
 
     def verify_frames(
         self,
         *,
-        dictionary: Buffer | CpuZstdDict | None = None,
+        dictionary: DictionaryLike | None = None,
         dtype: PolarsDataType = pl.Binary,
         max_size: SupportsIndex | None = None,
         device: SupportsIndex | Literal["auto"] | None = None,

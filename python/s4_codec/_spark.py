@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from . import arrow
 from . import s4_codec as _native
+from .dictionaries import DictionarySet
 from .s4_codec import CpuZstdDict, S4BackendError, S4Error, S4IoError
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from .s4_codec import Codec
 
-    #: Makes arrays from an array and a codec.
-    Work = Callable[[pa.Array, Codec], Iterable[pa.Array]]
+    #: What coding takes: a codec or, to decode, dictionaries.
+    Coder = Codec | DictionarySet
+    #: Makes arrays from an array and a coder.
+    Work = Callable[[pa.Array, Any], Iterable[pa.Array]]
 
 FIELDS = tuple(field.name for field in arrow.COMPRESSED_TYPE)
 
@@ -33,18 +36,18 @@ _RANGE_BYTES = 256 << 20
 
 
 class BroadcastDictionary:
-    """A codec whose dictionary is sent as a broadcast, which each worker process reads once,
-    however many tasks and batches it processes."""
+    """A codec or set whose dictionaries are sent as a broadcast, which each worker process reads
+    once, however many tasks and batches it processes."""
 
-    def __init__(self, broadcast: Any, codec: CpuZstdDict) -> None:
+    def __init__(self, broadcast: Any, coder: CpuZstdDict | DictionarySet) -> None:
         self._broadcast = broadcast
-        self._identity = (codec.dict_id, codec.level)
+        self._identity = _identity(coder)
 
-    def codec(self) -> CpuZstdDict:
-        """The codec, checked to be the one that was sent: every Spark application numbers its
-        broadcasts from 0, so an old column may find another broadcast under its number."""
-        found = self._broadcast.value
-        if not isinstance(found, CpuZstdDict) or (found.dict_id, found.level) != self._identity:
+    def coder(self) -> CpuZstdDict | DictionarySet:
+        """The codec or set, checked to be the one that was sent: every Spark application numbers
+        its broadcasts from 0, so an old column may find another broadcast under its number."""
+        found: CpuZstdDict | DictionarySet = self._broadcast.value
+        if _identity(found) != self._identity:
             msg = (
                 "expected the dictionary that was sent, found another broadcast; make the "
                 "column again in this session"
@@ -53,19 +56,26 @@ class BroadcastDictionary:
         return found
 
 
+def _identity(coder: object) -> tuple[object, ...]:
+    """What tells a codec with a dictionary, or a set, from any other."""
+    if isinstance(coder, CpuZstdDict):
+        return coder.dict_id, coder.level
+    return (coder.ids, coder.current) if isinstance(coder, DictionarySet) else ()
+
+
 def batch_function(
-    name: str, work: Work, sent: Codec | BroadcastDictionary
+    name: str, work: Work, sent: Coder | BroadcastDictionary
 ) -> Callable[..., Iterator[pa.Array]]:
     """The function that Spark calls with the batches of a column."""
 
     def function(batches):  # type: ignore[no-untyped-def]
-        codec = sent.codec() if isinstance(sent, BroadcastDictionary) else sent
+        coder = sent.coder() if isinstance(sent, BroadcastDictionary) else sent
         for batch in batches:
             if isinstance(batch, tuple):
                 msg = f"{name} expects one column, found {len(batch)}"
                 raise TypeError(msg)
             is_large = _is_large(batch.type)
-            for result in work(batch, codec):
+            for result in work(batch, coder):
                 yield from for_spark(result, is_large)
 
     function.__name__ = function.__qualname__ = name
@@ -91,19 +101,23 @@ def encode(array: pa.Array, codec: Codec) -> Iterator[pa.Array]:
 
 
 def decompress(
-    array: pa.Array, codec: Codec, *, is_bare: bool = False, **options: Any
+    array: pa.Array, coder: Coder, *, is_bare: bool = False, **options: Any
 ) -> Iterator[pa.Array]:
     if pa.types.is_struct(array.type) == is_bare:
         expected = "binary data" if is_bare else "a struct of payload, original_size and crc32c"
         msg = f"expected {expected}, found {array.type}"
         raise TypeError(msg)
-    starts = _native._arrow_split_rows(array, codec, False, options["max_size"], _RANGE_BYTES)
-    yield from _by_ranges(lambda part: arrow.decompress(part, codec, **options), array, starts)
+    starts = _native._arrow_split_rows(array, coder, False, options["max_size"], _RANGE_BYTES)
+    if isinstance(coder, DictionarySet):
+        options["dictionary"] = coder
+    else:
+        options["codec"] = coder
+    yield from _by_ranges(lambda part: arrow.decompress(part, **options), array, starts)
 
 
-def decode(array: pa.Array, codec: Codec, **options: Any) -> Iterator[pa.Array]:
-    dictionary = codec if isinstance(codec, CpuZstdDict) else None
-    starts = _native._arrow_split_rows(array, codec, True, options["max_size"], _RANGE_BYTES)
+def decode(array: pa.Array, coder: Coder, **options: Any) -> Iterator[pa.Array]:
+    dictionary = coder if isinstance(coder, (CpuZstdDict, DictionarySet)) else None
+    starts = _native._arrow_split_rows(array, coder, True, options["max_size"], _RANGE_BYTES)
     yield from _by_ranges(
         lambda part: arrow.decode(part, dictionary=dictionary, **options), array, starts
     )

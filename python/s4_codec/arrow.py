@@ -23,15 +23,14 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, flag, is_null_on_error
+from ._arguments import DEFAULT_CODEC, decoder, dictionary_codec, flag, is_null_on_error
 from ._arrow_arguments import decompress_options, result_type
-from .s4_codec import Codec, CpuZstd, CpuZstdDict
+from .s4_codec import Codec, CpuZstd
 
 if TYPE_CHECKING:
     from typing import SupportsIndex, Unpack
 
-    from typing_extensions import Buffer
-
+    from ._arguments import DictionaryLike
     from ._arrow_arguments import (
         ArrowArray,
         ArrowStream,
@@ -141,8 +140,9 @@ def decompress(
 ) -> pa.ChunkedArray: ...
 def decompress(
     data: ArrowArray | ArrowStream,
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
+    dictionary: DictionaryLike | None = None,
     dtype: pa.DataType | str | None = None,
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
@@ -161,6 +161,9 @@ def decompress(
         their format's own checks only.
     codec
         The codec that made the payloads, or its name. Its level does not matter.
+    dictionary
+        In place of ``codec``, for payloads of cpu-zstd-dict: a dictionary's bytes, a
+        ``CpuZstdDict``, or a ``DictionarySet``, in which each payload finds its own.
     dtype
         ``pa.large_binary()``, the default, or ``pa.large_string()`` for text, which must be
         UTF-8.
@@ -189,10 +192,13 @@ def decompress(
         ``max_total_size``.
     TypeError
         ``data`` is not Arrow data, of another type, or lacks a field.
-    S4UnregisteredCodecError, ValueError, S4BackendError
+    ValueError
+        Both a codec and a dictionary were passed; or as for :func:`compress`.
+    S4UnregisteredCodecError, S4BackendError
         As for :func:`compress`.
     """
-    options = decompress_options(codec, dtype, max_size, max_total_size)
+    made_by = decoder(codec, dictionary)
+    options = decompress_options(made_by, dtype, max_size, max_total_size)
     result = _native._arrow_decompress(data, options, is_null_on_error(on_error))
     return _assembled(result, result_type(dtype))
 
@@ -235,7 +241,7 @@ def decode(data: ArrowStream, **options: Unpack[DecodeOptions]) -> pa.ChunkedArr
 def decode(
     data: ArrowArray | ArrowStream,
     *,
-    dictionary: Buffer | CpuZstdDict | None = None,
+    dictionary: DictionaryLike | None = None,
     dtype: pa.DataType | str | None = None,
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
@@ -249,7 +255,8 @@ def decode(
     data
         Binary data of any layout: one or more S4F2 frames a row; zero bytes decode to zero bytes.
     dictionary
-        For frames of cpu-zstd-dict: its bytes, or a ``CpuZstdDict``.
+        For frames of cpu-zstd-dict: its bytes, a ``CpuZstdDict``, or a ``DictionarySet``, in
+        which each frame finds its own.
     dtype, on_error, max_size, max_total_size
         As for :func:`decompress`; ``max_size`` defaults to 5 GiB, and there is no other limit.
     device
@@ -286,8 +293,9 @@ def verify(
 ) -> pa.ChunkedArray: ...
 def verify(
     data: ArrowArray | ArrowStream,
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
+    dictionary: DictionaryLike | None = None,
     dtype: pa.DataType | str | None = None,
     max_size: SupportsIndex | None = None,
 ) -> pa.LargeStringArray | pa.ChunkedArray:
@@ -295,7 +303,7 @@ def verify(
 
     Parameters
     ----------
-    data, codec, dtype, max_size
+    data, codec, dictionary, dtype, max_size
         As for :func:`decompress`.
 
     Returns
@@ -310,7 +318,7 @@ def verify(
     TypeError, S4UnregisteredCodecError, ValueError, S4BackendError
         As for :func:`decompress`.
     """
-    options = decompress_options(codec, dtype, max_size)
+    options = decompress_options(decoder(codec, dictionary), dtype, max_size)
     result = _native._arrow_verify(data, options)
     return _assembled(result, pa.large_string())
 
@@ -324,7 +332,7 @@ def verify_frames(data: ArrowStream, **options: Unpack[VerifyFramesOptions]) -> 
 def verify_frames(
     data: ArrowArray | ArrowStream,
     *,
-    dictionary: Buffer | CpuZstdDict | None = None,
+    dictionary: DictionaryLike | None = None,
     dtype: pa.DataType | str | None = None,
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from typing import SupportsIndex
 
     import pyarrow as pa
-    from typing_extensions import Buffer
 
-    from .s4_codec import Codec, CpuZstdDict
+    from ._arguments import DictionaryLike
+    from .dictionaries import DictionarySet
+    from .s4_codec import Codec
 
 __all__ = ["DeviceArray", "DeviceColumn", "compress", "decode", "decompress", "encode"]
 
@@ -90,7 +91,7 @@ def decompress(
 def decode(
     frames: Any,
     *,
-    dictionary: Buffer | CpuZstdDict | None = None,
+    dictionary: DictionaryLike | None = None,
     dtype: Any = None,
     device: SupportsIndex = 0,
     on_error: Literal["raise", "null"] = "raise",
@@ -106,7 +107,7 @@ def decode(
         each row, or several, of any codecs. Rows whose frames are all of GPU codecs are decoded in
         place; of others each frame is decoded where its codec runs, and the row is uploaded.
     dictionary
-        The dictionary of frames that need one.
+        The dictionary of frames that need one, or a ``DictionarySet``.
     dtype, device, on_error, max_size, stream
         As for :func:`decompress`; ``device`` is a number here, too, not ``"auto"``.
 
@@ -207,7 +208,7 @@ def _compressed(
 
 def _decompressed(
     data: Any,
-    codec: Codec | str,
+    codec: Codec | str | DictionarySet,
     dtype: Any,
     device: SupportsIndex,
     on_error: str,

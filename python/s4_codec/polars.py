@@ -18,15 +18,24 @@ import polars as pl
 from polars.plugins import register_plugin_function
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, flag, is_null_on_error, size_limit
-from .s4_codec import Codec, CpuZstd, CpuZstdDict
+from ._arguments import (
+    DEFAULT_CODEC,
+    decoder,
+    dictionary_codec,
+    flag,
+    is_null_on_error,
+    size_limit,
+)
+from .s4_codec import Codec, CpuZstd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import SupportsIndex
 
     from polars._typing import IntoExpr, PolarsDataType
-    from typing_extensions import Buffer
+
+    from ._arguments import DictionaryLike
+    from .dictionaries import DictionarySet
 
 __all__ = [
     "COMPRESSED_DTYPE",
@@ -68,7 +77,10 @@ def _call(
 
 
 def _call_with(
-    codec: Codec | str, name: str, inputs: Iterable[pl.Expr], options: dict[str, Any]
+    codec: Codec | str | DictionarySet,
+    name: str,
+    inputs: Iterable[pl.Expr],
+    options: dict[str, Any],
 ) -> pl.Expr:
     """An expression that calls the plugin with a codec."""
     return _call(name, inputs, options, is_batched=_native._is_batched(codec))
@@ -134,8 +146,9 @@ def compress(
 
 def decompress(
     expr: IntoExpr,
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
+    dictionary: DictionaryLike | None = None,
     dtype: PolarsDataType = pl.Binary,
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
@@ -153,6 +166,9 @@ def decompress(
         ``payload_crc32c``, unless that is null, is a damaged row and never decoded.
     codec
         The codec that made the payloads, or its name. Its level does not matter.
+    dictionary
+        In place of ``codec``, for payloads of cpu-zstd-dict: a dictionary's bytes, a
+        ``CpuZstdDict``, or a ``DictionarySet``, in which each payload finds its own.
     dtype
         ``pl.Binary``, or ``pl.String`` for text, which must be UTF-8.
     on_error
@@ -178,16 +194,19 @@ def decompress(
     ------
     S4UnregisteredCodecError
         The codec's name is unknown.
+    ValueError
+        Both a codec and a dictionary were passed.
     polars.exceptions.ComputeError
         The column has another type or lacks a field; or a row is bad: the message names the
         exception class, the row and the reason.
     """
-    options = _decoding(codec, dtype, on_error, max_size)
-    return _call_with(codec, "decompress", _with_row(expr, row), options)
+    made_by = decoder(codec, dictionary)
+    options = _decoding(made_by, dtype, on_error, max_size)
+    return _call_with(made_by, "decompress", _with_row(expr, row), options)
 
 
 def _decoding(
-    codec: Codec | str,
+    codec: Codec | str | DictionarySet,
     dtype: PolarsDataType,
     on_error: Literal["raise", "null"],
     max_size: SupportsIndex | None,
@@ -198,7 +217,7 @@ def _decoding(
         raise TypeError(msg)
     limit = size_limit(max_size)
     return {
-        **_native._codec_options(codec),
+        **_native._decoder_options(codec),
         "utf8": dtype == pl.String,
         "null_on_error": is_null_on_error(on_error),
         "max_size": None if limit is None else min(limit, _MAX_VALUE_BYTES),
@@ -242,7 +261,7 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
 def decode(
     expr: IntoExpr,
     *,
-    dictionary: Buffer | CpuZstdDict | None = None,
+    dictionary: DictionaryLike | None = None,
     dtype: PolarsDataType = pl.Binary,
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
@@ -256,7 +275,8 @@ def decode(
     expr
         Binary: one or more S4F2 frames a row; zero bytes decode to zero bytes.
     dictionary
-        For frames of cpu-zstd-dict: its bytes, or a ``CpuZstdDict``.
+        For frames of cpu-zstd-dict: its bytes, a ``CpuZstdDict``, or a ``DictionarySet``, in
+        which each frame finds its own.
     dtype, on_error, max_size, row
         As for :func:`decompress`; ``max_size`` defaults to 5 GiB.
     device
@@ -282,8 +302,9 @@ def decode(
 
 def verify(
     expr: IntoExpr,
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
+    dictionary: DictionaryLike | None = None,
     dtype: PolarsDataType = pl.Binary,
     max_size: SupportsIndex | None = None,
 ) -> pl.Expr:
@@ -291,7 +312,7 @@ def verify(
 
     Parameters
     ----------
-    expr, codec, dtype, max_size
+    expr, codec, dictionary, dtype, max_size
         As for :func:`decompress`.
 
     Returns
@@ -309,14 +330,15 @@ def verify(
         The column has another type or lacks a field, or a GPU that the codec needs failed or
         is missing.
     """
-    options = _decoding(codec, dtype, "null", max_size)
-    return _call_with(codec, "verify", [_expr(expr)], options)
+    made_by = decoder(codec, dictionary)
+    options = _decoding(made_by, dtype, "null", max_size)
+    return _call_with(made_by, "verify", [_expr(expr)], options)
 
 
 def verify_frames(
     expr: IntoExpr,
     *,
-    dictionary: Buffer | CpuZstdDict | None = None,
+    dictionary: DictionaryLike | None = None,
     dtype: PolarsDataType = pl.Binary,
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,

@@ -1,7 +1,7 @@
 """The native module. Import these names from ``s4_codec``."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, Protocol, SupportsIndex, final
+from typing import Any, Literal, Protocol, Self, SupportsIndex, final
 
 from typing_extensions import Buffer
 
@@ -284,6 +284,37 @@ class CpuZstdDict(Codec):
     def dict_id(self) -> str:
         """The dictionary's id in S4: the first 16 hex digits of its SHA-256."""
 
+class _DictionarySet:
+    def __new__(cls, dictionaries: list[Any], current: int) -> Self: ...
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The S4 id of each dictionary: the first 16 hex digits of its SHA-256."""
+    @property
+    def zstd_ids(self) -> tuple[int, ...]:
+        """The id of each dictionary in zstd frames."""
+    @property
+    def current(self) -> str:
+        """The S4 id of the dictionary that compresses."""
+    @property
+    def dictionaries(self) -> tuple[bytes, ...]:
+        """The bytes of each dictionary."""
+    @property
+    def _current_position(self) -> int: ...
+    def decompress(
+        self,
+        data: _Data,
+        original_size: SupportsIndex,
+        crc32c: SupportsIndex,
+        *,
+        max_size: SupportsIndex | None = None,
+    ) -> bytes:
+        """Decompress one payload of any dictionary of the set, as :meth:`Codec.decompress` does."""
+    def to_bytes(self) -> bytes:
+        """The set as bytes, which :meth:`from_bytes` reads; ``docs/format.md`` specifies them."""
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+
 @final
 class NvcompZstd(Codec):
     """zstd in an FCG1 container: one zstd frame per 64 KiB chunk.
@@ -424,7 +455,7 @@ def iter_frames(data: _Data) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 def decode(
     data: _Data,
-    dictionary: _Data | CpuZstdDict | None = None,
+    dictionary: _Data | CpuZstdDict | _DictionarySet | None = None,
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> bytes:
@@ -435,7 +466,8 @@ def decode(
     data
         Frames of any mix of codecs, with or without padding. Zero bytes decode to zero bytes.
     dictionary
-        For frames of cpu-zstd-dict: the dictionary's bytes, or a :class:`CpuZstdDict`.
+        For frames of cpu-zstd-dict: the dictionary's bytes, a :class:`CpuZstdDict`, or a
+        ``DictionarySet``, in which each frame finds its own.
     max_size
         The maximum number of bytes to decode to, of all frames together; default 5 GiB.
     device
@@ -566,7 +598,7 @@ def decode_s4_object(
     metadata: Mapping[str, str] | None = None,
     sidecar: _Data | None = None,
     byte_range: tuple[SupportsIndex, SupportsIndex] | None = None,
-    dictionary: _Data | CpuZstdDict | None = None,
+    dictionary: _Data | CpuZstdDict | _DictionarySet | None = None,
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> bytes:
@@ -593,8 +625,8 @@ def decode_s4_object(
         ``(start, end)``, a half-open range of the original in bytes. Only frames that overlap it
         are decoded, so the checksum of the whole original is not verified.
     dictionary
-        For objects of cpu-zstd-dict: the dictionary's bytes, or a :class:`CpuZstdDict`. Its id
-        must be the ``s4-dict-id`` of the metadata.
+        For objects of cpu-zstd-dict: the dictionary's bytes, a :class:`CpuZstdDict`, or a
+        ``DictionarySet``. The dictionary with the ``s4-dict-id`` of the metadata must be there.
     max_size
         The largest original to decode, in bytes; default 5 GiB.
     device
@@ -707,8 +739,13 @@ def set_num_threads(n: SupportsIndex) -> None:
     """
 
 def _codec_options(codec: Codec | str) -> dict[str, Any]: ...
-def _is_batched(codec: Codec | str) -> bool: ...
+def _decoder_options(decoder: Codec | str | _DictionarySet) -> dict[str, Any]: ...
+def _is_batched(codec: Codec | str | _DictionarySet) -> bool: ...
 def _device_option(device: SupportsIndex | Literal["auto"]) -> str: ...
+def _train(
+    samples: Any, size: SupportsIndex, seed: int, set: _DictionarySet | None
+) -> dict[str, Any]: ...
+def _parse_dictionary_set(data: _Data) -> tuple[tuple[bytes, ...], int]: ...
 def _nvcomp_codec(name: str, data_type: str, device: str) -> Codec: ...
 
 @final
@@ -823,7 +860,11 @@ def _arrow_decompress(
 def _arrow_verify(data: Any, options: dict[str, Any]) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_encode(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_split_rows(
-    data: Any, codec: Codec | str, is_frames: bool, max_size: int | None, max_bytes: int
+    data: Any,
+    codec: Codec | str | _DictionarySet,
+    is_frames: bool,
+    max_size: int | None,
+    max_bytes: int,
 ) -> list[int]: ...
 def _arrow_frame_info(data: Any, null_on_error: bool) -> tuple[list[_ArrowChunk], bool]: ...
 def _gpu_decompress(
@@ -834,10 +875,18 @@ def _gpu_compress(
 ) -> _ArrowChunk: ...
 def _check_stream(stream: int | None) -> None: ...
 def _admit(
-    codec: Codec | str, data: _Data, original_size: int, crc32c: int, max_size: int
+    codec: Codec | str | _DictionarySet,
+    data: _Data,
+    original_size: int,
+    crc32c: int,
+    max_size: int,
 ) -> None: ...
 def _decompress_into(
-    codec: Codec | str, data: _Data, original_size: int, crc32c: int, dst: Buffer
+    codec: Codec | str | _DictionarySet,
+    data: _Data,
+    original_size: int,
+    crc32c: int,
+    dst: Buffer,
 ) -> None: ...
 
 @final

@@ -28,7 +28,15 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, flag, is_null_on_error, size_limit
+from ._arguments import (
+    DEFAULT_CODEC,
+    decoder,
+    dictionary_codec,
+    flag,
+    is_null_on_error,
+    size_limit,
+)
+from .dictionaries import DictionarySet
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
 
 if TYPE_CHECKING:
@@ -36,7 +44,8 @@ if TYPE_CHECKING:
     from typing import SupportsIndex
 
     from pyspark.sql.types import DataType
-    from typing_extensions import Buffer
+
+    from ._arguments import DictionaryLike
 
 __all__ = ["COMPRESSED_TYPE", "compress", "decode", "decompress", "encode", "register"]
 
@@ -86,8 +95,9 @@ def compress(
 
 
 def decompress(
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
+    dictionary: DictionaryLike | None = None,
     dtype: Literal["binary", "string"] = "binary",
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
@@ -99,6 +109,9 @@ def decompress(
     ----------
     codec
         The codec that made the payloads, or its name.
+    dictionary
+        In place of ``codec``, for payloads of cpu-zstd-dict: a dictionary's bytes, a
+        ``CpuZstdDict``, or a ``DictionarySet``, in which each payload finds its own.
     dtype
         ``"binary"``, or ``"string"`` for text, which must be UTF-8.
     on_error
@@ -130,7 +143,8 @@ def decompress(
     """
     options = _decompress_options(dtype, on_error, max_size, is_bare=bare)
     work = partial(_spark.decompress, is_bare=bare, **options)
-    return _Function("s4_decompress", work, _VALUES[dtype], _codec(codec), is_struct=not bare)
+    made_by = _coder(decoder(codec, dictionary))
+    return _Function("s4_decompress", work, _VALUES[dtype], made_by, is_struct=not bare)
 
 
 def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
@@ -156,7 +170,7 @@ def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
 
 def decode(
     *,
-    dictionary: Buffer | CpuZstdDict | None = None,
+    dictionary: DictionaryLike | None = None,
     dtype: Literal["binary", "string"] = "binary",
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
@@ -166,7 +180,8 @@ def decode(
     Parameters
     ----------
     dictionary
-        For frames of cpu-zstd-dict: its bytes, or a ``CpuZstdDict``.
+        For frames of cpu-zstd-dict: its bytes, a ``CpuZstdDict``, or a ``DictionarySet``, in
+        which each frame finds its own.
     dtype, on_error, max_size
         As for :func:`decompress`.
 
@@ -228,7 +243,7 @@ def register(
     codec = _codec(codec)
     frames = dictionary_codec(codec if isinstance(codec, CpuZstdDict) else None)
     binary, text = [_decompress_options(dtype, "raise", None) for dtype in ("binary", "string")]
-    functions: dict[str, tuple[_spark.Work, DataType, Codec]] = {
+    functions: dict[str, tuple[_spark.Work, DataType, _spark.Coder]] = {
         "compress": (*_compression(payload_checksum), codec),
         "decompress": (partial(_spark.decompress, **binary), BinaryType(), codec),
         "decompress_text": (partial(_spark.decompress, **text), StringType(), codec),
@@ -246,6 +261,11 @@ def _codec(codec: Codec | str) -> Codec:
     """An argument as a codec."""
     _native._codec_options(codec)
     return Codec.from_name(codec) if isinstance(codec, str) else codec
+
+
+def _coder(made_by: Codec | str | DictionarySet) -> _spark.Coder:
+    """An argument as a codec, or a set of dictionaries."""
+    return made_by if isinstance(made_by, DictionarySet) else _codec(made_by)
 
 
 def _compression(payload_checksum: bool) -> tuple[_spark.Work, StructType]:
@@ -277,14 +297,14 @@ class _Function:
         name: str,
         work: _spark.Work,
         result: DataType,
-        codec: Codec,
+        coder: _spark.Coder,
         *,
         is_struct: bool = False,
     ) -> None:
         self._name = name
         self._work = work
         self._result = result
-        self._codec = codec
+        self._coder = coder
         self._is_struct = is_struct
         self._made: tuple[Any, Any] = (None, None)
 
@@ -292,7 +312,7 @@ class _Function:
         return {**self.__dict__, "_made": (None, None)}
 
     def __repr__(self) -> str:
-        return f"<{self._name} with {self._codec!r}>"
+        return f"<{self._name} with {self._coder!r}>"
 
     def __call__(self, column: Column | str) -> Column:
         if not isinstance(column, (str, Column)):
@@ -311,24 +331,24 @@ class _Function:
     def udf(self, session: SparkSession) -> Any:
         owner = getattr(session, "sparkContext", session)
         if self._made[0] is not owner:
-            function = _spark.batch_function(self._name, self._work, _sent(self._codec, owner))
+            function = _spark.batch_function(self._name, self._work, _sent(self._coder, owner))
             self._made = (owner, arrow_udf(function, self._result))
         return self._made[1]
 
 
 # The broadcasts of the latest Spark context; a process has one context at a time.
-_broadcasts: tuple[Any, dict[CpuZstdDict, Any]] = (None, {})
+_broadcasts: tuple[Any, dict[CpuZstdDict | DictionarySet, Any]] = (None, {})
 
 
-def _sent(codec: Codec, context: Any) -> Codec | _spark.BroadcastDictionary:
-    """A codec as it is sent to workers: its dictionary as a broadcast, one for each dictionary
+def _sent(coder: _spark.Coder, context: Any) -> _spark.Coder | _spark.BroadcastDictionary:
+    """A coder as it is sent to workers: its dictionaries as a broadcast, one for each of them
     and context. Spark Connect has no broadcasts."""
     global _broadcasts
-    if not isinstance(codec, CpuZstdDict) or not hasattr(context, "broadcast"):
-        return codec
+    if not isinstance(coder, (CpuZstdDict, DictionarySet)) or not hasattr(context, "broadcast"):
+        return coder
     if _broadcasts[0] is not context:
         _broadcasts = (context, {})
     known = _broadcasts[1]
-    if codec not in known:
-        known[codec] = context.broadcast(codec)
-    return _spark.BroadcastDictionary(known[codec], codec)
+    if coder not in known:
+        known[coder] = context.broadcast(coder)
+    return _spark.BroadcastDictionary(known[coder], coder)

@@ -16,6 +16,7 @@ use crate::error::{Error, Result, reserve};
 use crate::gpu::{Device, GpuKernel, ItemId, Prefetch};
 use crate::kernel::Scratch;
 use crate::kernel::dictionary::Dictionary;
+use crate::kernel::dictionary_set::DictionarySet;
 use crate::kernel::fcg1::{CpuContainer, DataType, Encoding};
 use crate::kernel::format::Format;
 use crate::kernel::gzip::Gzip;
@@ -73,8 +74,8 @@ pub enum Codec {
     Zstd {
         /// The compression level.
         level: ZstdLevel,
-        /// The dictionary that values are compressed with.
-        dictionary: Option<Arc<Dictionary>>,
+        /// The current one compresses, and payloads are decoded each with the one that it names.
+        dictionary: Option<Arc<DictionarySet>>,
     },
     /// gzip (RFC 1952): `cpu-gzip`.
     Gzip {
@@ -94,7 +95,8 @@ impl Codec {
     /// cpu-zstd-dict with the dictionary of these bytes.
     pub fn with_dictionary(bytes: &[u8], level: Option<i64>) -> Result<Self> {
         let level = ZstdLevel::or_default(level)?;
-        Ok(Self::Zstd { level, dictionary: Some(Dictionary::try_new(bytes)?) })
+        let dictionary = DictionarySet::single(Dictionary::try_new(bytes)?);
+        Ok(Self::Zstd { level, dictionary: Some(Arc::new(dictionary)) })
     }
 
     /// A codec by its wire name, with its default level where none is given; a GPU codec runs
@@ -138,8 +140,9 @@ impl Codec {
         Ok(codec)
     }
 
-    /// The codec that decodes what `id` names on a CPU, with `dictionary` where it needs one.
-    pub fn for_decoding(id: CodecId, dictionary: Option<&Arc<Dictionary>>) -> Result<Self> {
+    /// The codec that decodes what `id` names on a CPU, with those of `dictionary` where it needs
+    /// one.
+    pub fn for_decoding(id: CodecId, dictionary: Option<&Arc<DictionarySet>>) -> Result<Self> {
         if !id.needs_dictionary() {
             return Self::from_id(id, None).map(|codec| codec.on(Device::Cpu));
         }
@@ -156,8 +159,8 @@ impl Codec {
         }
     }
 
-    /// The dictionary, of a codec that has one.
-    pub fn dictionary(&self) -> Option<&Arc<Dictionary>> {
+    /// The dictionaries, of a codec that has them.
+    pub fn dictionary(&self) -> Option<&Arc<DictionarySet>> {
         match self {
             Self::Zstd { dictionary, .. } => dictionary.as_ref(),
             _ => None,

@@ -81,7 +81,7 @@ impl Dictionary {
     }
 
     /// The id that zstd frames refer to it by, if it is a trained one.
-    pub(super) fn zstd_id(&self) -> Option<u32> {
+    pub fn zstd_id(&self) -> Option<u32> {
         self.decompress.get_dict_id().map(std::num::NonZero::get)
     }
 

@@ -14,6 +14,7 @@
 //! `AnyKernel`, and a row in the table of codec ids.
 
 pub mod dictionary;
+pub mod dictionary_set;
 pub mod fcg1;
 pub mod format;
 pub mod gdeflate;

@@ -22,6 +22,12 @@ const TOO_MANY_BYTES: usize = if usize::BITS == 64 { u32::MAX as usize } else { 
 /// One sample takes at most one part in this many of all that is kept, so that a few always fit.
 const SAMPLE_SHARE: usize = 16;
 
+/// One in this many samples is held out to measure with.
+const HELD_OUT: u64 = 5;
+
+/// The most bytes that are kept to measure with.
+const HELD_OUT_BYTES: usize = 64 << 20;
+
 /// Samples to train a dictionary on, of which as many are kept as libzstd takes.
 pub struct Training {
     /// All samples that are kept, back to back.
@@ -86,6 +92,12 @@ impl Training {
         (self.lens.len(), self.bytes.len())
     }
 
+    /// The samples kept.
+    pub fn samples(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.bytes[..];
+        self.lens.iter().map(move |&len| rest.split_off(..len).unwrap_or_default())
+    }
+
     /// A dictionary of at most `size` bytes, with libzstd's own settings.
     pub fn train(&self, size: usize) -> Result<Vec<u8>> {
         if size < MIN_SIZE {
@@ -125,4 +137,56 @@ impl Training {
             self.bytes.len(),
         ))
     }
+}
+
+/// Samples to train on, and others to measure with: of every five in a row, the seed picks one.
+pub struct SplitSamples {
+    /// Those to train on.
+    pub training: Training,
+    /// Those held out, of which a part is kept.
+    pub held_out: Training,
+    seed: u64,
+    seen: u64,
+}
+
+impl SplitSamples {
+    /// No samples yet. Equal seeds split equal samples alike.
+    pub fn new(seed: u64) -> Self {
+        let held_out = Training::with_limit(HELD_OUT_BYTES);
+        Self { training: Training::default(), held_out, seed, seen: 0 }
+    }
+
+    /// Adds a sample to one part; an empty one is skipped.
+    pub fn add(&mut self, sample: &[u8]) -> Result<()> {
+        if sample.is_empty() {
+            return Ok(());
+        }
+        let (group, place) = (self.seen / HELD_OUT, self.seen % HELD_OUT);
+        self.seen += 1;
+        let picked = mix(self.seed ^ mix(group)) % HELD_OUT;
+        if place == picked { self.held_out.add(sample) } else { self.training.add(sample) }
+    }
+
+    /// A dictionary of at most `size` bytes, trained on the samples that are not held out.
+    pub fn train(&self, size: usize) -> Result<Vec<u8>> {
+        // So many leave enough to train on, whatever the seed.
+        const LEAST: u64 = 9;
+        if self.seen < LEAST {
+            return Err(Error::Backend(format!(
+                "expected at least {LEAST} samples that are not empty, of which one in {HELD_OUT} \
+                 is held out to measure with, got {}; give more samples: a few thousand of the \
+                 values that the dictionary is for",
+                self.seen
+            )));
+        }
+        self.training.train(size)
+    }
+}
+
+/// The output function of SplitMix64.
+fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

@@ -6,11 +6,12 @@
 //! skippable frames anywhere, and nothing else.
 
 use std::mem::MaybeUninit;
+use std::num::NonZero;
 
 use zstd::zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
-use zstd::zstd_safe::{self, CCtx, DCtx, WriteBuf, get_error_name};
+use zstd::zstd_safe::{self, CCtx, DCtx, DDict, WriteBuf, get_error_name};
 
-use super::dictionary::Dictionary;
+use super::dictionary_set::DictionarySet;
 use super::format::resembles;
 use super::{Fault, Kernel, Scratch};
 
@@ -38,32 +39,107 @@ pub struct Contexts {
 /// The kernel of both zstd codecs.
 pub struct Zstd<'a> {
     level: i32,
-    dictionary: Option<&'a Dictionary>,
+    dictionary: Option<&'a DictionarySet>,
     contexts: &'a mut Contexts,
 }
 
 impl<'a> Zstd<'a> {
-    /// A kernel of that level, with a dictionary or without.
-    pub fn new(level: i32, dictionary: Option<&'a Dictionary>, scratch: &'a mut Scratch) -> Self {
+    /// A kernel of that level, with dictionaries or without.
+    pub fn new(
+        level: i32,
+        dictionary: Option<&'a DictionarySet>,
+        scratch: &'a mut Scratch,
+    ) -> Self {
         Self { level, dictionary, contexts: &mut scratch.zstd }
     }
 
-    /// What a frame that libzstd refuses the dictionary for asked for.
-    fn dictionary_fault(&self, payload: &[u8]) -> Fault {
-        let wanted = zstd_safe::get_dict_id_from_frame(payload).map_or_else(
-            || "a dictionary".into(),
-            |id| format!("the dictionary with zstd id {id}"),
-        );
-        let given = match self.dictionary.map(Dictionary::zstd_id) {
+    /// Decodes all frames with `prepared`, or without a dictionary.
+    fn decode(
+        &mut self,
+        frames: &[u8],
+        dst: &mut [MaybeUninit<u8>],
+        prepared: Option<&DDict<'static>>,
+    ) -> Result<usize, Fault> {
+        let context = match &mut self.contexts.decompress {
+            Some(context) => context,
+            slot => slot.insert(DCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?),
+        };
+        let dst = &mut Destination(dst);
+        let written = match prepared {
+            None => context.decompress(dst, frames),
+            Some(prepared) => context.decompress_using_ddict(dst, frames, prepared),
+        };
+        written.map_err(|code| match error_code(code) {
+            ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall => Fault::TooLong,
+            ZSTD_ErrorCode::ZSTD_error_memory_allocation => Fault::OutOfMemory { bytes: 0 },
+            ZSTD_ErrorCode::ZSTD_error_dictionary_wrong => self.dictionary_fault(frames),
+            // The walk says better than libzstd where the payload is truncated or of another format.
+            _ => match decoded_bound(frames) {
+                Err(fault) => fault,
+                Ok(_) => Fault::corrupt(get_error_name(code)),
+            },
+        })
+    }
+
+    /// Decodes frame by frame, each with the dictionary that it names; one that names none with
+    /// the current dictionary, which a frame made without any ignores.
+    fn decode_each(
+        &mut self,
+        payload: &[u8],
+        dst: &mut [MaybeUninit<u8>],
+        set: &DictionarySet,
+    ) -> Result<usize, Fault> {
+        let (mut rest, mut written) = (payload, 0);
+        while !rest.is_empty() {
+            let dictionary = match dictionary_id(rest) {
+                None => set.current(),
+                Some(id) => set.with_zstd_id(id).ok_or_else(|| self.dictionary_fault(rest))?,
+            };
+            let prepared = dictionary.for_decompression();
+            let frame = match zstd_safe::find_frame_compressed_size(rest) {
+                Ok(len) => rest.split_off(..len),
+                Err(_) => None,
+            };
+            let Some(frame) = frame else {
+                // Not a whole frame. The walk over all of the payload says where it ends.
+                decoded_bound(payload)?;
+                return self.decode(rest, dst, Some(prepared));
+            };
+            written += self.decode(frame, &mut dst[written..], Some(prepared))?;
+        }
+        Ok(written)
+    }
+
+    /// What the first frame that cannot be decoded asked for.
+    fn dictionary_fault(&self, mut frames: &[u8]) -> Fault {
+        let has = |id| self.dictionary.is_some_and(|set| set.with_zstd_id(id).is_some());
+        let wanted = loop {
+            match dictionary_id(frames).filter(|&id| !has(id)) {
+                Some(id) => break format!("the dictionary with zstd id {id}"),
+                None => match zstd_safe::find_frame_compressed_size(frames) {
+                    Ok(len) if len > 0 && frames.split_off(..len).is_some() => {}
+                    _ => break "a dictionary".into(),
+                },
+            }
+        };
+        let given = match self.dictionary {
             None => "this codec has none".into(),
-            Some(None) => "this codec's is raw content without an id".into(),
-            Some(Some(id)) => format!("this codec's has id {id}"),
+            Some(set) => match (set.list_zstd_ids(), set.only()) {
+                (ids, _) if ids.is_empty() => "this codec's is raw content without an id".into(),
+                (id, Some(_)) => format!("this codec's has id {id}"),
+                (ids, None) => format!("the set has those with ids {ids}"),
+            },
         };
         Fault::Dictionary {
             reason: format!("a frame was made with {wanted}; {given}"),
             is_missing: self.dictionary.is_none(),
         }
     }
+}
+
+/// The id of the dictionary that the first frame names.
+fn dictionary_id(frames: &[u8]) -> Option<u32> {
+    zstd_safe::get_dict_id_from_frame(frames).map(NonZero::get)
 }
 
 impl Kernel for Zstd<'_> {
@@ -84,7 +160,8 @@ impl Kernel for Zstd<'_> {
         // The one-shot calls take the level and ignore sticky parameters.
         let written = match self.dictionary {
             None => context.compress(dst, src, self.level),
-            Some(dictionary) => {
+            Some(set) => {
+                let dictionary = set.current();
                 let prepared = dictionary
                     .for_compression(self.level)
                     .ok_or(Fault::OutOfMemory { bytes: dictionary.bytes().len() as u64 })?;
@@ -112,27 +189,13 @@ impl Kernel for Zstd<'_> {
             // libzstd calls no frame at all a success.
             return Err(Fault::corrupt("the payload is empty"));
         }
-        let context = match &mut self.contexts.decompress {
-            Some(context) => context,
-            slot => slot.insert(DCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?),
-        };
-        let dst = &mut Destination(dst);
-        let written = match self.dictionary {
-            None => context.decompress(dst, payload),
-            Some(dictionary) => {
-                context.decompress_using_ddict(dst, payload, dictionary.for_decompression())
-            }
-        };
-        written.map_err(|code| match error_code(code) {
-            ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall => Fault::TooLong,
-            ZSTD_ErrorCode::ZSTD_error_memory_allocation => Fault::OutOfMemory { bytes: 0 },
-            ZSTD_ErrorCode::ZSTD_error_dictionary_wrong => self.dictionary_fault(payload),
-            // The walk says better than libzstd where the payload is truncated or of another format.
-            _ => match decoded_bound(payload) {
-                Err(fault) => fault,
-                Ok(_) => Fault::corrupt(get_error_name(code)),
+        match self.dictionary {
+            None => self.decode(payload, dst, None),
+            Some(set) => match set.only() {
+                Some(only) => self.decode(payload, dst, Some(only.for_decompression())),
+                None => self.decode_each(payload, dst, set),
             },
-        })
+        }
     }
 }
 

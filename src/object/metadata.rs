@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::kernel::dictionary::Dictionary;
+use crate::kernel::dictionary_set::DictionarySet;
 use crate::kernel::format::Format;
 use crate::manifest::Manifest;
 
@@ -85,19 +85,24 @@ impl Metadata {
         )))
     }
 
-    /// Checks the dictionary of a body that needs one.
-    pub(super) fn check_dictionary(&self, dictionary: Option<&Arc<Dictionary>>) -> Result<()> {
-        match (&self.dictionary_id, dictionary) {
+    /// The dictionaries for a body that needs one: the one that the metadata names is current.
+    pub(super) fn dictionary(
+        &self,
+        given: Option<&Arc<DictionarySet>>,
+    ) -> Result<Option<Arc<DictionarySet>>> {
+        match (&self.dictionary_id, given) {
             (Some(wanted), None) => Err(Error::UnregisteredCodec(format!(
                 "the object needs the dictionary {wanted} (.s4dict/{wanted}); pass dictionary="
             ))),
-            (Some(wanted), Some(given)) if given.id() != *wanted => {
-                Err(Error::BadManifest(format!(
-                    "expected the dictionary {wanted}, got {}; pass the dictionary that the object names",
-                    given.id()
-                )))
-            }
-            _ => Ok(()),
+            (Some(wanted), Some(given)) => match given.with_current(wanted) {
+                Some(set) => Ok(Some(Arc::new(set))),
+                None => Err(Error::BadManifest(format!(
+                    "expected the dictionary {wanted}, got {}; pass the dictionary that the \
+                     object names",
+                    given.list_ids()
+                ))),
+            },
+            (None, given) => Ok(given.cloned()),
         }
     }
 }

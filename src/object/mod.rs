@@ -13,7 +13,7 @@ use crate::codec::Codec;
 use crate::column::{self, Rows, Scattered, Unordered};
 use crate::error::{Error, Result, reserve, to_len};
 use crate::gpu::{Device, ItemId, Prefetch};
-use crate::kernel::dictionary::Dictionary;
+use crate::kernel::dictionary_set::DictionarySet;
 use crate::kernel::{Scratch, copy_to};
 use crate::manifest::{Manifest, combine_crc32c};
 use crate::pool::{self, InterruptCheck, NO_INTERRUPT};
@@ -71,7 +71,7 @@ pub fn summary(body: &[u8]) -> Result<(usize, u32)> {
 
 /// Decodes a body of at most `limit` original bytes, on the CPU, with `dictionary` for the frames
 /// that need one.
-pub fn decode(body: &[u8], dictionary: Option<&Arc<Dictionary>>, limit: u64) -> Result<Vec<u8>> {
+pub fn decode(body: &[u8], dictionary: Option<&Arc<DictionarySet>>, limit: u64) -> Result<Vec<u8>> {
     let body = Body::plan(body, dictionary, Device::Cpu, limit)?;
     let len = to_len(body.len())?;
     let mut out = Vec::new();
@@ -126,7 +126,7 @@ pub fn decode_body(
 /// How an object is read.
 pub struct ReadOptions<'a> {
     /// For frames of cpu-zstd-dict.
-    pub dictionary: Option<&'a Arc<Dictionary>>,
+    pub dictionary: Option<&'a Arc<DictionarySet>>,
     /// Half-open range of the original; `None` is all of it.
     pub range: Option<Range<u64>>,
     /// The longest original to decode.
@@ -271,22 +271,23 @@ fn content<'a>(
 ) -> Result<(Content<'a>, u64)> {
     let limit = options.limit;
     if metadata.framed {
-        metadata.check_dictionary(options.dictionary).or_else(|error| {
+        let dictionary = metadata.dictionary(options.dictionary).or_else(|error| {
             let mut frames = Frames::new(body).map_while(Result::ok);
             let uses_it = frames.any(|(_, frame)| frame.header.codec.needs_dictionary());
-            if uses_it { Err(error) } else { Ok(()) }
+            if uses_it { Err(error) } else { Ok(None) }
         })?;
-        let frames = Body::plan(body, options.dictionary, options.device, limit)?;
+        let frames = Body::plan(body, dictionary.as_ref(), options.device, limit)?;
         let len = frames.len();
         return Ok((Content::Frames(frames), len));
     }
     if let Some((name, manifest, _)) = metadata.manifest() {
         let codec = match CodecId::from_name(name) {
             Some(id) => {
-                if id.needs_dictionary() {
-                    metadata.check_dictionary(options.dictionary)?;
-                }
-                Codec::for_decoding(id, options.dictionary)?
+                let dictionary = match id.needs_dictionary() {
+                    true => metadata.dictionary(options.dictionary)?,
+                    false => None,
+                };
+                Codec::for_decoding(id, dictionary.as_ref())?
             }
             None => Codec::from_name(name, None)?,
         };

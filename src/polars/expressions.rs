@@ -7,6 +7,7 @@ use arrow_schema::DataType;
 use super::arrays::{
     compressed_array, compressed_type, info_type, reasons_array, values_array, values_type,
 };
+use super::dictionary_sets;
 use super::dtype::{Dtype, Field};
 use super::ffi::{Expression, Series, export_expression};
 use super::options::{OptionsError, PickledOptions};
@@ -16,7 +17,7 @@ use crate::arrow::{
     info_array, validity,
 };
 use crate::background::{self, is_long_compression, is_long_decompression};
-use crate::codec::{Codec, Form};
+use crate::codec::{Codec, Form, ZstdLevel};
 use crate::column::{
     self, BadRows, DecompressOptions, OnError, Payloads, Rows, VIEW_MAX_BYTES, Views,
 };
@@ -66,6 +67,7 @@ const DECOMPRESS_OPTIONS: &[&str] = &[
     "codec",
     "level",
     "dictionary",
+    "dictionary_set",
     "data_type",
     "codec_device",
     "utf8",
@@ -78,6 +80,10 @@ const DECOMPRESS_OPTIONS: &[&str] = &[
 /// A codec as Python passes it: by name and settings.
 fn codec(options: &PickledOptions) -> Result<Codec> {
     let level = options.int("level")?;
+    if let Some(set) = options.bytes("dictionary_set")? {
+        let level = ZstdLevel::or_default(level)?;
+        return Ok(Codec::Zstd { level, dictionary: Some(dictionary_sets::prepared(set)?) });
+    }
     if let Some(bytes) = options.bytes("dictionary")? {
         return Codec::with_dictionary(bytes, level);
     }

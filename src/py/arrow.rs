@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 
 use super::codec::CodecArgument;
+use super::dictionary_set::DecoderArgument;
 use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
@@ -174,7 +175,7 @@ fn _arrow_encode(
 /// The options for decompressing payloads or decoding frames.
 pub struct DecompressArguments {
     /// The codec of payloads; for frames, the one that brings their dictionary.
-    codec: CodecArgument,
+    codec: DecoderArgument,
     is_frames: bool,
     utf8: bool,
     max_size: Option<u64>,
@@ -253,7 +254,7 @@ fn _arrow_verify(
 fn _arrow_split_rows(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
-    codec: CodecArgument,
+    codec: DecoderArgument,
     is_frames: bool,
     max_size: Option<u64>,
     max_bytes: u64,

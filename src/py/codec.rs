@@ -11,6 +11,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
 use super::cpu::{CpuGzip, CpuZstd, Passthrough};
 use super::dictionary::CpuZstdDict;
+use super::dictionary_set::{DecoderArgument, PyDictionarySet};
 use super::errors::raise;
 use super::held::{compress_in_background, decompress_in_background};
 use super::nvcomp::{NvcompBitcomp, NvcompGDeflate, NvcompZstd};
@@ -25,7 +26,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCodec>()?;
     module.add_function(wrap_pyfunction!(_admit, module)?)?;
     module.add_function(wrap_pyfunction!(_decompress_into, module)?)?;
-    module.add_function(wrap_pyfunction!(_codec_options, module)?)
+    module.add_function(wrap_pyfunction!(_codec_options, module)?)?;
+    module.add_function(wrap_pyfunction!(_decoder_options, module)?)
 }
 
 /// The largest payload buffer, in bytes, that a thread keeps between calls.
@@ -208,22 +210,8 @@ impl PyCodec {
         crc32c: u32,
         max_size: Option<u64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let payload = data.as_slice();
         let manifest = Manifest { original_size, crc32c };
-        let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
-        let len = py.detach(|| self.0.admit(payload, &manifest, limit)).map_err(raise)?;
-        if payload.len() > background::SHORT_PAYLOAD_BYTES
-            && background::is_long_decompression(
-                self.0.device().unwrap_or(Device::Cpu),
-                payload.len(),
-                1,
-            )
-        {
-            return decompress_in_background(py, &self.0, data, len, manifest);
-        }
-        new_bytes(py, len, |py, dst| {
-            py.detach(|| self.0.decode(payload, &manifest, dst).map(drop)).map_err(raise)
-        })
+        decompress(py, &self.0, data, manifest, max_size)
     }
 
     fn __richcmp__<'py>(
@@ -249,7 +237,8 @@ impl PyCodec {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let class = slf.get_type().name()?;
         let codec = &slf.get().0;
-        let dictionary = codec.dictionary().map(|dictionary| {
+        let dictionary = codec.dictionary().map(|set| {
+            let dictionary = set.current();
             format!("dict_id='{}', dict_len={}", dictionary.id(), dictionary.bytes().len())
         });
         let level = codec.level().map(|level| format!("level={level}"));
@@ -277,7 +266,7 @@ impl PyCodec {
             return Ok((py.import("s4_codec.s4_codec")?.getattr("_nvcomp_codec")?, arguments));
         }
         if let Some(dictionary) = codec.dictionary() {
-            arguments.append(PyBytes::new(py, dictionary.bytes()))?;
+            arguments.append(PyBytes::new(py, dictionary.current().bytes()))?;
         }
         if let Some(level) = codec.level() {
             arguments.append(level)?;
@@ -292,6 +281,28 @@ impl PyCodec {
     fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
         slf
     }
+}
+
+/// Decompresses one payload, in the background if that takes long.
+pub fn decompress<'py>(
+    py: Python<'py>,
+    codec: &Codec,
+    data: Bytes<'_>,
+    manifest: Manifest,
+    max_size: Option<u64>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let payload = data.as_slice();
+    let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
+    let len = py.detach(|| codec.admit(payload, &manifest, limit)).map_err(raise)?;
+    let device = codec.device().unwrap_or(Device::Cpu);
+    if payload.len() > background::SHORT_PAYLOAD_BYTES
+        && background::is_long_decompression(device, payload.len(), 1)
+    {
+        return decompress_in_background(py, codec, data, len, manifest);
+    }
+    new_bytes(py, len, |py, dst| {
+        py.detach(|| codec.decode(payload, &manifest, dst).map(drop)).map_err(raise)
+    })
 }
 
 /// The Python object of a codec, an instance of that codec's class.
@@ -345,7 +356,7 @@ pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_
     options.set_item("codec", codec.0.name())?;
     options.set_item("level", codec.0.level())?;
     if let Some(dictionary) = codec.0.dictionary() {
-        options.set_item("dictionary", PyBytes::new(py, dictionary.bytes()))?;
+        options.set_item("dictionary", PyBytes::new(py, dictionary.current().bytes()))?;
     }
     if let Some(device) = codec.0.device() {
         options.set_item("codec_device", device.to_string())?;
@@ -356,11 +367,25 @@ pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_
     Ok(options)
 }
 
+/// What decodes payloads as keyword arguments of the column plugins.
+#[pyfunction]
+fn _decoder_options<'py>(
+    py: Python<'py>,
+    decoder: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let Ok(set) = decoder.cast::<PyDictionarySet>() else {
+        return _codec_options(py, decoder.extract()?);
+    };
+    let options = PyDict::new(py);
+    options.set_item("dictionary_set", set.get().to_bytes(py)?)?;
+    Ok(options)
+}
+
 /// Checks the claimed size against the limit and the payload, as decompressing does first.
 #[pyfunction]
 fn _admit(
     py: Python<'_>,
-    codec: CodecArgument,
+    codec: DecoderArgument,
     data: Bytes<'_>,
     original_size: u64,
     crc32c: u32,
@@ -375,7 +400,7 @@ fn _admit(
 #[pyfunction]
 fn _decompress_into(
     py: Python<'_>,
-    codec: CodecArgument,
+    codec: DecoderArgument,
     data: Bytes<'_>,
     original_size: u64,
     crc32c: u32,

@@ -9,6 +9,7 @@ mod cpu;
 mod device_array;
 mod device_input;
 mod dictionary;
+mod dictionary_set;
 mod dlpack;
 mod errors;
 mod gpu;
@@ -18,6 +19,7 @@ mod nvcomp;
 mod object;
 mod producer;
 mod signals;
+mod training;
 mod walk;
 mod wire;
 
@@ -39,6 +41,8 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     codec::register(module)?;
     cpu::register(module)?;
     dictionary::register(module)?;
+    dictionary_set::register(module)?;
+    training::register(module)?;
     nvcomp::register(module)?;
     gpu::register(module)?;
     arrow::register(module)?;

@@ -7,7 +7,8 @@ use pyo3::exceptions::{PyOverflowError, PyRuntimeWarning, PyTypeError, PyValueEr
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use super::codec::{CodecArgument, OwnLayout, PyCodec, to_object};
+use super::codec::{OwnLayout, PyCodec, to_object};
+use super::dictionary_set::DecoderArgument;
 use super::errors::raise;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
@@ -84,7 +85,7 @@ fn _nvcomp_codec(py: Python<'_>, name: &str, data_type: &str, device: &str) -> P
 
 /// Whether whole columns of a codec go to a GPU in one call.
 #[pyfunction]
-fn _is_batched(py: Python<'_>, codec: CodecArgument) -> bool {
+fn _is_batched(py: Python<'_>, codec: DecoderArgument) -> bool {
     codec.0.device().is_some_and(|device| py.detach(|| gpu::may_use(device)))
 }
 

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping};
 
 use super::buffer::{Bytes, new_bytes, to_bytes};
-use super::dictionary::DictionaryArgument;
+use super::dictionary_set::DictionaryArgument;
 use super::errors::raise;
 use super::held::{Held, filled_bytes};
 use super::interruptible;
@@ -180,8 +180,8 @@ fn parse_metadata(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata> {
 ///     ``(start, end)``, a half-open range of the original in bytes. Only frames that overlap it
 ///     are decoded, so the checksum of the whole original is not verified.
 /// dictionary
-///     For objects of cpu-zstd-dict: the dictionary's bytes, or a :class:`CpuZstdDict`. Its id
-///     must be the ``s4-dict-id`` of the metadata.
+///     For objects of cpu-zstd-dict: the dictionary's bytes, a :class:`CpuZstdDict`, or a
+///     ``DictionarySet``. The dictionary with the ``s4-dict-id`` of the metadata must be there.
 /// max_size
 ///     The largest original to decode, in bytes; default 5 GiB.
 /// device

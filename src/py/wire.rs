@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::buffer::{Bytes, to_bytes};
-use super::dictionary::DictionaryArgument;
+use super::dictionary_set::DictionaryArgument;
 use super::errors::raise;
 use super::held::{Held, filled_bytes};
 use super::nvcomp::{DeviceArgument, device_or_cpu};
@@ -101,7 +101,8 @@ fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py
 /// data
 ///     Frames of any mix of codecs, with or without padding. Zero bytes decode to zero bytes.
 /// dictionary
-///     For frames of cpu-zstd-dict: the dictionary's bytes, or a :class:`CpuZstdDict`.
+///     For frames of cpu-zstd-dict: the dictionary's bytes, a :class:`CpuZstdDict`, or a
+///     ``DictionarySet``, in which each frame finds its own.
 /// max_size
 ///     The maximum number of bytes to decode to, of all frames together; default 5 GiB.
 /// device

@@ -4,6 +4,7 @@
 //! it. `docs/format.md` specifies the bytes and defines the terms.
 
 pub mod codec_id;
+pub mod dictionary_set;
 pub mod frame;
 pub mod index;
 

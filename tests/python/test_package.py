@@ -44,7 +44,7 @@ def test_the_version_stands_in_one_place(root: Path) -> None:
 
 
 def test_public_names_exist_and_are_all() -> None:
-    modules = {"s4_codec", "polars", "arrow", "gpu"}
+    modules = {"s4_codec", "polars", "arrow", "gpu", "dictionaries"}
     public = {n for n in vars(s4_codec) if not n.startswith("_")} - modules
     assert public | {"__version__"} == set(s4_codec.__all__)
     assert set(s4.__all__) <= set(vars(s4))
@@ -96,7 +96,7 @@ def test_readme_python_runs(root: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == shown
 
 
-@pytest.mark.parametrize("module", ["polars", "arrow"])
+@pytest.mark.parametrize("module", ["polars", "arrow", "dictionaries"])
 def test_docstring_examples_run(module: str) -> None:
     code = f"import doctest, s4_codec.{module} as m; r = doctest.testmod(m); print(*r)"
     done = run("-c", f"{code}; exit(r.failed or not r.attempted)")
