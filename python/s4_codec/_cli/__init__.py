@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..s4_codec import S4Error, __version__
 from .arguments import Parser, byte_count
 from .commands import decode, encode, index, inspect, reindex
+from .dictionaries import train_command
 from .output import STANDARD_OUTPUT
 from .signals import Stopped, handling_signals
 from .streams import Failure, errors_of, reason, report, reserve_descriptors
@@ -49,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     def decoding_options(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--dict", metavar="FILE", help="the dictionary of cpu-zstd-dict frames")
+        text = "the dictionary of cpu-zstd-dict frames, or a folder of dictionaries (.s4dict)"
+        made.add_argument("--dict", metavar="FILE_OR_FOLDER", help=text)
         text = "decode nvcomp frames on GPU N; auto: on a GPU if there is one (default: the CPU)"
         made.add_argument("--device", metavar="N", help=text)
         text = "maximum decoded size of a frame, such as 500M (default: 5G)"
@@ -76,6 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--allow-empty", action="store_true", help="decode an empty input to an empty output"
     )
+
+    text = "train a zstd dictionary on a column: Parquet, Arrow IPC, CSV, NDJSON, or lines of text"
+    made = command("train", train_command, text)
+    output_option(made)
+    made.add_argument("--column", metavar="NAME", help="default: the only text or binary column")
+    text = "maximum length of the dictionary (default: 110K)"
+    made.add_argument("--size", type=byte_count, default=110 << 10, metavar="SIZE", help=text)
+    text = "chooses the values that are held out to measure with (default: 0)"
+    made.add_argument("--seed", type=int, default=0, metavar="N", help=text)
 
     made = command("inspect", inspect, "list the frames of a file")
     made.add_argument("--json", action="store_true", help="print JSON")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ..s4_codec import (
     SIDECAR_SUFFIX,
     Codec,
-    CpuZstdDict,
     S4Error,
     _FrameWalk,
     _IndexBuilder,
@@ -19,6 +18,7 @@ from ..s4_codec import (
     pick_chunk_size,
 )
 from .decoding import Decoders, Limits, decoded, decoded_pieces, stored_frames
+from .dictionaries import dictionary_codec, read_dictionaries
 from .files import Frames, in_order, walked
 from .inputs import Input
 from .listing import print_frames, print_frames_json, print_index, print_index_json
@@ -35,13 +35,6 @@ if TYPE_CHECKING:
 
 #: The chunk size for inputs of unknown length, as for chunked uploads.
 _UNKNOWN_LENGTH_CHUNK = 4 << 20
-
-
-def _dictionary(path: str | None, level: int | None = None) -> CpuZstdDict | None:
-    if path is None:
-        return None
-    with Input(path) as file:
-        return CpuZstdDict(file.read_all(), *([] if level is None else [level]))
 
 
 def _check_standard_input(args: argparse.Namespace) -> None:
@@ -79,7 +72,7 @@ def encode(args: argparse.Namespace) -> str:
         msg = "codec cpu-zstd-dict needs a dictionary; pass --dict FILE"
         raise Failure(msg)
     _check_standard_input(args)
-    codec = _dictionary(args.dict, args.level) or Codec.from_name(
+    codec = dictionary_codec(args.dict, args.level) or Codec.from_name(
         "cpu-zstd" if args.codec is None else args.codec, args.level
     )
     frames = original = stored = 0
@@ -118,7 +111,7 @@ def encode(args: argparse.Namespace) -> str:
 def decode(args: argparse.Namespace) -> str:
     """Decodes INPUT; a frame is written only after its crc32c was verified."""
     _check_standard_input(args)
-    decoders = Decoders(_dictionary(args.dict), args.device)
+    decoders = Decoders(read_dictionaries(args.dict), args.device)
     limits = Limits(args.max_size, args.max_total_size)
     with Input(args.input) as source:
         check_output(source, args.output, args.dict)
@@ -141,7 +134,7 @@ def decode(args: argparse.Namespace) -> str:
 def inspect(args: argparse.Namespace) -> None:
     """Lists the frame headers of INPUT; with --verify, also whether the payloads decode."""
     _check_standard_input(args)
-    decoders = Decoders(_dictionary(args.dict), args.device)
+    decoders = Decoders(read_dictionaries(args.dict), args.device)
     limits = Limits(args.max_size, args.max_total_size)
     frames: list[_StoredFrame] = []
     states: list[str] = []

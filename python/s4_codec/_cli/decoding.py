@@ -24,6 +24,7 @@ from .streams import Failure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..dictionaries import DictionarySet
     from ..s4_codec import _StoredFrame
     from .inputs import Input
 
@@ -36,18 +37,18 @@ BATCH = 16 << 20
 class Decoders:
     """The codecs that decode frames, by name."""
 
-    def __init__(self, dictionary: CpuZstdDict | None, device: str | None) -> None:
+    def __init__(self, dictionary: CpuZstdDict | DictionarySet | None, device: str | None) -> None:
         self.dictionary = dictionary
         #: The number of a GPU, "auto", or None for the CPU.
         self.device: int | Literal["auto"] | None = None
         if device is not None:
             self.device = int(device) if device.isdecimal() else cast("Any", device)
             _native._device_option(self.device)
-        self._known: dict[str, Codec] = {}
+        self._known: dict[str, Codec | DictionarySet] = {}
         if dictionary is not None:
-            self._known[dictionary.name] = dictionary
+            self._known["cpu-zstd-dict"] = dictionary
 
-    def get(self, name: str) -> Codec:
+    def get(self, name: str) -> Codec | DictionarySet:
         if name not in self._known:
             if name == "cpu-zstd-dict":
                 msg = f"frames of {name} need their dictionary; pass --dict FILE"

@@ -16,6 +16,7 @@ from .streams import PIECE, Failure, spool_errors, temporary_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ..dictionaries import DictionarySet
     from ..s4_codec import Codec, _FrameWalk, _StoredFrame
     from .inputs import Reader
 
@@ -84,7 +85,7 @@ class Frames:
 
 
 def decode_frame(
-    codec: Codec, payload: bytes | mmap.mmap, frame: _StoredFrame, max_size: int
+    codec: Codec | DictionarySet, payload: bytes | mmap.mmap, frame: _StoredFrame, max_size: int
 ) -> bytes | mmap.mmap:
     """The frame's original, verified; in a temporary file if it is large."""
     size, checksum = frame.original_size, frame.crc32c

@@ -172,6 +172,14 @@ def _permissions(like: os.stat_result) -> int:
     return 0o666 & ~umask
 
 
+def _is_one_of(path: str, found: os.stat_result, dictionary: str) -> bool:
+    """Whether an output is the dictionary, or in the folder of dictionaries."""
+    if os.path.isdir(dictionary):
+        folder = os.path.dirname(os.path.realpath(path))
+        return os.path.samefile(folder, dictionary)
+    return os.path.samestat(found, os.stat(dictionary))
+
+
 def check_output(source: Input, path: str, dictionary: str | None = None) -> None:
     """Refuses to write to a terminal, to the input, or to the dictionary."""
     if path in STANDARD_OUTPUT:
@@ -188,7 +196,7 @@ def check_output(source: Input, path: str, dictionary: str | None = None) -> Non
         except OSError:
             # Opening it will report the error.
             return
-        if dictionary not in (None, "-") and os.path.samestat(found, os.stat(str(dictionary))):
+        if dictionary not in (None, "-") and _is_one_of(path, found, str(dictionary)):
             msg = f"{dictionary} is both the dictionary and the output; choose another output"
             raise Failure(msg)
         if source.is_standard:

@@ -32,6 +32,12 @@ class Progress:
             text = f"{self.done >> 20:,} MiB"
         interruptible(self._print, f"\r{text}")
 
+    def note(self, text: str) -> None:
+        """Shows what is being done, for steps of unknown length."""
+        if self._on:
+            self._shown = 0
+            interruptible(self._print, f"\r\x1b[K{text} ...")
+
     def _print(self, text: str) -> None:
         try:
             print(text, end="", file=sys.stderr, flush=True)
