@@ -13,11 +13,12 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 from codecs_table import DICTIONARY, text
+from dictionaries_table import FRAMES, SET, VALUES
 from pyarrow import dataset
 
 import s4_codec.arrow
 import s4_codec.polars as s4
-from s4_codec import CpuGzip, CpuZstdDict, Passthrough, crc32c
+from s4_codec import CpuGzip, CpuZstdDict, DictionarySet, Passthrough, crc32c
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,3 +211,36 @@ def test_columns_without_values(
     FORMATS[name].writers[writer](compressed(texts), tmp_path)
     for read in FORMATS[name].readers.values():
         check(read(tmp_path), texts)
+
+
+def test_a_dictionary_set_lives_beside_a_delta_table(tmp_path: Path) -> None:
+    """Readers pass over a folder whose name starts with an underscore, and vacuum keeps it."""
+    path = tmp_path / "events"
+    pl.DataFrame({"body": FRAMES}).write_delta(path)
+    SET.save(path / "_s4dict")
+    pl.DataFrame({"body": FRAMES}).write_delta(path, mode="overwrite")
+    table = deltalake.DeltaTable(path)
+    removed = table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert removed
+    assert not any("_s4dict" in name for name in removed)
+    found = DictionarySet.load(path / "_s4dict")
+    assert found == SET
+    restored = pl.scan_delta(str(path)).select(s4.decode("body", dictionary=found)).collect()
+    assert restored["body"].to_list() == VALUES
+
+
+def test_a_dictionary_set_lives_in_a_property_of_an_iceberg_table(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"body": FRAMES}).to_arrow()
+    catalog = catalogs.SqlCatalog(
+        "test", uri=f"sqlite:///{tmp_path}/c.db", warehouse=f"file://{tmp_path}"
+    )
+    catalog.create_namespace("s4")
+    table = catalog.create_table("s4.events", schema=frame.schema)
+    table.append(frame)
+    with table.transaction() as transaction:
+        transaction.set_properties(SET.to_metadata())
+    reopened = catalog.load_table("s4.events")
+    found = DictionarySet.from_metadata(reopened.properties)
+    assert found == SET
+    restored = s4_codec.arrow.decode(reopened.scan().to_arrow()["body"], dictionary=found)
+    assert restored.to_pylist() == VALUES
