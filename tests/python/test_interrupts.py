@@ -75,6 +75,7 @@ CALLS = {
     "object of a bytearray": "s4_codec.encode_s4_object(bytearray(text), level=22)",
     "training": "s4_codec.train_dictionary([row.encode() for row in rows * 4], 10_000_000)",
     "training on a series": "s4.train_dictionary(pl.concat([frame['body']] * 4), 10_000_000)",
+    "training, and measuring": "s4_codec.train([row.encode() for row in rows * 4], 10_000_000)",
     "nulls that are only claimed": "s4_codec.arrow.train_dictionary(pa.nulls(2**33))",
     "pieces of them": (
         "s4_codec.s4_codec._arrow_split_rows(pa.nulls(2**33), slow, False, None, 2**20)"

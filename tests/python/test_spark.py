@@ -19,12 +19,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from codecs_table import DICTIONARY, text
+from dictionaries_table import COLUMN, FRAMES, SET, TRAINED, VALUES
 from pyarrow import dataset
 
 import s4_codec
 import s4_codec.arrow as s4arrow
 import s4_codec.polars as s4
-from s4_codec import CpuGzip, CpuZstd, CpuZstdDict, NvcompZstd, Passthrough
+from s4_codec import CpuGzip, CpuZstd, CpuZstdDict, DictionarySet, NvcompZstd, Passthrough
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -306,7 +307,7 @@ def test_a_dictionary_is_read_once_in_a_worker_process(
 
     def seen(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:
         for batch in batches:
-            yield pa.array([f"{os.getpid()} {id(shipped.codec())}"] * len(batch))
+            yield pa.array([f"{os.getpid()} {id(shipped.coder())}"] * len(batch))
 
     seen.__annotations__ = {
         "batches": collections.abc.Iterator[pa.Array],
@@ -318,6 +319,41 @@ def test_a_dictionary_is_read_once_in_a_worker_process(
         found |= {row[0] for row in frame.select(column).collect()}
     processes = {each.split()[0] for each in found}
     assert len(found) == len(processes) <= 4, "one codec in each process, over batches and jobs"
+
+
+@pytest.fixture(scope="module")
+def drifted(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> DataFrame:
+    """Rows of three generations, compressed each with the dictionary of its own."""
+    path = tmp_path_factory.mktemp("drifted") / "rows.parquet"
+    columns = {"n": range(len(VALUES)), "packed": COLUMN, "frames": FRAMES, "body": VALUES}
+    pl.DataFrame(columns).write_parquet(path)
+    return spark.read.parquet(str(path))
+
+
+def test_each_row_finds_its_dictionary_in_a_set(drifted: DataFrame) -> None:
+    found = drifted.select(
+        "n",
+        s4spark.decompress(dictionary=SET)("packed").alias("packed"),
+        s4spark.decompress(dictionary=SET, bare=True)("packed.payload").alias("bare"),
+        s4spark.decode(dictionary=SET)("frames").alias("frames"),
+    )
+    rows = sorted(tuple(row) for row in found.collect())
+    assert rows == [(n, *[value] * 3) for n, value in enumerate(VALUES)]
+    missing = s4spark.decompress(dictionary=DictionarySet(TRAINED[:2]))
+    with pytest.raises(PythonException, match=f"with zstd id {SET.zstd_ids[2]}; the set has"):
+        drifted.select(missing("packed")).collect()
+    with pytest.raises(ValueError, match="codec or dictionary, not both"):
+        s4spark.decompress(CpuZstd(), dictionary=SET)
+
+
+def test_a_set_is_broadcast_once(spark: SparkSession) -> None:
+    send = mock.Mock(side_effect=spark.sparkContext.broadcast)
+    with mock.patch.object(spark.sparkContext, "broadcast", send):
+        for _ in range(2):
+            dictionaries = DictionarySet(TRAINED, 1)
+            s4spark.decode(dictionary=dictionaries)("body")
+            s4spark.decompress(dictionary=dictionaries)("body")
+    assert send.call_count == 1
 
 
 def test_a_dictionary_is_broadcast_once(spark: SparkSession) -> None:
