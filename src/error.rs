@@ -227,10 +227,12 @@ impl Mistake {
             Self::NeverCompressed => "pass a column that compress or encode made; these values \
                                       were never compressed"
                 .into(),
-            Self::MissingDictionary => "pass the dictionary: decompress takes \
-                                        codec=CpuZstdDict(dict_bytes), decode takes dictionary="
+            Self::MissingDictionary => "pass the dictionary that they were compressed with, or a \
+                                        DictionarySet that has it, as dictionary="
                 .into(),
-            Self::OtherDictionary => "pass the dictionary that they were compressed with".into(),
+            Self::OtherDictionary => "pass the dictionary that they were compressed with, or a \
+                                      DictionarySet that has it"
+                .into(),
             Self::UnknownCodec => {
                 "upgrade s4-codec, as a later version may have their codec".into()
             }

@@ -98,7 +98,10 @@ def parquet_metadata(source: str | os.PathLike[str] | IO[bytes]) -> Mapping[obje
 
     if hasattr(pl, "read_parquet_metadata"):
         return pl.read_parquet_metadata(source)  # type: ignore[arg-type, return-value]
-    import pyarrow.parquet as pq
-
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        msg = "reading Parquet metadata needs PyArrow, or Polars with read_parquet_metadata"
+        raise ImportError(msg) from error
     metadata: Mapping[object, object] | None = pq.read_metadata(source).metadata
     return metadata

@@ -56,7 +56,7 @@ class S4ManifestSizeMismatchError(S4Error):
     """A stored object is not as long as its metadata or sidecar says."""
 
 class S4FrameError(S4Error):
-    """The bytes are not S4F2 frames."""
+    """The bytes are not S4F2 frames, or not a dictionary set."""
 
 class S4IndexError(S4Error):
     """The bytes are not an S4IX sidecar."""

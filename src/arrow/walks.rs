@@ -17,7 +17,7 @@ pub fn each_value(
     take: impl FnMut(&[u8]) -> Result<()> + Send + 'static,
     interrupted: InterruptCheck,
 ) -> Result<()> {
-    let column = bytes_column("train_dictionary", &mut input)?;
+    let column = bytes_column("training", &mut input)?;
     let take = Mutex::new(take);
     let function = move |chunks: &[ByteRows], interrupted: InterruptCheck| {
         let mut take = lock(&take);

@@ -51,7 +51,12 @@ create_exception!(
     S4Error,
     "A stored object is not as long as its metadata or sidecar says."
 );
-create_exception!(s4_codec, S4FrameError, S4Error, "The bytes are not S4F2 frames.");
+create_exception!(
+    s4_codec,
+    S4FrameError,
+    S4Error,
+    "The bytes are not S4F2 frames, or not a dictionary set."
+);
 create_exception!(s4_codec, S4IndexError, S4Error, "The bytes are not an S4IX sidecar.");
 create_exception!(
     s4_codec,

@@ -68,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--level", type=int, help="zstd: 1 to 22, gzip: 0 to 9")
     made.add_argument(
-        "--dict", metavar="FILE", help="a zstd dictionary; selects codec cpu-zstd-dict"
+        "--dict",
+        metavar="FILE_OR_FOLDER",
+        help="a zstd dictionary, or a folder of dictionaries (.s4dict), of which the current one "
+        "compresses; selects codec cpu-zstd-dict",
     )
     made.add_argument("--index", action="store_true", help="also write the sidecar FILE.s4index")
 

@@ -48,12 +48,12 @@ def train_command(args: argparse.Namespace) -> str:
 
     with Input(args.input) as source:
         check_output(source, args.output)
-        with Progress(None) as progress:
-            progress.note(f"reading {source.name}")
-            samples = read_column(args.input, args.column)
-            progress.note(f"training on {len(samples):,} values")
-            trained = interruptible(train, samples, args.size, args.seed)
         with Output(args.output, source) as out:
+            with Progress(None) as progress:
+                progress.note(f"reading {source.name}")
+                samples = read_column(args.input, args.column)
+                progress.note(f"training on {len(samples):,} values")
+                trained = interruptible(train, samples, args.size, args.seed)
             out.write(trained.dict_bytes)
             commit(out)
     return (
