@@ -11,7 +11,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
 use super::cpu::{CpuGzip, CpuZstd, Passthrough};
 use super::dictionary::CpuZstdDict;
-use super::dictionary_set::{DecoderArgument, PyDictionarySet};
+use super::dictionary_set::DecoderArgument;
 use super::errors::raise;
 use super::held::{compress_in_background, decompress_in_background};
 use super::nvcomp::{NvcompBitcomp, NvcompGDeflate, NvcompZstd};
@@ -26,8 +26,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCodec>()?;
     module.add_function(wrap_pyfunction!(_admit, module)?)?;
     module.add_function(wrap_pyfunction!(_decompress_into, module)?)?;
-    module.add_function(wrap_pyfunction!(_codec_options, module)?)?;
-    module.add_function(wrap_pyfunction!(_decoder_options, module)?)
+    module.add_function(wrap_pyfunction!(_codec_options, module)?)
 }
 
 /// The largest payload buffer, in bytes, that a thread keeps between calls.
@@ -364,20 +363,6 @@ pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_
     if let Some(data_type) = codec.0.data_type() {
         options.set_item("data_type", data_type.name())?;
     }
-    Ok(options)
-}
-
-/// What decodes payloads as keyword arguments of the column plugins.
-#[pyfunction]
-fn _decoder_options<'py>(
-    py: Python<'py>,
-    decoder: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let Ok(set) = decoder.cast::<PyDictionarySet>() else {
-        return _codec_options(py, decoder.extract()?);
-    };
-    let options = PyDict::new(py);
-    options.set_item("dictionary_set", set.get().to_bytes(py)?)?;
     Ok(options)
 }
 

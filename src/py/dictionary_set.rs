@@ -4,10 +4,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::buffer::{Bytes, to_bytes};
-use super::codec::{CodecArgument, PyCodec, decompress};
+use super::codec::{_codec_options, CodecArgument, PyCodec, decompress};
 use super::errors::raise;
 use crate::codec::{Codec, ZstdLevel};
 use crate::kernel::dictionary::Dictionary;
@@ -17,7 +17,8 @@ use crate::wire::dictionary_set;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyDictionarySet>()?;
-    module.add_function(wrap_pyfunction!(_parse_dictionary_set, module)?)
+    module.add_function(wrap_pyfunction!(_parse_dictionary_set, module)?)?;
+    module.add_function(wrap_pyfunction!(_decoder_options, module)?)
 }
 
 /// The base of ``s4_codec.DictionarySet``: the dictionaries, and the one at ``current``.
@@ -123,6 +124,20 @@ fn _parse_dictionary_set<'py>(
     let set = py.detach(|| dictionary_set::from_bytes(data)).map_err(raise)?;
     let set = PyDictionarySet(Arc::new(set));
     Ok((set.dictionaries(py)?, set._current_position()))
+}
+
+/// What decodes payloads as keyword arguments of the column plugins.
+#[pyfunction]
+fn _decoder_options<'py>(
+    py: Python<'py>,
+    decoder: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let Ok(set) = decoder.cast::<PyDictionarySet>() else {
+        return _codec_options(py, decoder.extract()?);
+    };
+    let options = PyDict::new(py);
+    options.set_item("dictionary_set", set.get().to_bytes(py)?)?;
+    Ok(options)
 }
 
 /// The codec that decodes payloads with the dictionaries of a set.
