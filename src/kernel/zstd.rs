@@ -73,7 +73,8 @@ impl<'a> Zstd<'a> {
             ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall => Fault::TooLong,
             ZSTD_ErrorCode::ZSTD_error_memory_allocation => Fault::OutOfMemory { bytes: 0 },
             ZSTD_ErrorCode::ZSTD_error_dictionary_wrong => self.dictionary_fault(frames),
-            // The walk says better than libzstd where the payload is truncated or of another format.
+            // The walk says better than libzstd where the payload is truncated or of another
+            // format.
             _ => match decoded_bound(frames) {
                 Err(fault) => fault,
                 Ok(_) => Fault::corrupt(get_error_name(code)),
