@@ -158,7 +158,13 @@ def test_signals_leave_no_file(
     command = [*CLI, verb, "-", *options.get(verb, ["-o", "out"])]
     given = os.urandom(1 << 19) * 32 if verb == "encode" else FRAME
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+
+    def hear_hangups() -> None:
+        # The tests themselves may run under nohup.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    run = subprocess.Popen(command, cwd=tmp_path, preexec_fn=hear_hangups, **pipes)
+    with run as process:
         assert process.stdin
         assert process.stderr
         process.stdin.write(given)
