@@ -6,7 +6,10 @@
 - Arrow data: ``s4_codec.arrow``.
 - Spark columns: ``s4_codec.spark``.
 - Dictionaries: :func:`train`, and :class:`DictionarySet` for those of data that changes.
+- Which codec pays for a column: :func:`advise`.
 """
+
+import typing as _typing
 
 from .dictionaries import DictionarySet, TrainedDictionary, train
 from .s4_codec import (
@@ -55,11 +58,15 @@ from .s4_codec import (
     train_dictionary,
 )
 
+if _typing.TYPE_CHECKING:
+    from .advice import Advice, advise
+
 __all__ = [
     "FRAME_HEADER_BYTES",
     "FRAME_MAGIC",
     "PADDING_MAGIC",
     "SIDECAR_SUFFIX",
+    "Advice",
     "Codec",
     "CpuGzip",
     "CpuZstd",
@@ -82,6 +89,7 @@ __all__ = [
     "S4UnregisteredCodecError",
     "TrainedDictionary",
     "__version__",
+    "advise",
     "bind_index",
     "build_index",
     "crc32c",
@@ -103,3 +111,19 @@ __all__ = [
     "train",
     "train_dictionary",
 ]
+
+#: Names that are imported at first use, with the modules that have them: those import Polars.
+_LAZY = {"Advice": "advice", "advise": "advice"}
+
+
+def __getattr__(name: str) -> object:
+    if module := _LAZY.get(name):
+        from importlib import import_module
+
+        return getattr(import_module(f".{module}", __name__), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -44,9 +44,10 @@ def test_the_version_stands_in_one_place(root: Path) -> None:
 
 
 def test_public_names_exist_and_are_all() -> None:
-    modules = {"s4_codec", "polars", "arrow", "gpu", "dictionaries"}
-    public = {n for n in vars(s4_codec) if not n.startswith("_")} - modules
+    modules = {"s4_codec", "polars", "arrow", "gpu", "advice", "dictionaries"}
+    public = {n for n in dir(s4_codec) if not n.startswith("_")} - modules
     assert public | {"__version__"} == set(s4_codec.__all__)
+    assert all(hasattr(s4_codec, name) for name in s4_codec.__all__)
     assert set(s4.__all__) <= set(vars(s4))
     assert set(s4_codec.arrow.__all__) <= set(vars(s4_codec.arrow))
 

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..s4_codec import S4Error, __version__
+from .advising import advise
 from .arguments import Parser, byte_count
 from .commands import decode, encode, index, inspect, reindex
 from .dictionaries import train_command
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, epilog=_EPILOG)
-        metavar = "BODY" if name == "reindex" else "INPUT"
+        metavar = {"reindex": "BODY", "advise": "FILE"}.get(name, "INPUT")
         made.add_argument("input", metavar=metavar, help="a file, or - for standard input")
         made.set_defaults(run=run)
         return made
@@ -102,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
 
     made = command("reindex", reindex, "rebuild the sidecar of a file of frames")
     made.add_argument("-o", "--output", metavar="FILE", help="default: BODY.s4index")
+
+    made = command("advise", advise, "measure which codec pays for a column of a table")
+    text = "a column of a Parquet, Arrow, CSV or NDJSON file (default: the only one with text or "
+    made.add_argument("--column", metavar="NAME", help=f"{text}bytes); other files: their lines")
+    made.add_argument("--plot", metavar="OUT", help="also draw OUT.png, OUT.svg or OUT.html")
     return parser
 
 

@@ -153,7 +153,7 @@ def inspect(args: argparse.Namespace) -> None:
             frames.extend(Frames(source))
         source.check_length()
         size = source.offset
-    _show(print_frames_json if args.json else print_frames, frames, states, size)
+    show(print_frames_json if args.json else print_frames, frames, states, size)
     if any(state != "ok" for state in states):
         msg = f"{sum(state != 'ok' for state in states)} of {len(states)} frame(s) do not verify"
         raise Failure(msg)
@@ -167,10 +167,10 @@ def _state(frame: _StoredFrame, payload: Any, decoders: Decoders, limits: Limits
     return "ok"
 
 
-def _show(show: Callable[..., None], *args: Any) -> None:
+def show(call: Callable[..., None], *args: Any) -> None:
     """Prints a listing to standard output."""
     try:
-        interruptible(show, *args)
+        interruptible(call, *args)
         interruptible(sys.stdout.flush)
     except BrokenPipeError:
         raise
@@ -187,9 +187,9 @@ def index(args: argparse.Namespace) -> None:
     if found["sse"] is not None:
         found["sse"]["enc_salt"] = found["sse"]["enc_salt"].hex()
     if args.json:
-        _show(print_index_json, found)
+        show(print_index_json, found)
     else:
-        _show(print_index, found, args.input)
+        show(print_index, found, args.input)
 
 
 def reindex(args: argparse.Namespace) -> str:

@@ -1,0 +1,1 @@
+"""How ``s4_codec.advise`` works: the sample, the measurements, the choice, and the chart."""
