@@ -184,3 +184,39 @@ def _product(random: Random, number: int, sentences: list[str]) -> str:
     ]
     lines = [f"    <{name}>{value}</{name.split()[0]}>\n" for name, value in fields]
     return f"  <PRODUCT>\n{''.join(lines)}  </PRODUCT>\n"
+
+
+def pages(count: int) -> list[bytes]:
+    """HTML pages of about 7 KB, of 40 sites: the pages of a site share their frame, as crawled."""
+    random = Random(SEED)
+    sites = [_site(random) for _ in range(40)]
+    found = []
+    for number in range(count):
+        head, foot = sites[number * len(sites) // count]
+        title = " ".join(random.choices(_WORDS, k=6))
+        body = "".join(_section(random) for _ in range(random.randrange(2, 14)))
+        found.append(f"{head}<title>{title}</title></head>\n<body>{body}{foot}".encode())
+    return found
+
+
+def _site(random: Random) -> tuple[str, str]:
+    """What the pages of a site begin and end with."""
+    name = random.choice(_WORDS)
+    styles = "\n".join(
+        f".{random.choice(_WORDS)}-{random.choice(_WORDS)} {{ margin: {random.randrange(40)}px; "
+        f"color: #{random.getrandbits(24):06x} }}"
+        for _ in range(25)
+    )
+    links = "\n".join(
+        f'<li><a class="{name}-nav" href="/{word}/{random.getrandbits(16):04x}">{word}</a></li>'
+        for word in random.sample(_WORDS, 20)
+    )
+    head = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n<style>{styles}</style>'
+    return head, f"<footer><ul>{links}</ul><p>&copy; {name}.example</p></footer></body></html>\n"
+
+
+def _section(random: Random) -> str:
+    word = random.choice(_WORDS)
+    text = " ".join(random.choices(_WORDS, k=random.randrange(20, 80)))
+    number = random.getrandbits(40)
+    return f'<section id="s{number:x}"><h2>{word.title()}</h2>\n<p>{text}.</p></section>\n'

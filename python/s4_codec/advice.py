@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import polars as pl
 
 from ._advice.choice import best_of, code_for, reason_for, seconds_text, size_text
-from ._advice.measure import Way, default_codecs, given_codecs, measured
+from ._advice.measure import measured
 from ._advice.sample import VALUE, BufferRows, Sample, SeriesRows, sampled, series_of
+from ._advice.ways import Way, default_codecs, given_codecs
 
 if TYPE_CHECKING:
     import altair
@@ -106,8 +107,8 @@ class Advice:
                     name,
                     f"{ratio:.2f}",
                     size_text(size),
-                    f"{compress:,.0f} MB/s",
-                    f"{decompress:,.0f} MB/s",
+                    f"{compress:,.{0 if compress >= 10 else 1}f} MB/s",
+                    f"{decompress:,.{0 if decompress >= 10 else 1}f} MB/s",
                     seconds_text(read),
                     "-" if grow is None else f"{grow:.1%}",
                 ]

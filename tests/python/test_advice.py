@@ -308,7 +308,7 @@ def test_mistakes_are_explained(
 
 
 def test_a_required_codec_that_fails_raises() -> None:
-    with pytest.raises(pl.exceptions.ComputeError, match=r"GPU|data type"):
+    with pytest.raises(pl.exceptions.ComputeError, match=r"GPU|not a multiple"):
         advise([b"abc"], codecs=[s4_codec.NvcompBitcomp("u64", device="auto")])
 
 
@@ -326,7 +326,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert sum("dict" in line for line in lines[:-1]) >= 3
     assert PARQUET in lines[-1] or "Parquet's own zstd" in lines[-1]
     assert (tmp_path / "out.svg").read_text().startswith("<svg")
-    assert done.stderr == b""
+    assert b"#" not in done.stderr, "a bar is for terminals"
     (tmp_path / "app.log").write_bytes(b"\n".join(VALUES))
     assert b"3,000 values, " in check(run("advise", "app.log", cwd=tmp_path))
 

@@ -17,7 +17,7 @@ _WIDTH, _HEIGHT = 640, 400
 
 #: The size of a label's characters, and the radius of a point and of the ring around the best,
 #: in pixels.
-_CHARACTER, _LINE, _POINT, _RING = 6.5, 12.0, 6.0, 10.0
+_CHARACTER, _LINE, _POINT, _RING = 6.5, 12.0, 6.0, 12.0
 
 #: Colours that can be told apart, and read on white and on black.
 _COLOURS = {
@@ -43,9 +43,9 @@ def chart_of(table: pl.DataFrame, best: str, reason: str) -> altair.Chart | alta
     data, (low, high), (slow, fast) = _placed(table, best)
     x = alt.X(
         "ratio:Q",
-        title="ratio: original bytes / stored bytes",
-        scale=alt.Scale(domain=[low, high], nice=False, zero=False),
-        axis=alt.Axis(gridOpacity=0.5),
+        title="ratio: original bytes / stored bytes (log scale)",
+        scale=alt.Scale(type="log", domain=[low, high], nice=False),
+        axis=alt.Axis(format="~g", tickCount=8, gridOpacity=0.5),
     )
     y = alt.Y(
         "decompress_mb_s:Q",
@@ -109,19 +109,18 @@ def _placed(
     table: pl.DataFrame, best: str
 ) -> tuple[pl.DataFrame, tuple[float, float], tuple[float, float]]:
     """The table with places for labels, and the domains of both axes."""
-    ratios = table["ratio"].to_list()
+    ratios = [max(ratio, 1e-3) for ratio in table["ratio"]]
     speeds = [max(speed, 1e-3) for speed in table["decompress_mb_s"]]
-    span = max(max(ratios) - min(ratios), 0.2)
-    low, high = min(ratios) - 0.12 * span, max(ratios) + 0.15 * span
-    slow, fast = min(speeds) / 1.5, max(speeds) * 1.5
+    (low, high), (slow, fast) = _domain(ratios, 0.1), _domain(speeds, 0.1)
 
     def pixels(ratio: float, speed: float) -> tuple[float, float]:
-        across = (ratio - low) / (high - low) * _WIDTH
-        return across, (1 - math.log(speed / slow) / math.log(fast / slow)) * _HEIGHT
+        across = math.log(ratio / low) / math.log(high / low)
+        up = math.log(speed / slow) / math.log(fast / slow)
+        return across * _WIDTH, (1 - up) * _HEIGHT
 
     def values(across: float, down: float) -> tuple[float, float]:
-        ratio = low + across / _WIDTH * (high - low)
-        return ratio, slow * (fast / slow) ** (1 - down / _HEIGHT)
+        ratio = low * math.pow(high / low, across / _WIDTH)
+        return ratio, slow * math.pow(fast / slow, 1 - down / _HEIGHT)
 
     points = [pixels(*each) for each in zip(ratios, speeds, strict=True)]
     # A level, or Bitcomp's type; the legend names the codecs.
@@ -130,6 +129,7 @@ def _placed(
     radii = [_RING if name == best else _POINT for name in table["codec"]]
     found = [values(*each) for each in _labels(points, names, radii)]
     data = table.with_columns(
+        pl.Series("ratio", ratios, dtype=pl.Float64),
         pl.Series("decompress_mb_s", speeds, dtype=pl.Float64),
         pl.Series("pareto", is_on_front(table), dtype=pl.Boolean),
         pl.Series("label", names, dtype=pl.String),
@@ -142,6 +142,14 @@ def _placed(
 
 #: Where a label may be, the best first.
 _DIRECTIONS = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
+
+
+def _domain(values: Sequence[float], margin: float) -> tuple[float, float]:
+    """The ends of a logarithmic axis, with a margin on either side."""
+    low, high = min(values), max(values)
+    factor = math.pow(max(high / low, 1.5), margin)
+    return low / factor, high * factor
+
 
 _Box = tuple[float, float, float, float]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from ..s4_codec import CpuZstdDict, Passthrough
-from .measure import Way
 from .sample import Sample
+from .ways import Way
 
 #: What a way must save for twice the time to compress or to decompress; also for a dictionary,
 #: which has to be kept with the data.
@@ -74,10 +74,11 @@ def reason_for(best: Way, ways: Sequence[Way], sample: Sample) -> str:
         )
     if parquet.bytes < 0.98 * best.bytes:
         sentence = f"Parquet's own zstd is smaller here ({theirs} against {ours} with {name}); "
-        if is_faster:
-            return f"{sentence}choose s4 if you read single rows: {reading}."
-        if isinstance(best.codec, Passthrough):
+        if saves_nothing and not is_faster:
             return f"{sentence}no codec makes single values smaller, so leave it to Parquet."
+        if is_faster:
+            way = "store them as they are only" if saves_nothing else "choose s4"
+            return f"{sentence}{way} if you read single rows: {reading}."
         return (
             f"{sentence}choose s4 only for values that are verified and readable one by one, "
             f"since reading at random is no faster: {reading}."

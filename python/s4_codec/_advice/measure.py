@@ -6,7 +6,7 @@ import io
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -16,27 +16,20 @@ import polars as pl
 from .. import polars as s4
 from ..s4_codec import (
     Codec,
-    CpuGzip,
     CpuZstd,
     CpuZstdDict,
-    NvcompBitcomp,
-    NvcompGDeflate,
-    NvcompZstd,
     Passthrough,
     S4BackendError,
-    gpu_available,
     train_dictionary,
 )
 from .sample import VALUE, Sample
+from .ways import PARQUET, Trained, Way, way_name
 
 T = TypeVar("T")
 
-#: Parquet's own compression: the alternative to a codec.
-PARQUET = "parquet zstd level 3"
-
 #: Seconds for each direction of each way. A slow way is measured on fewer rows.
 _BUDGET = 0.1
-_MOST_TRIES = 5
+_LEAST_TRIES, _MOST_TRIES = 3, 10
 
 #: How much more is measured next, while that is expected to stay within the budget.
 _GROWTH = 4
@@ -46,84 +39,10 @@ _TRAINING_BYTES = 8 << 20
 _LITTLE_BYTES = 4 << 20
 _DICTIONARY_SIZES = (112_640, 1 << 16, 1 << 14)
 
+#: What a run is cut into.
+_PIECES = 8
+
 _ROW = "row"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """zstd with a dictionary that is yet to be trained."""
-
-    level: int
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to store the column, and what it costs."""
-
-    name: str
-    #: None for Parquet's own compression.
-    codec: Codec | None
-    #: Projected bytes of the whole column, and original bytes divided by them.
-    bytes: int
-    ratio: float
-    #: MB/s of original bytes, on all cores.
-    compress: float
-    decompress: float
-    #: Projected seconds to read 1% of the whole column's rows.
-    read: float
-    #: The share of values whose payload is longer than they are; None for Parquet.
-    grow: float | None
-    #: The size that a dictionary was trained for; None without one, or if it was given.
-    dictionary_size: int | None = None
-
-
-def default_codecs(dtype: pl.DataType) -> list[Codec | Trained]:
-    """The ways that are compared by default."""
-    found: list[Codec | Trained] = [Passthrough()]
-    found += [CpuZstd(level) for level in (1, 3, 9, 19)]
-    found += [CpuGzip(level) for level in (1, 6, 9)]
-    is_numbers = isinstance(dtype, (pl.List, pl.Array))
-    if not is_numbers:
-        found += [Trained(level) for level in (3, 9, 19)]
-    if gpu_available():
-        found += [NvcompZstd(), NvcompGDeflate()]
-        if is_numbers:
-            found.append(NvcompBitcomp())
-    return found
-
-
-def given_codecs(codecs: Iterable[Codec | str] | Codec | str) -> list[Codec | Trained]:
-    """The ways that a caller names."""
-    if isinstance(codecs, (Codec, str)):
-        codecs = [codecs]
-    if not isinstance(codecs, Iterable):
-        msg = f"codecs must be codecs or their names, not {type(codecs).__name__} {codecs!r}"
-        raise TypeError(msg)
-    found: list[Codec | Trained] = []
-    for codec in codecs:
-        if isinstance(codec, str):
-            # Only a trained dictionary has no bytes of its own yet.
-            is_trained = codec == "cpu-zstd-dict"
-            found.append(Trained(3) if is_trained else Codec.from_name(codec))
-        elif isinstance(codec, Codec):
-            found.append(codec)
-        else:
-            msg = f"codecs must hold codecs or their names, not {type(codec).__name__}"
-            raise TypeError(msg)
-    if not found:
-        msg = "codecs is empty; pass at least one codec, or None for all that are usual"
-        raise ValueError(msg)
-    return list(dict.fromkeys(found))
-
-
-def way_name(codec: Codec) -> str:
-    """A codec's name and settings."""
-    words = [codec.name]
-    if isinstance(codec, NvcompBitcomp):
-        words.append(str(codec.data_type))
-    if (level := getattr(codec, "level", None)) is not None:
-        words.append(f"level {level}")
-    return " ".join(words)
 
 
 def _total(sizes: pl.Series) -> int:
@@ -137,20 +56,21 @@ def _timed(call: Callable[[], T]) -> tuple[float, T]:
 
 
 def _best_of(call: Callable[[], T], spent: float = 0.0) -> tuple[float, T]:
-    """The shortest of a few runs, within the budget."""
+    """The shortest of a few tries, within the budget."""
     best, result = _timed(call)
-    spent += best
-    for _ in range(_MOST_TRIES - 1):
-        if spent + best > _BUDGET:
+    spent, tries = spent + best, 1
+    while tries < _MOST_TRIES and best < _BUDGET:
+        if tries >= _LEAST_TRIES and spent + best > _BUDGET:
             break
         seconds, result = _timed(call)
-        best, spent = min(best, seconds), spent + seconds
+        best, spent, tries = min(best, seconds), spent + seconds, tries + 1
     return best, result
 
 
 def _file(frame: pl.DataFrame, **options: Any) -> bytes:
     file = io.BytesIO()
-    frame.write_parquet(file, **options)
+    # Statistics hold whole values, and a sample has far more of them than a column.
+    frame.write_parquet(file, statistics=False, **options)
     return file.getvalue()
 
 
@@ -158,54 +78,99 @@ def _rate(size: int, seconds: float) -> float:
     return size / max(seconds, 1e-9) / 1e6
 
 
+@dataclass(frozen=True)
+class Part:
+    """Rows in pieces. The first few pieces stand for all: codecs compress rows one by one."""
+
+    pieces: list[pl.Series]
+    #: The bytes of each piece, and of its payloads by ``CpuZstd(3)``.
+    original: list[int]
+    reference: list[int]
+
+    def frame(self, count: int | None = None) -> pl.DataFrame:
+        """The rows of all pieces, or of the first ones."""
+        return _frame(self.pieces[:count])
+
+    def sums(self, sizes: pl.Series) -> list[int]:
+        """The sums of the sizes of the rows, by piece."""
+        found, start = [], 0
+        for piece in self.pieces:
+            found.append(_total(sizes.slice(start, len(piece))))
+            start += len(piece)
+        return found
+
+
+def _frame(pieces: Sequence[pl.Series]) -> pl.DataFrame:
+    if not pieces:
+        return pl.DataFrame(schema={VALUE: pl.Binary})
+    return pl.concat(pieces, rechunk=False).to_frame()
+
+
+def _interleaved(runs: Sequence[pl.Series]) -> list[pl.Series]:
+    """The pieces of runs: the first of each run, then the second of each."""
+    found = []
+    for number in range(_PIECES):
+        for run in runs:
+            start, stop = (len(run) * part // _PIECES for part in (number, number + 1))
+            if start < stop:
+                found.append(run.slice(start, stop - start))
+    return found
+
+
+def _sizes(packed: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """The original size and the payload's size of each row, in bytes."""
+    field = packed[VALUE].struct.field
+    return field("original_size"), field("payload").bin.size().cast(pl.Int64)
+
+
 class Bench:
     """Measures ways on a sample.
 
-    Slow ways are measured on few of the runs. How well those compress in comparison to the whole
-    sample is known from ``CpuZstd(3)``, the reference, so their ratios are corrected by it.
+    Slow ways are measured on few of the pieces. How well those compress in comparison to all is
+    known from ``CpuZstd(3)``, the reference, so their ratios are corrected by it.
     """
 
     def __init__(self, sample: Sample, seed: int) -> None:
         self.sample = sample
-        self._rows = self._frame(sample.runs)
-        self._original = [_original(run) for run in sample.runs]
-        packed = self._rows.select(s4.compress(VALUE, CpuZstd(3)))
-        sizes = packed[VALUE].struct.field("payload").bin.size()
-        self._reference, start = [], 0
-        for run in sample.runs:
-            self._reference.append(_total(sizes.slice(start, len(run))))
-            start += len(run)
+        # Parquet compresses neighbours together, so it takes the rows in their order.
+        self._rows = _frame(sample.runs)
+        pieces = _interleaved(sample.runs)
+        packed = _frame(pieces).select(s4.compress(VALUE, CpuZstd(3)))
+        self._original, self._payloads = _sizes(packed)
+        self._all = _part(pieces, self._original, self._payloads)
         # Sizes, checksums and lengths, which every payload has.
         empty = len(_file(packed.clear(), compression="uncompressed"))
         self._stored = len(_file(packed, compression="uncompressed")) - empty
-        self._overhead = max(0, self._stored - sum(self._reference)) / max(1, len(packed))
+        self._overhead = max(0, self._stored - _total(self._payloads)) / max(1, len(packed))
         self._picks = self._random_rows(seed)
         self._fixed = self._read_seconds(packed.head(1), 0.0, compression="uncompressed")
         self._scan = self._read_seconds(packed, self._fixed, compression="uncompressed")
 
-    def _frame(self, runs: Sequence[pl.Series]) -> pl.DataFrame:
-        if not runs:
-            return pl.DataFrame(schema={VALUE: pl.Binary})
-        return pl.concat(runs, rechunk=False).to_frame()
-
-    def _random_rows(self, seed: int) -> pl.Series:
+    def _random_rows(self, seed: int) -> list[int]:
         count = len(self._rows)
         picks = random.Random(seed).sample(range(count), min(count, -(-count // 100)))
-        return pl.Series(sorted(picks), dtype=pl.UInt32)
-
-    def _scale(self) -> float:
-        """How often the sample goes into the column."""
-        return self.sample.bytes / max(1, sum(self._original))
+        return sorted(picks)
 
     def _read_seconds(self, frame: pl.DataFrame, fixed: float, **options: Any) -> float:
         """Seconds beyond ``fixed`` to read 1% of the rows of a Parquet file in memory."""
         data = _file(frame.with_row_index(_ROW), **options)
-        picked = pl.col(_ROW).is_in(self._picks.implode())
+        picked = pl.col(_ROW).is_in(self._picks)
 
         def read() -> pl.DataFrame:
             return pl.scan_parquet(io.BytesIO(data)).filter(picked).select(VALUE).collect()
 
         return max(0.0, _best_of(read)[0] - fixed)
+
+    def _scale(self) -> float:
+        """How often the sample goes into the column."""
+        original = sum(self._all.original)
+        if original:
+            return self.sample.bytes / original
+        # A column of empty values scales by its rows.
+        return self.sample.rows / max(1, len(self._rows))
+
+    def _ratio(self, size: int) -> float:
+        return self.sample.bytes / size if size else 1.0
 
     def parquet(self) -> Way:
         """Parquet's own compression of the same rows."""
@@ -213,9 +178,9 @@ class Bench:
         empty = len(_file(self._rows.clear(), **options))
         packing, data = _best_of(lambda: _file(self._rows, **options))
         reading, _ = _best_of(lambda: pl.read_parquet(io.BytesIO(data)))
-        original = sum(self._original)
-        size = round(max(0, len(data) - empty) * self._rescale(original))
+        size = round(max(0, len(data) - empty) * self._scale())
         scan = self._read_seconds(self._rows, self._fixed, **options)
+        original = sum(self._all.original)
         return Way(
             PARQUET,
             None,
@@ -227,99 +192,102 @@ class Bench:
             None,
         )
 
-    def _rescale(self, original: int) -> float:
-        # A column of empty values scales by its rows.
-        if original:
-            return self.sample.bytes / original
-        return self.sample.rows / max(1, len(self._rows))
+    def codec(self, codec: Codec) -> Way:
+        """A codec, measured on all rows or, if it is slow, on some of them."""
+        is_stored = isinstance(codec, Passthrough)
+        known = self._all.original if is_stored else self._all.reference
+        return self._measured(codec, self._all, known)[0]
 
-    def _ratio(self, size: int) -> float:
-        return self.sample.bytes / size if size else 1.0
+    def _measured(
+        self, codec: Codec, part: Part, known: list[int], is_whole: bool = False
+    ) -> tuple[Way, list[int]]:
+        """A codec, measured on as many pieces of a part as the budget allows, or on the whole;
+        and the bytes of the payloads of each piece.
 
-    def codec(self, codec: Codec, runs: Sequence[int] | None = None) -> Way:
-        """A codec, measured on the runs with these numbers, or the first of them."""
-        order = range(len(self.sample.runs)) if runs is None else runs
-        count, spent = 1, 0.0
+        ``known`` is the bytes of the payloads of all pieces by a similar codec.
+        """
+        count, spent = len(part.pieces) if is_whole else 1, 0.0
         while True:
-            measured = order[:count]
-            rows = self._frame([self.sample.runs[run] for run in measured])
+            rows = part.frame(count)
             compress = partial(rows.select, s4.compress(VALUE, codec))
-            seconds, packed = _timed(compress)
-            spent += seconds
-            if count >= len(order) or spent + seconds * _GROWTH > _BUDGET:
+            packing, packed = _timed(compress)
+            spent += packing
+            if count >= len(part.pieces) or spent + packing * _GROWTH > _BUDGET:
                 break
             count *= _GROWTH
-        if spent + seconds <= _BUDGET:
+        if spent + packing <= _BUDGET:
             again, packed = _best_of(compress, spent)
-            seconds = min(seconds, again)
+            packing = min(packing, again)
         restored = s4.decompress(VALUE, codec, dtype=rows.schema[VALUE])
         unpacking, _ = _best_of(partial(packed.select, restored))
-        original = sum(self._original[run] for run in measured)
-        sizes = packed[VALUE].struct.field("payload").bin.size().cast(pl.Int64)
-        payload = _total(sizes) * self._correction(measured, codec)
-        size = round(payload * self._rescale(original) + self._overhead * self.sample.rows)
+        originals, payloads = _sizes(packed)
+        original = sum(part.original[:count])
+        # All payloads of the part, and then of the sample.
+        expected = _total(payloads) * _quotient(sum(known), sum(known[:count]))
+        expected *= _quotient(sum(self._all.reference), sum(part.reference))
+        size = round(expected * self._scale() + self._overhead * self.sample.rows)
         if isinstance(codec, CpuZstdDict):
             size += len(codec.dict_bytes)
-        grown = sizes > packed[VALUE].struct.field("original_size")
-        scanning = self._scan * size / max(1, self._stored)
-        decoding = self.sample.bytes / 100 / max(1, original) * unpacking
-        return Way(
+        scanning = self._scan * _quotient(size, self._stored)
+        decoding = unpacking * self.sample.bytes / 100 / max(1, original)
+        way = Way(
             way_name(codec),
             codec,
             size,
             self._ratio(size),
-            _rate(original, seconds),
+            _rate(original, packing),
             _rate(original, unpacking),
             self._fixed + scanning + decoding,
-            float(grown.mean() or 0.0),  # type: ignore[arg-type]
+            float((payloads > originals).mean() or 0.0),  # type: ignore[arg-type]
         )
-
-    def _correction(self, runs: Sequence[int], codec: Codec) -> float:
-        """How much better than the whole sample these runs compress."""
-        reference = sum(self._reference[run] for run in runs)
-        original = sum(self._original[run] for run in runs)
-        if isinstance(codec, Passthrough) or not reference or not original:
-            return 1.0
-        return (sum(self._reference) / max(1, sum(self._original))) / (reference / original)
+        return way, part.sums(payloads)
 
     def trained(self, levels: Sequence[int]) -> list[Way]:
-        """zstd with a dictionary trained on every second run, measured on the others."""
-        runs = self.sample.runs
-        if len(runs) < 2:
-            return []
-        held_out = range(1, len(runs), 2)
-        training: list[pl.Series] = []
-        size = 0
-        for run in range(0, len(runs), 2):
-            if size < _TRAINING_BYTES:
-                training.append(runs[run])
-                size += self._original[run]
-        sizes = _DICTIONARY_SIZES if size <= _LITTLE_BYTES else _DICTIONARY_SIZES[:1]
-        best: Way | None = None
-        for size in sizes:
+        """zstd with a dictionary trained on some of the rows, measured on all others."""
+        every = max(2, sum(self._all.original) // _TRAINING_BYTES)
+        training, others = self._split(every)
+        is_little = _total(training.bin.size()) <= _LITTLE_BYTES
+        ways: list[Way] = []
+        known: list[int] = []
+        for size in _DICTIONARY_SIZES if is_little else _DICTIONARY_SIZES[:1]:
             try:
-                dictionary = train_dictionary(pl.concat(training, rechunk=False), size)
-                found = self.codec(CpuZstdDict(dictionary, levels[0]), held_out)
-                found = replace(found, dictionary_size=size)
+                trained = train_dictionary(training, size)
             except S4BackendError:
                 # There is too little to train on.
                 continue
-            if best is None or found.bytes < best.bytes:
-                best = found
-        if best is None or not isinstance(best.codec, CpuZstdDict):
-            return []
-        ways = [best]
-        for level in levels[1:]:
-            found = self.codec(CpuZstdDict(best.codec.dict_bytes, level), held_out)
-            ways.append(replace(found, dictionary_size=best.dictionary_size))
+            codec = CpuZstdDict(trained, levels[0])
+            way, payloads = self._measured(codec, others, others.reference, is_whole=True)
+            if not ways or way.bytes < ways[0].bytes:
+                ways, known = [replace(way, dictionary_size=size)], payloads
+        for level in levels[1:] if ways else ():
+            best = ways[0]
+            assert isinstance(best.codec, CpuZstdDict)
+            codec = CpuZstdDict(best.codec.dict_bytes, level)
+            way, _ = self._measured(codec, others, known)
+            ways.append(replace(way, dictionary_size=best.dictionary_size))
         return ways
 
+    def _split(self, every: int) -> tuple[pl.Series, Part]:
+        """Every n-th row, and a part of the others."""
+        rows = self._all.frame().to_series()
+        is_other = pl.int_range(len(rows), eager=True) % every != 0
+        pieces, start = [], 0
+        for piece in self._all.pieces:
+            pieces.append(piece.filter(is_other.slice(start, len(piece))))
+            start += len(piece)
+        pieces = [piece for piece in pieces if len(piece)]
+        part = _part(pieces, self._original.filter(is_other), self._payloads.filter(is_other))
+        return rows.filter(~is_other), part
 
-def _original(run: pl.Series) -> int:
-    if run.dtype == pl.Binary:
-        return _total(run.bin.size())
-    stored = run.to_frame().select(s4.compress(VALUE, Passthrough())).to_series()
-    return _total(stored.struct.field("original_size"))
+
+def _part(pieces: list[pl.Series], original: pl.Series, payloads: pl.Series) -> Part:
+    """A part of pieces whose rows have these sizes."""
+    part = Part(pieces, [], [])
+    return replace(part, original=part.sums(original), reference=part.sums(payloads))
+
+
+def _quotient(one: float, other: float) -> float:
+    return one / other if other else 1.0
 
 
 def measured(
