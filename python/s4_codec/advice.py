@@ -33,7 +33,8 @@ class Advice:
         self, ways: Sequence[Way], best: Way, reason: str, code: str, sample: Sample
     ) -> None:
         self._best, self._reason, self._code = best, reason, code
-        self._title = f"{sample.rows:,} values, {size_text(sample.bytes)}; best: {best.name}"
+        values = f"{sample.rows:,} value{'s' * (sample.rows != 1)}"
+        self._title = f"{values}, {size_text(sample.bytes)}; best: {best.name}"
         self._table = pl.DataFrame(
             {
                 "codec": [way.name for way in ways],

@@ -128,7 +128,7 @@ def code_for(best: Way, sample: Sample, origin: str, name: str, dtype: pl.DataTy
     restored = f"s4.decompress({key}, codec"
     if dtype == pl.String:
         restored += ", dtype=pl.String"
-    elif dtype not in (pl.Binary, pl.Null):
+    elif isinstance(dtype, (pl.List, pl.Array)):
         restored += f", dtype=df.schema[{key}]"
     lines += [
         f"packed = df.with_columns(s4.compress({key}, codec))",

@@ -43,6 +43,9 @@ class SeriesRows:
 
     def __init__(self, series: pl.Series) -> None:
         _check_dtype(series.dtype)
+        # Older versions of Polars have no extension types.
+        if isinstance(series.dtype, getattr(pl, "BaseExtension", ())):
+            series = series.ext.storage()
         self._series = series.drop_nulls().alias(VALUE)
         if self._series.dtype in (pl.String, pl.Null):
             self._series = self._series.cast(pl.Binary)
@@ -71,7 +74,9 @@ class BufferRows:
             if buffer is None:
                 continue
             try:
-                self._views.append(memoryview(buffer).cast("B"))
+                view = memoryview(buffer)
+                # A view of no bytes cannot be cast if it has several dimensions.
+                self._views.append(view.cast("B") if view.nbytes else memoryview(b""))
             except TypeError as error:
                 hint = "; encode text to bytes" if isinstance(buffer, str) else f": {error}"
                 msg = f"value {number} must be a contiguous buffer or None, not "
@@ -136,15 +141,15 @@ def sampled(rows: SeriesRows | BufferRows, sample_bytes: int, seed: int) -> Samp
     count = max(_LEAST_RUNS, sample_bytes // RUN_BYTES)
     edges = [total * part // count for part in range(count + 1)]
     if total <= sample_bytes:
-        bounds = [*starts.search_sorted(pl.Series(edges[:-1], dtype=pl.Int64)), len(sizes)]
+        bounds = [*_first(starts, edges[:-1]), len(sizes)]
         ranges = list(pairwise(bounds))
     else:
         length = sample_bytes // count
         begins = [
             low + chosen.randrange(max(1, high - low - length)) for low, high in pairwise(edges)
         ]
-        first = starts.search_sorted(pl.Series(begins, dtype=pl.Int64))
-        last = starts.search_sorted(pl.Series(begins, dtype=pl.Int64) + length)
+        first = _first(starts, begins)
+        last = _first(starts, [begin + length for begin in begins])
         ranges = list(zip(first, last, strict=True))
     chosen.shuffle(ranges)
     kept: list[tuple[int, int]] = []
@@ -160,3 +165,8 @@ def sampled(rows: SeriesRows | BufferRows, sample_bytes: int, seed: int) -> Samp
         kept = [(row, row + 1)]
     runs = [rows.take(start, stop, most) for start, stop in kept]
     return Sample(runs, len(sizes), int(sizes.sum()))
+
+
+def _first(starts: pl.Series, offsets: list[int]) -> pl.Series:
+    """The first row that begins at each offset or after it."""
+    return starts.search_sorted(pl.Series(offsets, dtype=pl.Int64), side="left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -28,16 +29,20 @@ def advise(args: argparse.Namespace) -> None:
     from .tables import read_column
 
     standard_stream(1)
-    if args.plot is not None:
-        _check_plot(args.plot)
-        with Input(args.input) as source:
+    with contextlib.ExitStack() as files:
+        out = None
+        if args.plot is not None:
+            _check_plot(args.plot)
+            source = files.enter_context(Input(args.input))
             check_output(source, args.plot)
-    column = read_column(args.input, args.column)
-    is_shown = sys.stderr is not None and sys.stderr.isatty()
-    advice = interruptible(lambda: measure(column, progress=is_shown))
+            out = files.enter_context(Output(args.plot, source))
+        column = read_column(args.input, args.column)
+        is_shown = sys.stderr is not None and sys.stderr.isatty()
+        advice = interruptible(lambda: measure(column, progress=is_shown))
+        if out is not None:
+            out.write(_picture(advice, args.plot))
+            commit(out)
     show(print, advice)
-    if args.plot is not None:
-        _save(advice, args.plot, args.input)
 
 
 def _check_plot(path: str) -> None:
@@ -47,17 +52,16 @@ def _check_plot(path: str) -> None:
         raise Failure(msg)
     try:
         import altair  # noqa: F401
+        import vl_convert  # noqa: F401
     except ImportError as error:
-        msg = "--plot needs Altair; run: pip install 's4-codec[plot]'"
+        msg = f"--plot needs the package {error.name}; run: pip install 's4-codec[plot]'"
         raise Failure(msg) from error
 
 
-def _save(advice: Advice, path: str, source: str) -> None:
-    """Writes the chart to a file, which appears under its name when it is complete."""
+def _picture(advice: Advice, path: str) -> bytes:
+    """The chart in the format that the file's suffix names."""
     kind = _FORMATS[os.path.splitext(path)[1].lower()]
-    picture = io.BytesIO() if kind == "png" else io.StringIO()
-    interruptible(lambda: advice.chart().save(picture, format=kind))
-    data = picture.getvalue()
-    with Input(source) as like, Output(path, like) as out:
-        out.write(data if isinstance(data, bytes) else data.encode())
-        commit(out)
+    file = io.BytesIO() if kind == "png" else io.StringIO()
+    interruptible(lambda: advice.chart().save(file, format=kind))
+    data = file.getvalue()
+    return data if isinstance(data, bytes) else data.encode()
