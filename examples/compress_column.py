@@ -62,7 +62,8 @@ def read(path: Path) -> pl.DataFrame:
 
 def total_bytes(values: pl.Series) -> int:
     """The total size in bytes of the values of a Binary column."""
-    return int(values.bin.size().sum())
+    # Polars adds 32-bit sizes modulo 2^32.
+    return int(values.bin.size().cast(pl.Int64).sum())
 
 
 def choose_column(table: pl.DataFrame, wanted: str | None) -> str:

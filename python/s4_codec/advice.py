@@ -160,9 +160,10 @@ def advise(
     best stored as it is. Parquet's own compression is never ``best``, because it is no codec;
     the reason says where it is smaller.
 
-    To read 1% of the rows, ``scan_parquet(file).filter(row.is_in(picked))`` selects them by
-    their number from a file in memory: for Parquet's compression a file with zstd level 3, for a
-    codec an uncompressed file of payloads, and the time to decompress those rows is added.
+    To read 1% of the rows at random, ``scan_parquet(file).filter(row.is_in(picked))`` selects
+    them by their number from a file in memory, compressed with zstd level 3 for Parquet's own
+    compression. For a codec this is measured once, on a file of payloads that Parquet leaves as
+    they are, and scaled to the codec's bytes; the time to decompress the rows is added.
 
     Parameters
     ----------
