@@ -103,7 +103,8 @@ class Part:
 def _frame(pieces: Sequence[pl.Series]) -> pl.DataFrame:
     if not pieces:
         return pl.DataFrame(schema={VALUE: pl.Binary})
-    return pl.concat(pieces, rechunk=False).to_frame()
+    # Polars calls the codec once for each chunk; chunks as short as pieces would be slow.
+    return pl.concat(pieces, rechunk=True).to_frame()
 
 
 def _interleaved(runs: Sequence[pl.Series]) -> list[pl.Series]:
