@@ -100,6 +100,25 @@ pub enum Error {
     )]
     InvalidUtf8 { position: usize },
 
+    /// A value ends within an item of the lists that it has to be.
+    #[error(
+        "the value has {actual} bytes, expected a multiple of {bytes}: dtype has items of {bytes} bytes"
+    )]
+    PartialItem { bytes: u64, actual: u64 },
+
+    /// A value has another length than the arrays that it has to be.
+    #[error(
+        "the value has {actual} bytes, expected {expected}: dtype has rows of {expected} bytes"
+    )]
+    RowWidth { expected: u64, actual: u64 },
+
+    /// A list of numbers has an item that is none.
+    #[error(
+        "item {item} is null, expected only numbers; fill the null items first, or make the \
+         whole row null"
+    )]
+    NullItem { item: usize },
+
     /// A manifest is missing, unusable, or contradicts what came with it.
     #[error("{0}")]
     BadManifest(String),
@@ -213,6 +232,8 @@ pub enum Mistake {
     UnknownCodec,
     /// Bodies that the gateway encrypted.
     Encrypted,
+    /// Values of another type than was asked for.
+    OtherDtype,
 }
 
 impl Mistake {
@@ -237,6 +258,7 @@ impl Mistake {
                 "upgrade s4-codec, as a later version may have their codec".into()
             }
             Self::Encrypted => "read them through the S4 gateway".into(),
+            Self::OtherDtype => "pass the dtype that was compressed, or decode to binary".into(),
         }
     }
 }
@@ -362,9 +384,14 @@ impl Error {
             Self::Decode { .. } | Self::DecodesTooLong { .. } | Self::Dictionary { .. } => {
                 ErrorClass::Io
             }
-            Self::SizeMismatch { .. } | Self::SizeImpossible { .. } => ErrorClass::SizeMismatch,
+            Self::SizeMismatch { .. }
+            | Self::SizeImpossible { .. }
+            | Self::PartialItem { .. }
+            | Self::RowWidth { .. } => ErrorClass::SizeMismatch,
             Self::CrcMismatch { .. } | Self::PayloadCrcMismatch { .. } => ErrorClass::CrcMismatch,
-            Self::InvalidUtf8 { .. } | Self::BadManifest(_) => ErrorClass::S4Error,
+            Self::InvalidUtf8 { .. } | Self::NullItem { .. } | Self::BadManifest(_) => {
+                ErrorClass::S4Error
+            }
             Self::UnregisteredCodec(_) | Self::DictionaryRequired => ErrorClass::UnregisteredCodec,
             Self::Frame(_) => ErrorClass::Frame,
             Self::Index(_) => ErrorClass::Index,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use s4_codec::column::{self, DecompressOptions, Offsets, OnError, Payload, Payloads, Rows, Views};
+use s4_codec::column::{
+    self, Content, DecompressOptions, Offsets, OnError, Payload, Payloads, Rows, Views,
+};
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
 use s4_codec::pool::{self, NO_INTERRUPT};
@@ -189,13 +191,54 @@ fn text_is_checked() {
     let bad = [b"fourteen bytes", &b"\xff"[..], b"!"].concat();
     for codec in codecs() {
         let column = |value: &[u8]| [PackedRows(vec![sealed(&codec, value)])];
-        let utf8 = DecompressOptions { utf8: true, ..how(&codec) };
+        let utf8 = DecompressOptions { content: Content::Text, ..how(&codec) };
         assert!(decompress(&utf8, &column(&good)).is_ok());
         assert!(decompress(&how(&codec), &column(&bad)).is_ok(), "bytes need not be text");
         let error = bad_row(decompress(&utf8, &column(&bad)).err().expect("not text"));
         assert_eq!(error.source, Error::InvalidUtf8 { position: 14 });
         let bare = [PackedRows(vec![Packed::Bare(pack(&codec, &bad).0)])];
         assert!(decompress(&utf8, &bare).is_err(), "bare payloads too");
+    }
+}
+
+#[test]
+fn lengths_are_checked() {
+    for codec in codecs() {
+        let wanted = |content| DecompressOptions { content, ..how(&codec) };
+        let column = |value: &[u8]| [PackedRows(vec![sealed(&codec, value)])];
+        let error = |content, value: &[u8]| {
+            let bare = [PackedRows(vec![Packed::Bare(pack(&codec, value).0)])];
+            assert!(decompress(&wanted(content), &bare).is_err(), "bare payloads too");
+            let error = bad_row(decompress(&wanted(content), &column(value)).err().expect("bad"));
+            assert_eq!(error.source.class(), ErrorClass::SizeMismatch);
+            error.source
+        };
+        for good in [&b""[..], b"four", b"and eight"[..8].as_ref()] {
+            assert!(decompress(&wanted(Content::Items(4)), &column(good)).is_ok());
+            assert!(decompress(&wanted(Content::Fixed(good.len())), &column(good)).is_ok());
+        }
+        let partial = Error::PartialItem { bytes: 4, actual: 6 };
+        assert_eq!(error(Content::Items(4), b"sixsix"), partial);
+        for value in [&b"sixsix"[..], b"", &[7; 100]] {
+            let other = Error::RowWidth { expected: 8, actual: value.len() as u64 };
+            assert_eq!(error(Content::Fixed(8), value), other);
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_fixed_length_keep_their_places() {
+    for codec in codecs() {
+        let (good, bad) = (sealed(&codec, b"eight by"), sealed(&codec, b"seven b"));
+        let (content, on_error) = (Content::Fixed(8), OnError::Null);
+        let options = DecompressOptions { content, on_error, ..how(&codec) };
+        let column = [PackedRows(vec![good.clone(), Packed::Null, bad, good])];
+        let column = column::decompress::<Offsets, _>(&options, &column, NO_INTERRUPT);
+        let column = column.expect("one row is good");
+        assert_eq!(column.bad_rows.rows(), [2]);
+        assert_eq!(column.values[0].offsets, [0, 8, 16, 24, 32]);
+        let expected = [&b"eight by"[..], &[0; 16], b"eight by"].concat();
+        assert_eq!(column.values[0].bytes.as_ref(), expected);
     }
 }
 

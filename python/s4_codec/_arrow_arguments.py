@@ -67,10 +67,12 @@ def decompress_options(
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> dict[str, Any]:
     """The options of the native functions that decompress payloads or decode frames."""
+    result = result_type(dtype)
     return {
         "codec": codec,
         "is_frames": is_frames,
-        "utf8": result_type(dtype) == pa.large_string(),
+        "utf8": result == pa.large_string(),
+        "lists": result if is_list(result) else None,
         "max_size": size_limit(max_size),
         "max_total_size": size_limit(max_total_size, "max_total_size"),
         "device": device,
@@ -83,5 +85,16 @@ def result_type(dtype: pa.DataType | str | None) -> pa.DataType:
     found = "large_binary" if dtype is None else str(dtype)
     if found in results and isinstance(dtype, (str, pa.DataType, type(None))):
         return results[found]
-    msg = f"dtype must be large_binary or large_string, not {dtype!r}; cast the result instead"
+    if isinstance(dtype, pa.DataType) and is_list(dtype):
+        return dtype
+    msg = (
+        f"dtype must be large_binary or large_string, or the type of lists of numbers, not "
+        f"{dtype!r}; cast the result instead"
+    )
     raise TypeError(msg)
+
+
+def is_list(dtype: pa.DataType) -> bool:
+    """Whether a type is one of lists that values can become."""
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(dtype) for is_kind in kinds)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ._arrow_arguments import is_list
 from .arrow import COMPRESSED_TYPE, compress, decompress
 from .s4_codec import Codec, CpuZstd, CpuZstdDict, NvcompBitcomp
 
@@ -32,11 +33,11 @@ def register_compute_functions(
 
     - ``s4_compress_cpu_zstd_3__T`` from ``T`` to :data:`COMPRESSED_TYPE`;
     - ``s4_decompress_cpu_zstd_3__T`` from :data:`COMPRESSED_TYPE` to large_string if ``T`` is
-      a string type or a dictionary of one, else to large_binary. It decompresses payloads of
-      any level.
+      a string type or a dictionary of one, to ``T`` if it is lists of numbers, else to
+      large_binary. It decompresses payloads of any level.
 
-    Names contain all settings of a codec: the level, a dictionary's id, Bitcomp's data type,
-    and ``gpu0`` for a codec on that GPU.
+    Names contain all settings of a codec: the level, a dictionary's id, Bitcomp's data type if
+    one is set, and ``gpu0`` for a codec on that GPU.
 
     For a struct type with the fields ``payload``, ``original_size`` and ``crc32c``, such as
     other engines write (with binary instead of large_binary, say) or :func:`compress` returns
@@ -97,8 +98,8 @@ def _value_type(dtype: pa.DataType | str) -> pa.DataType:
             raise TypeError
     except (TypeError, ValueError, pa.ArrowNotImplementedError):
         msg = (
-            f"input_type must be a binary or string type, or a struct with the fields of "
-            f"COMPRESSED_TYPE, not {dtype!r}"
+            f"input_type must be a binary or string type, lists of numbers, or a struct with the "
+            f"fields of COMPRESSED_TYPE, not {dtype!r}"
         )
         raise TypeError(msg) from None
     return found
@@ -120,7 +121,7 @@ def _names(codec: Codec, dtype: pa.DataType) -> tuple[str, str]:
     name = codec.name.replace("-", "_") + ("" if level is None else f"_{level}")
     if isinstance(codec, CpuZstdDict):
         name += f"_{codec.dict_id[:8]}"
-    if isinstance(codec, NvcompBitcomp):
+    if isinstance(codec, NvcompBitcomp) and codec.data_type is not None:
         name += f"_{codec.data_type}"
     if getattr(codec, "device", "auto") != "auto":
         name += f"_gpu{codec.device}"  # type: ignore[attr-defined]
@@ -131,6 +132,8 @@ def _restored_type(dtype: pa.DataType) -> pa.DataType:
     """The type that compressed values of a type decompress to."""
     storage = dtype.storage_type if isinstance(dtype, pa.BaseExtensionType) else dtype
     values = storage.value_type if pa.types.is_dictionary(storage) else storage
+    if is_list(values):
+        return values
     is_text = values in (pa.string(), pa.large_string(), pa.string_view())
     return pa.large_string() if is_text else pa.large_binary()
 

@@ -94,9 +94,15 @@ def compress(
     data
         Any object with ``__arrow_c_array__`` or ``__arrow_c_stream__``. Its type is binary or
         string, in the normal, large or view layout, fixed-size binary, null, or a dictionary
-        of these. Extension types (``arrow.uuid``, ``arrow.json``) are read as their storage
+        of these; or lists of numbers: list, large list or fixed-size list. Extension types
+        (``arrow.uuid``, ``arrow.json``, ``arrow.fixed_shape_tensor``) are read as their storage
         type, and a table of one column as that column. Convert Polars columns of Python
         objects to Binary first.
+
+        A list is compressed as the bytes of its items, little-endian as they are in memory.
+        Items are integers, floats, dates, times, timestamps and durations (as the integers that
+        they are), or fixed-size lists of them, and none may be null; a list may. The result
+        does not record the type: name it to :func:`decompress`.
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).
@@ -119,6 +125,8 @@ def compress(
         The codec's name is unknown.
     S4ManifestSizeExceedsLimitError
         A value is longer than 5 GiB; ``.row`` is its position.
+    S4Error
+        A list has a null item; ``.row`` is its position.
     ValueError
         ``data`` is malformed, or its capsule has been consumed. (A reader at its end is no
         error: it has no rows.)
@@ -133,7 +141,7 @@ def compress(
 @overload
 def decompress(
     data: ArrowArray, codec: Codec | str = ..., **options: Unpack[DecompressOptions]
-) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
+) -> pa.Array: ...
 @overload
 def decompress(
     data: ArrowStream, codec: Codec | str = ..., **options: Unpack[DecompressOptions]
@@ -147,7 +155,7 @@ def decompress(
     on_error: Literal["raise", "null"] = "raise",
     max_size: SupportsIndex | None = None,
     max_total_size: SupportsIndex | None = None,
-) -> pa.LargeBinaryArray | pa.LargeStringArray | pa.ChunkedArray:
+) -> pa.Array | pa.ChunkedArray:
     """Decompress every row of an array or of a stream of arrays, and verify it.
 
     Parameters
@@ -165,8 +173,11 @@ def decompress(
         In place of ``codec``, for payloads of cpu-zstd-dict: a dictionary's bytes, a
         ``CpuZstdDict``, or a ``DictionarySet``, in which each payload finds its own.
     dtype
-        ``pa.large_binary()``, the default, or ``pa.large_string()`` for text, which must be
-        UTF-8.
+        ``pa.large_binary()``, the default; ``pa.large_string()`` for text, which must be
+        UTF-8; or the type of the lists of numbers that were compressed, such as
+        ``pa.list_(pa.float32(), 768)`` or ``pa.large_list(pa.uint32())``. Bytes from elsewhere
+        must be little-endian items back to back; a value whose length does not fit is a bad
+        row, ``S4SizeMismatchError``.
     on_error
         What to do about a damaged row: ``"raise"`` an error, or make it ``"null"``, with a
         ``RuntimeWarning``. An error is raised in any case if all rows, two or more, fail for
@@ -181,8 +192,8 @@ def decompress(
 
     Returns
     -------
-    LargeBinaryArray, LargeStringArray or ChunkedArray
-        Null where the row or its payload is null.
+    Array or ChunkedArray
+        Of type ``dtype``, null where the row or its payload is null.
 
     Raises
     ------
@@ -233,9 +244,7 @@ def encode(
 
 
 @overload
-def decode(
-    data: ArrowArray, **options: Unpack[DecodeOptions]
-) -> pa.LargeBinaryArray | pa.LargeStringArray: ...
+def decode(data: ArrowArray, **options: Unpack[DecodeOptions]) -> pa.Array: ...
 @overload
 def decode(data: ArrowStream, **options: Unpack[DecodeOptions]) -> pa.ChunkedArray: ...
 def decode(
@@ -247,7 +256,7 @@ def decode(
     max_size: SupportsIndex | None = None,
     max_total_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
-) -> pa.LargeBinaryArray | pa.LargeStringArray | pa.ChunkedArray:
+) -> pa.Array | pa.ChunkedArray:
     """Decode every row of frames, of any mix of codecs, and verify it.
 
     Parameters
@@ -265,8 +274,8 @@ def decode(
 
     Returns
     -------
-    LargeBinaryArray, LargeStringArray or ChunkedArray
-        Null where the row is null.
+    Array or ChunkedArray
+        Of type ``dtype``, null where the row is null.
 
     Raises
     ------
@@ -397,7 +406,8 @@ def frame_info(
 
 
 def train_dictionary(data: ArrowArray | ArrowStream, size: SupportsIndex = 112_640) -> bytes:
-    """Train a dictionary on binary or string data, as ``s4_codec.train_dictionary`` does.
+    """Train a dictionary on bytes, text or lists of numbers, as ``s4_codec.train_dictionary``
+    does.
 
     libzstd accepts just under 4 GiB. Of more data every second value is used, every fourth, and
     so on, evenly over all chunks.

@@ -222,6 +222,7 @@ def _decompressed(
         "codec": codec,
         "is_frames": is_frames,
         "utf8": _is_text(dtype),
+        "lists": None,
         "max_size": size_limit(max_size),
         "max_total_size": None,
         "device": None,

@@ -110,13 +110,19 @@ def _expr(value: IntoExpr) -> pl.Expr:
 def compress(
     expr: IntoExpr, codec: Codec | str = CpuZstd(), *, payload_checksum: bool = False
 ) -> pl.Expr:
-    """Compress every value of a Binary or String column.
+    """Compress every value of a column of bytes, of text or of lists of numbers.
 
     Parameters
     ----------
     expr
-        The column: Binary, String or Null, or an extension type with one of these as its
-        storage. Convert a column of Python objects (memoryview, bytearray) to Binary first.
+        The column: Binary, String or Null; a List or Array of numbers; or an extension type
+        with one of these as its storage. Convert a column of Python objects (memoryview,
+        bytearray) to Binary first.
+
+        A list is compressed as the bytes of its items, little-endian as they are in memory.
+        Items are integers of up to 64 bits, floats, dates and times (as the integers that
+        Polars keeps), or Arrays of them, and none may be null; a list may. The result does not
+        record the type: name it to :func:`decompress`.
     codec
         A codec object, or the name of a codec with its default settings (and of a GPU's codec
         with ``device="auto"``).
@@ -136,8 +142,8 @@ def compress(
     S4UnregisteredCodecError
         The codec's name is unknown.
     polars.exceptions.ComputeError
-        The column has another type, memory ran out, or a GPU that the codec needs failed or is
-        missing.
+        The column has another type, a list has a null item, memory ran out, or a GPU that the
+        codec needs failed or is missing.
     """
     options = _native._codec_options(codec)
     options["payload_checksum"] = flag(payload_checksum, "payload_checksum")
@@ -170,7 +176,10 @@ def decompress(
         In place of ``codec``, for payloads of cpu-zstd-dict: a dictionary's bytes, a
         ``CpuZstdDict``, or a ``DictionarySet``, in which each payload finds its own.
     dtype
-        ``pl.Binary``, or ``pl.String`` for text, which must be UTF-8.
+        ``pl.Binary``; ``pl.String`` for text, which must be UTF-8; or the List or Array of
+        numbers that was compressed, such as ``pl.Array(pl.Float32, 768)`` or
+        ``pl.List(pl.UInt32)``. Bytes from elsewhere must be little-endian items back to back; a
+        value whose length does not fit is a bad row, ``S4SizeMismatchError``.
     on_error
         What to do about a damaged row: ``"raise"`` an error, or make it ``"null"``, with a
         ``RuntimeWarning`` for every batch. An error is raised in any case if all rows of a
@@ -188,7 +197,7 @@ def decompress(
     Returns
     -------
     Expr
-        Binary or String, null where the row or its payload is null.
+        Of type ``dtype``, null where the row or its payload is null.
 
     Raises
     ------
@@ -212,16 +221,23 @@ def _decoding(
     max_size: SupportsIndex | None,
 ) -> dict[str, Any]:
     """The plugin's options for decompressing and decoding."""
-    if dtype not in (pl.Binary, pl.String):
-        msg = f"dtype must be pl.Binary or pl.String, not {dtype!r}"
-        raise TypeError(msg)
     limit = size_limit(max_size)
     return {
         **_native._decoder_options(codec),
-        "utf8": dtype == pl.String,
+        **_dtype_options(dtype),
         "null_on_error": is_null_on_error(on_error),
         "max_size": None if limit is None else min(limit, _MAX_VALUE_BYTES),
     }
+
+
+def _dtype_options(dtype: PolarsDataType) -> dict[str, Any]:
+    """The plugin's options for what values become."""
+    if dtype in (pl.Binary, pl.String):
+        return {"utf8": dtype == pl.String}
+    if dtype in (pl.List, pl.Array):
+        return {"lists": _native._list_description(pl.Series([], dtype=dtype))}
+    msg = f"dtype must be pl.Binary, pl.String, or a pl.List or pl.Array of numbers, not {dtype!r}"
+    raise TypeError(msg)
 
 
 def _with_row(expr: IntoExpr, row: IntoExpr | None) -> list[pl.Expr]:
@@ -251,8 +267,8 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     S4UnregisteredCodecError
         The codec's name is unknown.
     polars.exceptions.ComputeError
-        The column has another type, memory ran out, or a GPU that the codec needs failed or is
-        missing.
+        The column has another type, a list has a null item, memory ran out, or a GPU that the
+        codec needs failed or is missing.
     """
     options = _native._codec_options(codec)
     return _call_with(codec, "encode", [_expr(expr)], options)
@@ -286,7 +302,7 @@ def decode(
     Returns
     -------
     Expr
-        Binary or String, null where the row is null.
+        Of type ``dtype``, null where the row is null.
 
     Raises
     ------
@@ -392,7 +408,8 @@ def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") 
 
 
 def train_dictionary(series: pl.Series, size: SupportsIndex = 112_640) -> bytes:
-    """Train a dictionary on a Binary or String series, as ``s4_codec.train_dictionary`` does.
+    """Train a dictionary on a series of bytes, of text or of lists of numbers, as
+    ``s4_codec.train_dictionary`` does.
 
     libzstd accepts just under 4 GiB. Of more data every second value is used, every fourth, and
     so on, evenly over the series.

@@ -350,7 +350,10 @@ class NvcompBitcomp(Codec):
     ----------
     data_type
         The type of the numbers in a value: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
-        ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
+        ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``. None: what a column of lists or a
+        matrix consists of (floats as unsigned integers of their width, dates and times as the
+        integers that they are), and ``"char"`` for bytes and single values. Containers name the
+        type that was used.
     device
         The number of a GPU, which must be present; or ``"auto"`` for the first GPU, which is not
         looked for before the codec is used.
@@ -364,14 +367,14 @@ class NvcompBitcomp(Codec):
     """
 
     def __new__(
-        cls, data_type: _DataType = "char", device: SupportsIndex | Literal["auto"] = 0
+        cls, data_type: _DataType | None = None, device: SupportsIndex | Literal["auto"] = 0
     ) -> NvcompBitcomp: ...
     @property
     def device(self) -> int | Literal["auto"]:
         """Where the codec runs: the number of a GPU, or ``"auto"``."""
     @property
-    def data_type(self) -> _DataType:
-        """The type of the numbers in a value."""
+    def data_type(self) -> _DataType | None:
+        """The type of the numbers in a value; None where the column says."""
 
 @final
 class NvcompGDeflate(Codec):
@@ -663,7 +666,8 @@ def train_dictionary(
     Parameters
     ----------
     samples
-        An iterable of buffers, a Polars series, or binary or string Arrow data. Pass at least
+        An iterable of buffers, a Polars series, or binary or string Arrow data; series and Arrow
+        data may also be lists of numbers. Pass at least
         7 samples, better some thousands, with about ``100 * size`` bytes in total. Nulls in a
         series or Arrow data and empty samples are skipped. libzstd accepts just under 4 GiB;
         of more, every second sample is used, or every fourth, and so on, spread evenly. Of a
@@ -746,7 +750,7 @@ def _train(
     samples: Any, size: SupportsIndex, seed: int, set: _DictionarySet | None
 ) -> dict[str, Any]: ...
 def _parse_dictionary_set(data: _Data) -> tuple[tuple[bytes, ...], int]: ...
-def _nvcomp_codec(name: str, data_type: str, device: str) -> Codec: ...
+def _nvcomp_codec(name: str, data_type: str | None, device: str) -> Codec: ...
 
 @final
 class DeviceColumn:
@@ -858,6 +862,7 @@ def _arrow_decompress(
     data: Any, options: dict[str, Any], null_on_error: bool
 ) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_verify(data: Any, options: dict[str, Any]) -> tuple[list[_ArrowChunk], bool]: ...
+def _list_description(column: Any) -> str: ...
 def _arrow_encode(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_split_rows(
     data: Any,

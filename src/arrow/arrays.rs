@@ -1,5 +1,6 @@
 //! Columns -> Arrow arrays. Nothing is copied: arrays own the blocks that the engine wrote.
 
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -50,6 +51,18 @@ pub fn validity(
     Some(NullBuffer::new(bits.finish())).filter(|nulls| nulls.null_count() > 0)
 }
 
+/// The validity of one chunk, which has these of the column's rows; with `bad_rows` made null.
+pub fn chunk_validity(
+    nulls: Option<NullBuffer>,
+    bad_rows: &[usize],
+    rows: &Range<usize>,
+) -> Option<NullBuffer> {
+    let start = bad_rows.partition_point(|&row| row < rows.start);
+    let end = bad_rows.partition_point(|&row| row < rows.end);
+    let bad: Vec<_> = bad_rows[start..end].iter().map(|row| row - rows.start).collect();
+    validity([(rows.len(), nulls)].into_iter(), &bad)
+}
+
 /// A block as an Arrow buffer that owns it.
 pub fn buffer(block: Block) -> Buffer {
     let block = Arc::new(block);
@@ -60,20 +73,25 @@ pub fn buffer(block: Block) -> Buffer {
     unsafe { Buffer::from_custom_allocation(start, len, block) }
 }
 
-/// A chunk as an Arrow array that owns its block. `utf8` states that the column engine has
-/// checked the values.
-pub fn large_binary(column: OffsetsColumn, nulls: Option<NullBuffer>, utf8: bool) -> ArrayRef {
+/// A chunk as an Arrow array that owns its block.
+pub fn binary_array(column: OffsetsColumn, nulls: Option<NullBuffer>) -> LargeBinaryArray {
     // SAFETY: the column engine made the offsets, ascending from 0 to the block's length.
-    let offsets = unsafe { OffsetBuffer::new_unchecked(ScalarBuffer::from(column.offsets)) };
-    let bytes = buffer(column.bytes);
-    // SAFETY: as above. With `utf8` the engine has checked every row, and null rows are empty.
     unsafe {
-        if utf8 {
-            Arc::new(LargeStringArray::new_unchecked(offsets, bytes, nulls))
-        } else {
-            Arc::new(LargeBinaryArray::new_unchecked(offsets, bytes, nulls))
-        }
+        let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(column.offsets));
+        LargeBinaryArray::new_unchecked(offsets, buffer(column.bytes), nulls)
     }
+}
+
+/// The same, as large string with `utf8`, which states that the column engine has checked the
+/// values.
+pub fn large_binary(column: OffsetsColumn, nulls: Option<NullBuffer>, utf8: bool) -> ArrayRef {
+    let binary = binary_array(column, nulls);
+    if !utf8 {
+        return Arc::new(binary);
+    }
+    let (offsets, bytes, nulls) = binary.into_parts();
+    // SAFETY: with `utf8` the engine has checked every row, and null rows are empty.
+    Arc::new(unsafe { LargeStringArray::new_unchecked(offsets, bytes, nulls) })
 }
 
 /// A compressed column: the struct array of [`manifest_fields`].

@@ -24,6 +24,7 @@ use crate::column::{
 };
 use crate::error::{Error, Result};
 use crate::gpu::{self, Device, DevicePtr, Session, Source};
+use crate::kernel::fcg1;
 use crate::memory::{Block, as_uninit, zeroed};
 use crate::pool::{InterruptCheck, Listener};
 
@@ -185,6 +186,8 @@ pub enum DeviceInput<O> {
         rows: usize,
         /// Bytes of each.
         width: usize,
+        /// The type of the numbers in them, if they are numbers.
+        number_type: Option<fcg1::DataType>,
         /// What keeps the memory alive.
         owner: O,
     },
@@ -200,6 +203,10 @@ pub fn compress_from_device<O: Send + Sync>(
     interrupted: InterruptCheck,
 ) -> Result<ArrayRef> {
     let CompressOptions { codec, payload_checksum } = options;
+    let codec = &codec.for_numbers(match &input {
+        DeviceInput::Matrix { number_type, .. } => *number_type,
+        DeviceInput::Array(..) => None,
+    });
     let ordinal = match &input {
         DeviceInput::Array(_, array) => array.ordinal()?,
         DeviceInput::Matrix { rows: 0, .. } | DeviceInput::Matrix { width: 0, .. } => 0,

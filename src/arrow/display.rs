@@ -16,6 +16,12 @@ pub fn type_text(data_type: &DataType) -> String {
     match data_type {
         // How the import represents types that it does not read.
         DataType::List(item) if item.data_type().is_null() => item.name().clone(),
+        DataType::List(item) => format!("List({})", type_text(item.data_type())),
+        DataType::LargeList(item) => format!("LargeList({})", type_text(item.data_type())),
+        DataType::FixedSizeList(item, len) => {
+            format!("FixedSizeList({}, {len})", type_text(item.data_type()))
+        }
+        DataType::ListView(_) | DataType::LargeListView(_) => "ListView; cast it to List".into(),
         other => other.to_string(),
     }
 }
@@ -93,6 +99,7 @@ fn write_value(text: &mut String, array: &ArrayRef, row: usize) {
         DataType::Duration(unit) => {
             let _ = write!(text, "{}{}", printed(array, row), unit_text(unit));
         }
+        DataType::List(_) => write_list(text, &array.as_list::<i32>().value(row)),
         DataType::LargeList(_) => write_list(text, &array.as_list::<i64>().value(row)),
         DataType::FixedSizeList(..) => write_list(text, &array.as_fixed_size_list().value(row)),
         _ => text.push_str(&printed(array, row)),

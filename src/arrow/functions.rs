@@ -1,6 +1,5 @@
 //! The functions over Arrow data: an array or a stream in, an array for each chunk out.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
@@ -8,14 +7,14 @@ use arrow_array::builder::LargeStringBuilder;
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 
-use super::arrays::{info_array, large_binary, manifest_array, validity};
-use super::input::{ArrowInput, bytes_column, payload_column};
+use super::arrays::{chunk_validity, info_array, large_binary, manifest_array, validity};
+use super::input::{ArrowInput, bytes_column, payload_column, values_column};
 use super::total_size::TotalSize;
 use super::window::{ArraysWithWarning, WindowedBadRows, each_window};
 use super::{ByteRows, PayloadRows};
 use crate::background::{is_long_compression, is_long_decompression};
 use crate::codec::{Codec, Form};
-use crate::column::{self, DecompressOptions, Offsets, OnError, Payloads, Rows};
+use crate::column::{self, Content, DecompressOptions, Offsets, OnError, Payloads, Rows};
 use crate::error::Result;
 use crate::gpu::Device;
 use crate::pool::InterruptCheck;
@@ -29,7 +28,7 @@ pub struct CompressOptions {
     pub payload_checksum: bool,
 }
 
-/// Compresses binary or string data to structs of a large binary payload, its
+/// Compresses binary data, string data or lists of numbers to structs of a large binary payload, its
 /// `original_size`, its `crc32c` and, if asked for, its `payload_crc32c`.
 pub fn compress(
     options: &CompressOptions,
@@ -64,7 +63,7 @@ pub fn compress(
     )
 }
 
-/// Encodes binary or string data to large binary: one frame for each row.
+/// Encodes binary data, string data or lists of numbers to large binary: one frame for each row.
 pub fn encode(
     codec: &Codec,
     input: ArrowInput,
@@ -91,7 +90,7 @@ fn compress_with(
     + Sync
     + 'static,
 ) -> Result<Vec<ArrayRef>> {
-    let column = bytes_column(name, &mut input)?;
+    let column = values_column(name, &mut input)?;
     let (codec, sized) = (codec.clone(), codec.clone());
     each_window(
         input,
@@ -125,10 +124,7 @@ pub fn frame_info(
                 .map(|chunk| {
                     let rows = first..first + chunk.count();
                     first = rows.end;
-                    let nulls = validity(
-                        [(rows.len(), chunk.nulls()?)].into_iter(),
-                        &bad_within(column.bad_rows.rows(), &rows),
-                    );
+                    let nulls = chunk_validity(chunk.nulls()?, column.bad_rows.rows(), &rows);
                     info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
                 })
                 .collect();
@@ -140,15 +136,8 @@ pub fn frame_info(
     bad_rows.judge(arrays)
 }
 
-/// Those of `bad_rows` that are in `rows`, counted from their start.
-fn bad_within(bad_rows: &[usize], rows: &Range<usize>) -> Vec<usize> {
-    let start = bad_rows.partition_point(|&row| row < rows.start);
-    let end = bad_rows.partition_point(|&row| row < rows.end);
-    bad_rows[start..end].iter().map(|row| row - rows.start).collect()
-}
-
-/// Decompresses payloads, or decodes frames, to large binary or, with `options.utf8`, to large
-/// string.
+/// Decompresses payloads, or decodes frames, to large binary or, with [`Content::Text`], to
+/// large string.
 pub fn decompress(
     options: &DecompressOptions,
     form: Form,
@@ -169,9 +158,8 @@ pub fn decompress(
             let rows = first..first + chunk.count();
             first = rows.end;
             total.add(values.bytes.as_ref().len(), rows.len());
-            let bad = bad_within(column.bad_rows.rows(), &rows);
-            let nulls = validity([(rows.len(), chunk.nulls())].into_iter(), &bad);
-            large_binary(values, nulls, options.utf8)
+            let nulls = chunk_validity(chunk.nulls(), column.bad_rows.rows(), &rows);
+            large_binary(values, nulls, options.content == Content::Text)
         });
         let arrays = arrays.collect();
         window_bad_rows.add(column.bad_rows, first);

@@ -1,8 +1,8 @@
 //! C data structures -> arrays, checked so that no row can lie outside its buffers.
 //!
-//! Imported are the types that columns consist of: byte strings in every layout, integers,
-//! decimals, and structs of them. Strings are imported as binary, so that nothing has to check
-//! UTF-8. Arrays of other types inside a struct become nulls, as nothing reads them.
+//! Imported are the types that columns consist of: byte strings in every layout, lists of
+//! numbers, integers, decimals, and structs of them. Strings are imported as binary, so that
+//! nothing has to check UTF-8. Arrays of other types inside a struct become nulls, as nothing reads them.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -24,6 +24,9 @@ use arrow_schema::{DataType, Field, Fields};
 
 use super::arrays::from_arrow;
 use super::c_data::{CArray, CSchema, count, malformed};
+use super::import_lists::{is_list, list_type, lists};
+use super::list_type::aligned;
+use super::numbers::is_number_list;
 use super::volatile::View;
 use crate::error::{Error, Result};
 
@@ -46,11 +49,16 @@ fn type_at(schema: &CSchema, depth: usize) -> Result<DataType> {
         let values = type_at(values, depth + 1)?;
         return Ok(DataType::Dictionary(plain_type(format)?.into(), values.into()));
     }
-    if format != "+s" {
-        return plain_type(format);
-    }
     let field = |child: &CSchema| Ok(Field::new(child.name(), type_at(child, depth + 1)?, true));
-    schema.children()?.into_iter().map(field).collect::<Result<Fields>>().map(DataType::Struct)
+    let fields = || schema.children()?.into_iter().map(field).collect::<Result<Fields>>();
+    match format {
+        "+s" => fields().map(DataType::Struct),
+        _ if is_list(format) => match &fields()?[..] {
+            [item] => list_type(format, item),
+            others => Err(malformed(format!("expected 1 type of items, found {}", others.len()))),
+        },
+        _ => plain_type(format),
+    }
 }
 
 fn plain_type(format: &str) -> Result<DataType> {
@@ -110,8 +118,6 @@ fn other_type(format: &str) -> DataType {
         _ if format.starts_with('t') => temporal_type(format).unwrap_or_else(unknown),
         "+m" => unread("Map"),
         "+r" => unread("RunEndEncoded"),
-        "+l" | "+L" | "+vl" | "+vL" => unread("List"),
-        _ if format.starts_with("+w:") => unread("FixedSizeList"),
         _ if format.starts_with("+u") => unread("Union"),
         "_pli128" => unread("Int128, which Arrow does not have; cast it to Int64"),
         "_plu128" => unread("UInt128, which Arrow does not have; cast it to Int64"),
@@ -130,7 +136,7 @@ fn unknown() -> DataType {
 }
 
 /// A type that is only named in messages.
-fn unread(name: &str) -> DataType {
+pub fn unread(name: &str) -> DataType {
     DataType::List(Field::new(name, DataType::Null, true).into())
 }
 
@@ -173,7 +179,7 @@ impl<'a> SharedArray<'a> {
         self.array.buffers()
     }
 
-    fn expect_buffers(&self, n: usize) -> Result<()> {
+    pub fn expect_buffers(&self, n: usize) -> Result<()> {
         match self.buffers()? {
             found if found == n => Ok(()),
             found => Err(malformed(format!("expected {n} buffers, found {found}"))),
@@ -183,9 +189,7 @@ impl<'a> SharedArray<'a> {
     pub fn expect_children(&self, n: usize) -> Result<()> {
         match self.array.children()? {
             found if found == n => Ok(()),
-            found => {
-                Err(malformed(format!("expected {n} arrays for a struct's fields, found {found}")))
-            }
+            found => Err(malformed(format!("expected {n} child arrays, found {found}"))),
         }
     }
 
@@ -220,9 +224,7 @@ impl<'a> SharedArray<'a> {
                 .filter(|&bytes| bytes <= isize::MAX as usize / 2)
                 .ok_or_else(|| malformed(format!("buffer {i} cannot hold {elements} elements")))
         };
-        let bytes = self.bytes(i, bytes(start)?, bytes(len)?)?;
-        let aligned = bytes.as_ptr().align_offset(align_of::<T>()) == 0;
-        Ok(ScalarBuffer::from(if aligned { bytes } else { Buffer::from_slice_ref(&*bytes) }))
+        Ok(aligned(self.bytes(i, bytes(start)?, bytes(len)?)?))
     }
 
     /// Offsets of all rows and their end, checked to ascend from 0 or more.
@@ -291,6 +293,7 @@ pub fn import(array: &SharedArray, data_type: &DataType) -> Result<ArrayRef> {
         DataType::Decimal256(p, s) => Arc::new(decimals::<Decimal256Type>(array, *p, *s)?),
         DataType::Dictionary(keys, values) => dictionary(array, keys, values)?,
         DataType::Struct(fields) => structs(array, fields)?,
+        list if is_number_list(list) => lists(array, list)?,
         _ => Arc::new(NullArray::new(rows)),
     })
 }

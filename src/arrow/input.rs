@@ -11,6 +11,7 @@ use arrow_schema::{DataType, Fields};
 use super::arrays::from_arrow;
 use super::c_data::{CArray, CSchema, CStream};
 use super::import::{SharedArray, data_type, import};
+use super::numbers::{CAST_ITEMS, list_item};
 use super::{
     ByteRows, CRC32C, ORIGINAL_SIZE, PAYLOAD, PAYLOAD_CRC32C, PayloadRows, check_payloads,
     type_text,
@@ -36,7 +37,8 @@ impl ArrowInput {
         Ok(Self::Array(schema.into(), array.into()))
     }
 
-    fn data_type(&mut self) -> Result<DataType> {
+    /// The type of its arrays.
+    pub(crate) fn data_type(&mut self) -> Result<DataType> {
         match self {
             Self::Array(schema, _) => data_type(schema),
             Self::Stream(stream) => data_type(&stream.schema()?),
@@ -82,7 +84,14 @@ impl<R> ColumnReader<R> {
 /// The column of byte strings that `function` reads.
 pub fn bytes_column(function: &str, input: &mut ArrowInput) -> Result<ColumnReader<ByteRows>> {
     let expected = format!("{function} expects binary or string data");
-    let (data_type, is_table) = bytes_type(&expected, input)?;
+    let (data_type, is_table) = type_of(input, ByteRows::accepts, &expected)?;
+    Ok(ColumnReader { data_type, is_table, rows: ByteRows::try_new, bytes: ByteRows::bytes })
+}
+
+/// The column of values that `function` compresses: byte strings or lists of numbers.
+pub fn values_column(function: &str, input: &mut ArrowInput) -> Result<ColumnReader<ByteRows>> {
+    let expected = format!("{function} expects binary or string data, or lists of numbers");
+    let (data_type, is_table) = type_of(input, ByteRows::accepts_values, &expected)?;
     Ok(ColumnReader { data_type, is_table, rows: ByteRows::try_new, bytes: ByteRows::bytes })
 }
 
@@ -95,7 +104,7 @@ pub fn payload_column(
     let bytes = PayloadRows::bytes;
     if form == Form::Frame {
         let expected = format!("{function} expects binary data of frames");
-        let (data_type, is_table) = bytes_type(&expected, input)?;
+        let (data_type, is_table) = type_of(input, ByteRows::accepts, &expected)?;
         return Ok(ColumnReader { data_type, is_table, rows: PayloadRows::of_frames, bytes });
     }
     let data_type = input.data_type()?;
@@ -111,12 +120,16 @@ pub fn payload_column(
     Ok(ColumnReader { data_type, is_table, rows: PayloadRows::try_new, bytes })
 }
 
-/// The type of an input of byte strings, and whether it is a table's; else an error that says
+/// The type of an input, and whether it is a table's. If it is not accepted, an error that says
 /// what is `expected`.
-fn bytes_type(expected: &str, input: &mut ArrowInput) -> Result<(DataType, bool)> {
+fn type_of(
+    input: &mut ArrowInput,
+    accepts: fn(&DataType) -> bool,
+    expected: &str,
+) -> Result<(DataType, bool)> {
     let data_type = input.data_type()?;
     let column = single_column(&data_type).unwrap_or(&data_type);
-    if !ByteRows::accepts(column) {
+    if !accepts(column) {
         return Err(Error::Type(format!(
             "{expected}, found {}{}",
             type_text(column),
@@ -151,7 +164,11 @@ const ONE_COLUMN: &str = "; pass one column of the table";
 
 /// What to do about a struct that is not accepted.
 fn hint(data_type: &DataType) -> &'static str {
-    let DataType::Struct(fields) = data_type else { return "" };
+    let fields = match data_type {
+        DataType::Struct(fields) => fields,
+        other if list_item(other).is_some_and(|item| !item.is_null()) => return CAST_ITEMS,
+        _ => return "",
+    };
     match [PAYLOAD, ORIGINAL_SIZE, CRC32C].map(|name| fields.find(name).is_some()) {
         [true, true, true] => "; pass compressed data to decompress or verify",
         [false, false, false] if fields.len() > 1 => ONE_COLUMN,

@@ -33,7 +33,11 @@ mod device;
 mod display;
 mod functions;
 mod import;
+mod import_lists;
 mod input;
+mod list_type;
+mod number_lists;
+mod numbers;
 mod rows;
 mod total_size;
 mod volatile;
@@ -48,6 +52,7 @@ pub use device::{
 };
 pub use functions::{CompressOptions, compress, decompress, encode, frame_info, verify};
 pub use input::ArrowInput;
+pub use list_type::ListType;
 pub use window::ArraysWithWarning;
 
 pub(crate) use arrays::{CRC32C, ORIGINAL_SIZE, PAYLOAD, PAYLOAD_CRC32C};
@@ -59,11 +64,13 @@ pub(crate) use rows::{ByteRows, PayloadRows};
 #[cfg(feature = "python")]
 pub(crate) use {
     arrays::{
-        buffer, from_arrow, info_array, info_fields, manifest_array, manifest_fields, validity,
+        binary_array, buffer, chunk_validity, from_arrow, info_array, info_fields, manifest_array,
+        manifest_fields, validity,
     },
     column_type::ColumnType,
     display::unit_text,
     functions::decoding_device,
     import::{SharedArray, data_type, import, numbers},
+    numbers::{CAST_ITEMS, is_number_list, item_bytes},
     walks::{each_value, split_rows},
 };

@@ -14,12 +14,15 @@ use arrow_array::{
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
+use super::number_lists::NumberLists;
+use super::numbers::is_number_list;
 use super::volatile::{between, read_once, viewed};
 use super::{
     CRC32C, ORIGINAL_SIZE, PAYLOAD, PAYLOAD_CRC32C, check_payloads, type_text, value_text,
 };
 use crate::column::{Payload, Payloads, Rows};
 use crate::error::{Error, Result};
+use crate::kernel::fcg1;
 use crate::manifest::Manifest;
 use crate::memory::zeroed;
 
@@ -29,6 +32,8 @@ pub enum ByteRows {
     LargeBinary(LargeBinaryArray),
     View(BinaryViewArray),
     FixedSize(FixedSizeBinaryArray),
+    /// Lists of numbers, as the bytes of their items.
+    Numbers(NumberLists),
     Dictionary {
         keys: Keys,
         values: Box<ByteRows>,
@@ -94,6 +99,11 @@ impl ByteRows {
         }
     }
 
+    /// Whether it can be compressed: as byte strings, or as lists of numbers.
+    pub fn accepts_values(data_type: &DataType) -> bool {
+        Self::accepts(data_type) || is_number_list(data_type)
+    }
+
     pub fn try_new(array: &dyn Array) -> Result<Self> {
         Ok(match array.data_type() {
             DataType::Binary => Self::Binary(array.as_binary().clone()),
@@ -111,7 +121,10 @@ impl ByteRows {
                 Self::Dictionary { keys, count: values.count(), values, nulls }
             }
             DataType::Null => Self::Null(array.len()),
-            other => return Err(unreadable(other)),
+            other => match NumberLists::new(array) {
+                Some(lists) => Self::Numbers(lists),
+                None => return Err(unreadable(other)),
+            },
         })
     }
 
@@ -122,6 +135,7 @@ impl ByteRows {
             Self::LargeBinary(array) => span(array.value_offsets()),
             Self::View(array) => array.views().iter().map(|&view| view as u32 as usize).sum(),
             Self::FixedSize(array) => array.value_data().len(),
+            Self::Numbers(lists) => lists.bytes(),
             Self::Dictionary { values, .. } => values.bytes(),
             Self::Null(_) => 0,
         }
@@ -133,6 +147,7 @@ impl ByteRows {
             Self::LargeBinary(array) => array.nulls().cloned(),
             Self::View(array) => array.nulls().cloned(),
             Self::FixedSize(array) => array.nulls().cloned(),
+            Self::Numbers(lists) => lists.nulls().cloned(),
             Self::Dictionary { values, nulls, .. } if !values.has_nulls() => nulls.clone(),
             Self::Dictionary { .. } => Some(self.nulls_by_row()?),
             Self::Null(rows) => Some(NullBuffer::new(bits(*rows)?)),
@@ -145,6 +160,7 @@ impl ByteRows {
             Self::LargeBinary(array) => array.null_count() > 0,
             Self::View(array) => array.null_count() > 0,
             Self::FixedSize(array) => array.null_count() > 0,
+            Self::Numbers(lists) => lists.nulls().is_some_and(|nulls| nulls.null_count() > 0),
             Self::Dictionary { values, nulls, .. } => nulls.is_some() || values.has_nulls(),
             Self::Null(rows) => *rows > 0,
         }
@@ -179,6 +195,7 @@ impl Rows for ByteRows {
             Self::LargeBinary(array) => array.len(),
             Self::View(array) => array.len(),
             Self::FixedSize(array) => array.len(),
+            Self::Numbers(lists) => lists.count(),
             Self::Dictionary { keys, .. } => keys.len(),
             Self::Null(rows) => *rows,
         }
@@ -195,12 +212,35 @@ impl Rows for ByteRows {
             }
             Self::View(array) => array.is_valid(row).then(|| viewed(array, row)),
             Self::FixedSize(array) => array.is_valid(row).then(|| array.value(row)),
+            Self::Numbers(lists) => lists.get(row),
             Self::Dictionary { keys, values, count, nulls } => {
                 let valid = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
                 let key = if valid { keys.get(row) } else { *count };
                 if key < *count { values.get(key) } else { None }
             }
             Self::Null(_) => None,
+        }
+    }
+
+    fn number_type(&self) -> Option<fcg1::DataType> {
+        match self {
+            Self::Numbers(lists) => lists.number_type(),
+            _ => None,
+        }
+    }
+
+    fn may_refuse(&self) -> bool {
+        match self {
+            Self::Numbers(lists) => lists.may_refuse(),
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn refusal(&self, row: usize) -> Option<Error> {
+        match self {
+            Self::Numbers(lists) => lists.refusal(row),
+            _ => None,
         }
     }
 }

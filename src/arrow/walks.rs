@@ -2,31 +2,40 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::input::{ArrowInput, bytes_column, payload_column};
+use super::input::{ArrowInput, payload_column, values_column};
 use super::window::each_window;
 use super::{ByteRows, PayloadRows};
 use crate::codec::Form;
 use crate::column::{DecompressOptions, Rows, Splitter};
-use crate::error::Result;
+use crate::error::{Error, Result, RowError};
 use crate::pool::{InterruptCheck, Listener};
 use crate::process::lock;
 
-/// Hands every row of binary or string data that is not null to `take`.
+/// Hands every row of binary data, string data or lists of numbers that is not null to `take`.
 pub fn each_value(
     mut input: ArrowInput,
     take: impl FnMut(&[u8]) -> Result<()> + Send + 'static,
     interrupted: InterruptCheck,
 ) -> Result<()> {
-    let column = bytes_column("training", &mut input)?;
+    let column = values_column("training", &mut input)?;
     let take = Mutex::new(take);
     let function = move |chunks: &[ByteRows], interrupted: InterruptCheck| {
         let mut take = lock(&take);
         let mut listener = Listener::new(interrupted);
+        let rows = chunks.iter().map(Rows::count).sum();
+        let mut before = 0;
         for chunk in chunks {
             for row in 0..chunk.count() {
                 listener.step()?;
+                if let Some(source) = chunk.refusal(row) {
+                    let context = "value of a column".into();
+                    let (row, name, mistake) = (before + row, None, None);
+                    let bad = RowError { row, rows, name, context, mistake, source };
+                    return Err(Error::Row(bad.into()));
+                }
                 chunk.get(row).map_or(Ok(()), &mut *take)?;
             }
+            before += chunk.count();
         }
         Ok(Vec::new())
     };

@@ -188,9 +188,19 @@ impl Codec {
         })
     }
 
-    /// What Bitcomp takes its input for; of other codecs, none.
+    /// What Bitcomp takes its input for; `None` where the column says, and of other codecs.
     pub fn data_type(&self) -> Option<DataType> {
-        self.encoding().and_then(|(encoding, _)| encoding.bitcomp_type())
+        self.encoding().and_then(|(encoding, _)| encoding.data_type)
+    }
+
+    /// The same for values that are numbers of that type, where Bitcomp has no type of its own.
+    pub fn for_numbers(&self, numbers: Option<DataType>) -> Self {
+        match *self {
+            Self::Nvcomp { encoding, device } => {
+                Self::Nvcomp { encoding: encoding.for_numbers(numbers), device }
+            }
+            _ => self.clone(),
+        }
     }
 
     /// Where a GPU codec runs.

@@ -49,9 +49,11 @@ fn compress_to<L: Layout, C: Rows>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Compressed<L::Column>> {
+    let codec = &codec.for_numbers(chunks.iter().find_map(C::number_type));
     let max_row_bytes = <L::Writer<'_> as RowWriter>::MAX_ROW_BYTES;
     let placement = offload::compress_placement(codec, chunks, max_row_bytes, interrupted);
     if let Some(placement) = placement
+        && !chunks.iter().any(C::may_refuse)
         && let Some(column) =
             compress_through_gpu::<L, C>(codec, form, placement, chunks, interrupted)?
     {
@@ -83,7 +85,10 @@ fn compress_to<L: Layout, C: Rows>(
                 let Some(value) = chunk.get(row) else { return Ok(()) };
                 let id = ItemId::of_row(span.first + i);
                 let mut kernel = codec.prefetched_kernel(id, prefetch, &mut scratch);
-                let row = compress_row(codec.id(), form, &mut kernel, &mut worker.out, value);
+                let row = match chunk.refusal(row) {
+                    Some(refusal) => Err(refusal),
+                    None => compress_row(codec.id(), form, &mut kernel, &mut worker.out, value),
+                };
                 let (row, manifest) = row.map_err(|source| BadRow {
                     source,
                     context: format!("value of {} bytes", value.len()),

@@ -33,6 +33,7 @@ fn of_payload(codec: &Codec, payload: &[u8], error: &Error) -> Option<Mistake> {
     match error {
         Error::Dictionary { .. } => return of_dictionary(error),
         Error::CodecMismatch { actual, .. } => return Some(Mistake::OtherCodec(actual)),
+        Error::PartialItem { .. } | Error::RowWidth { .. } => return Some(Mistake::OtherDtype),
         // These decoded, or were not looked at.
         Error::InvalidUtf8 { .. }
         | Error::SizeExceedsLimit { .. }
@@ -57,6 +58,7 @@ pub(super) fn of_frames(body: &[u8], error: &Error) -> Option<Mistake> {
     match error {
         Error::Dictionary { .. } | Error::DictionaryRequired => return of_dictionary(error),
         Error::UnregisteredCodec(_) => return Some(Mistake::UnknownCodec),
+        Error::PartialItem { .. } | Error::RowWidth { .. } => return Some(Mistake::OtherDtype),
         Error::InFrame { source, .. } => return of_frames(body, source),
         Error::Frame(_) => {}
         _ => return None,

@@ -19,6 +19,7 @@
 mod arena;
 mod bad_rows;
 mod compress;
+mod content;
 mod decompress;
 mod estimate;
 mod frame_info;
@@ -34,6 +35,7 @@ mod split;
 
 pub use bad_rows::{BadRows, BecameNull, OnError};
 pub use compress::{Compressed, compress, encode};
+pub use content::Content;
 pub use decompress::{decompress, verify};
 pub use frame_info::{FrameInfos, frame_info};
 #[cfg(feature = "arrow")]
@@ -47,6 +49,7 @@ pub use resident::{ResidentColumn, ResidentRows, Values, compress_resident, deco
 pub use split::Splitter;
 
 use crate::error::{Error, Result};
+use crate::kernel::fcg1::DataType;
 use crate::manifest::Manifest;
 
 /// One chunk of a column of byte strings.
@@ -55,6 +58,21 @@ pub trait Rows: Sync {
     fn count(&self) -> usize;
     /// `None` where the row is null.
     fn get(&self, row: usize) -> Option<&[u8]>;
+
+    /// The type of the numbers that rows consist of, if they do.
+    fn number_type(&self) -> Option<DataType> {
+        None
+    }
+
+    /// Whether any row must not be compressed.
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
+    /// Why a row must not be compressed, if so.
+    fn refusal(&self, _row: usize) -> Option<Error> {
+        None
+    }
 }
 
 /// One chunk of a compressed column.

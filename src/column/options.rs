@@ -1,6 +1,7 @@
 //! The options of decompression, and its result.
 
 use super::bad_rows::{BadRows, OnError};
+use super::content::Content;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::gpu::Device;
@@ -16,8 +17,8 @@ pub struct DecompressOptions {
     pub device: Device,
     /// Largest decoded row; `None` is 5 GiB with a manifest and 1 GiB without.
     pub max_size: Option<u64>,
-    /// Values must be UTF-8.
-    pub utf8: bool,
+    /// What values must be.
+    pub content: Content,
     /// What a bad row does.
     pub on_error: OnError,
     /// Most bytes that all rows together may decode to.
@@ -31,7 +32,7 @@ impl DecompressOptions {
             codec,
             device: Device::Cpu,
             max_size: None,
-            utf8: false,
+            content: Content::Bytes,
             on_error: OnError::Raise,
             max_total_size: None,
         }

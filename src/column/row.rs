@@ -113,7 +113,7 @@ impl RowDecoder<'_> {
         let len = manifest.admit(&mut kernel, payload, options.limit())?;
         out.write(len, |dst| {
             let value = manifest.decode(&mut kernel, payload, dst)?;
-            check_utf8(options, value)?;
+            options.content.check(value)?;
             Ok(value)
         })
     }
@@ -142,7 +142,7 @@ impl RowDecoder<'_> {
             })?;
             // SAFETY: the frames' slots are all of `dst`, and each was decoded.
             let value = unsafe { dst.assume_init_ref() };
-            check_utf8(options, value)?;
+            options.content.check(value)?;
             Ok(value)
         })?;
         Ok((row, size))
@@ -176,7 +176,7 @@ impl RowDecoder<'_> {
             })?;
             // SAFETY: the kernel initialised the first `written` bytes.
             let value = unsafe { dst[..written].assume_init_ref() };
-            check_utf8(options, value)?;
+            options.content.check(value)?;
             len = written as u64;
             Ok(value)
         });
@@ -188,7 +188,7 @@ impl RowDecoder<'_> {
         kernel
             .decompress_growing(payload, to_len(limit)?, &mut grown)
             .map_err(|fault| options.bare_error(fault, limit))?;
-        check_utf8(options, &grown)?;
+        options.content.check(&grown)?;
         let len = grown.len() as u64;
         let value = worker.out.take(&mut grown);
         if grown.capacity() <= BLOCK_BYTES {
@@ -196,14 +196,6 @@ impl RowDecoder<'_> {
         }
         Ok((value?, len))
     }
-}
-
-pub fn check_utf8(options: &DecompressOptions, value: &[u8]) -> Result<()> {
-    if options.utf8 && simdutf8::basic::from_utf8(value).is_err() {
-        let position = std::str::from_utf8(value).err().map_or(0, |error| error.valid_up_to());
-        return Err(Error::InvalidUtf8 { position });
-    }
-    Ok(())
 }
 
 /// What is known of a row, for its error.

@@ -141,7 +141,7 @@ fn compress(
     src: &[u8],
     dst: &mut [MaybeUninit<u8>],
 ) -> Result<usize, Fault> {
-    encoding.data_type.check_len(src.len())?;
+    encoding.packed_type().check_len(src.len())?;
     let mut container = ContainerWriter::new(encoding, src.len(), dst)?;
     let chunks: Vec<_> =
         src.chunks(CHUNK_BYTES).map(|bytes| Chunk::of_value(Source::Host(bytes))).collect();
@@ -289,7 +289,7 @@ impl Kernel for GpuKernel<'_> {
                 None => return self.cpu_fallback.compress_bound(len),
             },
         };
-        self.encoding.data_type.check_len(len)?;
+        self.encoding.packed_type().check_len(len)?;
         let on_gpu = container_bound(self.encoding, len);
         if !falls_back {
             return on_gpu;

@@ -54,7 +54,7 @@ impl Work {
                 Algorithm::Zstd => {}
                 // 0 is entropy coding only; 1 is the library's own default.
                 Algorithm::GDeflate => options[0] = 1,
-                Algorithm::Bitcomp => options[1] = self.encoding.data_type.nvcomp_type(),
+                Algorithm::Bitcomp => options[1] = self.encoding.packed_type().nvcomp_type(),
             }
         }
         Options(options)

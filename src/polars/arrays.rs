@@ -7,7 +7,7 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
 use crate::arrow::{buffer, info_fields, manifest_array, manifest_fields};
-use crate::column::{Compressed, ViewColumn};
+use crate::column::{Compressed, Content, ViewColumn};
 use crate::error::Result;
 
 /// The type of a compressed column.
@@ -20,9 +20,9 @@ pub fn info_type() -> DataType {
     DataType::Struct(info_fields(DataType::Utf8View))
 }
 
-/// The type of decompressed values.
-pub fn values_type(utf8: bool) -> DataType {
-    if utf8 { DataType::Utf8View } else { DataType::BinaryView }
+/// The type of decompressed values that are not lists.
+pub fn values_type(content: Content) -> DataType {
+    if content == Content::Text { DataType::Utf8View } else { DataType::BinaryView }
 }
 
 fn binary_view(column: ViewColumn, nulls: Option<NullBuffer>) -> BinaryViewArray {
@@ -41,11 +41,10 @@ pub fn compressed_array(
     manifest_array(payload, sizes, crcs, payload_crc32c.map(Into::into), nulls)
 }
 
-/// Values or frames as Binary, or as String with `utf8`, which states that the column engine has
-/// checked the values.
-pub fn values_array(values: ViewColumn, nulls: Option<NullBuffer>, utf8: bool) -> ArrayRef {
+/// Values or frames as Binary, or as String if the column engine has checked that they are text.
+pub fn values_array(values: ViewColumn, nulls: Option<NullBuffer>, content: Content) -> ArrayRef {
     let array = binary_view(values, nulls);
-    if utf8 {
+    if content == Content::Text {
         // SAFETY: the engine has checked every row as UTF-8; null rows are empty.
         Arc::new(unsafe { array.to_string_view_unchecked() })
     } else {

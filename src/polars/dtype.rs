@@ -1,11 +1,14 @@
 //! Polars' types, as it exports them, under the names that Polars gives them.
 
 use std::fmt;
+use std::sync::Arc;
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field as ArrowField};
 
 use super::metadata::Metadata;
-use crate::arrow::{CSchema, ColumnType, PAYLOAD, data_type, unit_text};
+use crate::arrow::{
+    CAST_ITEMS, CSchema, ColumnType, PAYLOAD, data_type, is_number_list, item_bytes, unit_text,
+};
 
 /// What to do about a column of Python objects.
 pub const OBJECTS: &str = " (Python objects, whose bytes Polars cannot read); convert it to a \
@@ -120,12 +123,35 @@ impl Dtype {
         }
     }
 
+    /// The Arrow type of lists of numbers; `None` for other types.
+    pub fn number_list(&self) -> Option<DataType> {
+        let data_type = match self {
+            Self::List(item) => DataType::LargeList(item.list_field()?),
+            Self::Array(item, len) => {
+                DataType::FixedSizeList(item.list_field()?, i32::try_from(*len).ok()?)
+            }
+            Self::Extension(_, storage) => return storage.number_list(),
+            _ => return None,
+        };
+        Some(data_type).filter(is_number_list)
+    }
+
+    /// The field of lists of this type: a number, or an array of numbers.
+    fn list_field(&self) -> Option<Arc<ArrowField>> {
+        let item = match self {
+            Self::Plain(number) => number.clone(),
+            arrays => arrays.number_list()?,
+        };
+        item_bytes(&item)?;
+        Some(Arc::new(ArrowField::new_list_field(item, true)))
+    }
+
     /// What to do about a column of the wrong type.
     fn advice(&self) -> &'static str {
         match self {
             _ if self.holds_objects() => OBJECTS,
             Self::Categorical(_) | Self::Enum(_) => "; cast it to String first",
-            Self::List(_) | Self::Array(..) => "; explode it first, or pass one column",
+            Self::List(_) | Self::Array(..) => CAST_ITEMS,
             Self::Struct(fields) if fields.iter().any(|field| field.name == PAYLOAD) => {
                 "; pass a compressed column to decompress or verify"
             }

@@ -4,23 +4,20 @@ use arrow_array::{ArrayRef, new_empty_array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
-use super::arrays::{
-    compressed_array, compressed_type, info_type, reasons_array, values_array, values_type,
-};
+use super::arrays::{compressed_array, compressed_type, info_type, reasons_array, values_array};
+use super::decompression::Decompression;
 use super::dictionary_sets;
 use super::dtype::{Dtype, Field};
 use super::ffi::{Expression, Series, export_expression};
 use super::options::{OptionsError, PickledOptions};
-use super::row::{check_names, name_row, repeated, row_name};
+use super::row::{check_names, name_row, row_name};
 use crate::arrow::{
     ByteRows, ColumnType, CompressOptions, PayloadRows, check_payloads, decoding_device,
     info_array, validity,
 };
 use crate::background::{self, is_long_compression, is_long_decompression};
 use crate::codec::{Codec, Form, ZstdLevel};
-use crate::column::{
-    self, BadRows, DecompressOptions, OnError, Payloads, Rows, VIEW_MAX_BYTES, Views,
-};
+use crate::column::{self, BadRows, Content, OnError, Payloads, Rows, VIEW_MAX_BYTES, Views};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
 use crate::pool::InterruptCheck;
@@ -63,22 +60,8 @@ const COMPRESS_OPTIONS: &[&str] = &[
     "payload_checksum",
 ];
 
-const DECOMPRESS_OPTIONS: &[&str] = &[
-    "codec",
-    "level",
-    "dictionary",
-    "dictionary_set",
-    "data_type",
-    "codec_device",
-    "utf8",
-    "null_on_error",
-    "max_size",
-    // Of frames only.
-    "device",
-];
-
 /// A codec as Python passes it: by name and settings.
-fn codec(options: &PickledOptions) -> Result<Codec> {
+pub fn codec(options: &PickledOptions) -> Result<Codec> {
     let level = options.int("level")?;
     if let Some(set) = options.bytes("dictionary_set")? {
         let level = ZstdLevel::or_default(level)?;
@@ -92,19 +75,7 @@ fn codec(options: &PickledOptions) -> Result<Codec> {
     codec.with_gpu_settings(options.text("data_type")?, options.text("codec_device")?)
 }
 
-fn decompress_options(options: &PickledOptions) -> Result<DecompressOptions> {
-    let limit = |size: i64| size.try_into().map_err(|_| OptionsError::from("max_size is negative"));
-    Ok(DecompressOptions {
-        codec: codec(options)?,
-        device: options.text("device")?.map_or(Ok(Device::Cpu), str::parse)?,
-        max_size: options.int("max_size")?.map(limit).transpose()?,
-        utf8: options.flag("utf8")?,
-        on_error: on_error(options)?,
-        max_total_size: None,
-    })
-}
-
-fn on_error(options: &PickledOptions) -> Result<OnError> {
+pub fn on_error(options: &PickledOptions) -> Result<OnError> {
     Ok(if options.flag("null_on_error")? { OnError::Null } else { OnError::Raise })
 }
 
@@ -121,7 +92,20 @@ fn check_binary(function: &str, inputs: &[&Field]) -> Result<()> {
     Err(Error::Type(format!("{function} expects Binary or String, found {}", input.text())))
 }
 
-/// Binary or String -> the struct of payloads and manifests, or Binary of frames.
+/// Checks that a column can be compressed: as byte strings, or as lists of numbers.
+fn check_values(function: &str, inputs: &[&Field]) -> Result<()> {
+    let input = input(inputs);
+    if input.is_bytes() || input.number_list().is_some() {
+        return Ok(());
+    }
+    Err(Error::Type(format!(
+        "{function} expects Binary or String, or a List or Array of numbers, found {}",
+        input.text()
+    )))
+}
+
+/// Binary, String, or a List or Array of numbers -> the struct of payloads and manifests, or Binary
+/// of frames.
 struct CompressExpr(Form);
 
 impl Expression for CompressExpr {
@@ -135,8 +119,8 @@ impl Expression for CompressExpr {
 
     fn check(&self, inputs: &[&Field]) -> Result<()> {
         match self.0 {
-            Form::Payload => check_binary("compress", inputs),
-            Form::Frame => check_binary("encode", inputs),
+            Form::Payload => check_values("compress", inputs),
+            Form::Frame => check_values("encode", inputs),
         }
     }
 
@@ -147,13 +131,13 @@ impl Expression for CompressExpr {
         }
     }
 
-    fn evaluate(&self, inputs: &[Series], options: &CompressOptions) -> Result<ArrayRef> {
+    fn evaluate(&self, inputs: &[Series], options: &CompressOptions) -> Result<Vec<ArrayRef>> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let bytes = chunks.iter().map(ByteRows::bytes).sum();
         let CompressOptions { codec, payload_checksum } = options.clone();
         let is_long = is_long_compression(&codec, bytes, rows(&chunks));
         let form = self.0;
-        run_interruptible(is_long, chunks, move |chunks, interrupted| match form {
+        let work = move |chunks: &[ByteRows], interrupted: InterruptCheck| match form {
             Form::Payload => {
                 let column = column::compress::<Views, _>(&codec, chunks, interrupted)?;
                 let checksums =
@@ -162,22 +146,23 @@ impl Expression for CompressExpr {
             }
             Form::Frame => {
                 let column = column::encode::<Views, _>(&codec, chunks, interrupted)?;
-                Ok(values_array(column, bytes_validity(chunks, &[])?, false))
+                Ok(values_array(column, bytes_validity(chunks, &[])?, Content::Bytes))
             }
-        })
+        };
+        Ok(vec![run_interruptible(is_long, chunks, work)?])
     }
 }
 
-/// The struct of payloads and manifests, Binary of bare payloads or Binary of frames -> Binary
-/// or String. A second input names rows in errors.
+/// The struct of payloads and manifests, Binary of bare payloads or Binary of frames -> Binary,
+/// String, or a List or Array of numbers. A second input names rows in errors.
 struct DecompressExpr(Form);
 
 impl Expression for DecompressExpr {
-    type Options = DecompressOptions;
-    const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
+    type Options = Decompression;
+    const OPTIONS: &[&str] = Decompression::OPTIONS;
 
-    fn options(&self, options: &PickledOptions) -> Result<DecompressOptions> {
-        decompress_options(options)
+    fn options(&self, options: &PickledOptions) -> Result<Decompression> {
+        Decompression::of(options)
     }
 
     fn check(&self, inputs: &[&Field]) -> Result<()> {
@@ -188,17 +173,17 @@ impl Expression for DecompressExpr {
         check_names(inputs)
     }
 
-    fn output_type(&self, options: &DecompressOptions) -> DataType {
-        values_type(options.utf8)
+    fn output_type(&self, options: &Decompression) -> DataType {
+        options.output_type()
     }
 
-    fn evaluate(&self, inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
+    fn evaluate(&self, inputs: &[Series], options: &Decompression) -> Result<Vec<ArrayRef>> {
         let rows = inputs.first().map_or(0, Series::len);
         let names = inputs.get(1);
         // A literal comes as one row that stands for all, as input or as names.
         let literal_for = names.map(Series::len).filter(|&names| rows == 1 && names != 1);
         if literal_for == Some(0) {
-            return Ok(new_empty_array(&values_type(options.utf8)));
+            return Ok(vec![new_empty_array(&options.output_type())]);
         }
         if let Some(names) = names.map(Series::len)
             && ![1, rows].contains(&names)
@@ -209,21 +194,15 @@ impl Expression for DecompressExpr {
             )));
         }
         let chunks = payload_chunks(inputs, self.0)?;
-        let is_long = is_long_payloads(&chunks, decoding_device(options, self.0));
-        let options = options.clone();
+        let is_long = is_long_payloads(&chunks, decoding_device(&options.options, self.0));
+        let decompression = options.clone();
         let work = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
-            let column = column::decompress::<Views, _>(&options, chunks, interrupted)?;
-            let validities = chunks.iter().map(|chunk| (chunk.count(), chunk.nulls()));
-            let nulls = validity(validities, column.bad_rows.rows());
-            Ok((values_array(column.values, nulls, options.utf8), column.bad_rows))
+            decompression.run(chunks, literal_for, interrupted)
         };
         let (values, bad_rows) =
             run_interruptible(is_long, chunks, work).map_err(|error| name_row(error, names))?;
         warn_of(bad_rows, names)?;
-        match literal_for {
-            Some(rows) => repeated(&values, rows),
-            None => Ok(values),
-        }
+        Ok(values)
     }
 }
 
@@ -242,11 +221,11 @@ fn warn_of(bad_rows: BadRows, names: Option<&Series>) -> Result<()> {
 struct VerifyExpr(Form);
 
 impl Expression for VerifyExpr {
-    type Options = DecompressOptions;
-    const OPTIONS: &[&str] = DECOMPRESS_OPTIONS;
+    type Options = Decompression;
+    const OPTIONS: &[&str] = Decompression::OPTIONS;
 
-    fn options(&self, options: &PickledOptions) -> Result<DecompressOptions> {
-        decompress_options(options)
+    fn options(&self, options: &PickledOptions) -> Result<Decompression> {
+        Decompression::of(options)
     }
 
     fn check(&self, inputs: &[&Field]) -> Result<()> {
@@ -256,18 +235,19 @@ impl Expression for VerifyExpr {
         }
     }
 
-    fn output_type(&self, _: &DecompressOptions) -> DataType {
+    fn output_type(&self, _: &Decompression) -> DataType {
         DataType::Utf8View
     }
 
-    fn evaluate(&self, inputs: &[Series], options: &DecompressOptions) -> Result<ArrayRef> {
+    fn evaluate(&self, inputs: &[Series], options: &Decompression) -> Result<Vec<ArrayRef>> {
         let chunks = payload_chunks(inputs, self.0)?;
-        let is_long = is_long_payloads(&chunks, decoding_device(options, self.0));
-        let options = options.clone();
-        run_interruptible(is_long, chunks, move |chunks, interrupted| {
+        let options = options.options.clone();
+        let is_long = is_long_payloads(&chunks, decoding_device(&options, self.0));
+        let work = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
             let bad = column::verify::<_, VIEW_MAX_BYTES>(&options, chunks, interrupted)?;
             Ok(reasons_array(bad.reasons(), chunks.iter().map(Payloads::count).sum()))
-        })
+        };
+        Ok(vec![run_interruptible(is_long, chunks, work)?])
     }
 }
 
@@ -290,7 +270,7 @@ impl Expression for FrameInfoExpr {
         info_type()
     }
 
-    fn evaluate(&self, inputs: &[Series], on_error: &OnError) -> Result<ArrayRef> {
+    fn evaluate(&self, inputs: &[Series], on_error: &OnError) -> Result<Vec<ArrayRef>> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         // Only headers are read, however long the rows are.
         let is_long = is_long_decompression(Device::Cpu, 0, rows(&chunks));
@@ -302,7 +282,7 @@ impl Expression for FrameInfoExpr {
         };
         let (info, bad_rows) = run_interruptible(is_long, chunks, work)?;
         warn_of(bad_rows, None)?;
-        Ok(info)
+        Ok(vec![info])
     }
 }
 

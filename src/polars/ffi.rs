@@ -86,15 +86,15 @@ unsafe extern "C" fn release_export(export: *mut SeriesExport) {
     }
 }
 
-fn export(field: &ArrowField, chunk: &ArrayRef) -> Result<SeriesExport> {
+fn export(field: &ArrowField, chunks: &[ArrayRef]) -> Result<SeriesExport> {
     let mut schema = Box::new(FFI_ArrowSchema::try_from(field).map_err(from_arrow)?);
-    let array = Box::into_raw(Box::new(FFI_ArrowArray::new(&chunk.to_data())));
-    let mut arrays = vec![array].into_boxed_slice();
+    let array = |chunk: &ArrayRef| Box::into_raw(Box::new(FFI_ArrowArray::new(&chunk.to_data())));
+    let mut arrays: Box<[_]> = chunks.iter().map(array).collect();
     Ok(SeriesExport {
         // Both mirror the same C structures.
         field: ptr::from_mut(&mut *schema).cast(),
         arrays: arrays.as_mut_ptr().cast(),
-        len: 1,
+        len: arrays.len(),
         release: Some(release_export),
         private_data: Box::into_raw(Box::new(ExportOwner { _schema: schema, arrays })).cast(),
     })
@@ -179,7 +179,8 @@ pub trait Expression {
     /// schema that the author of a plan states may differ from the data's.
     fn check(&self, inputs: &[&Field]) -> Result<()>;
     fn output_type(&self, options: &Self::Options) -> DataType;
-    fn evaluate(&self, inputs: &[Series], options: &Self::Options) -> Result<ArrayRef>;
+    /// At least one chunk.
+    fn evaluate(&self, inputs: &[Series], options: &Self::Options) -> Result<Vec<ArrayRef>>;
 }
 
 /// # Safety
@@ -234,7 +235,8 @@ pub unsafe fn expression_call<E: Expression>(
         expression.check(&inputs.iter().map(|input| &input.field).collect::<Vec<_>>())?;
         let name = inputs.first().map_or("", |input| &input.field.name);
         let out = expression.evaluate(&inputs, &options)?;
-        export(&ArrowField::new(name, out.data_type().clone(), true), &out)
+        let data_type = expression.output_type(&options);
+        export(&ArrowField::new(name, data_type, true), &out)
     });
     if let Some(out) = out {
         // SAFETY: Polars passes an empty export to be overwritten.

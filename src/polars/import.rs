@@ -25,6 +25,9 @@ use crate::error::{Result, reserve};
 
 /// Imports an array that Polars has exported as one of the type `dtype`.
 pub fn import_array(array: &SharedArray, dtype: &Dtype) -> Result<ArrayRef> {
+    if let Some(lists) = dtype.number_list() {
+        return import(array, &lists);
+    }
     match dtype {
         Dtype::Plain(plain) => import_plain(array, plain),
         Dtype::Categorical(codes) | Dtype::Enum(codes) => {
@@ -124,7 +127,8 @@ fn import_struct(array: &SharedArray, fields: &[Field]) -> Result<ArrayRef> {
         .map_err(from_arrow)
 }
 
-// Lists are only shown, as names of rows, so lists that do not fit together are no error.
+// Lists of other than numbers are only shown, as names of rows, so lists that do not fit together
+// are no error.
 
 fn import_list(array: &SharedArray, inner: &Dtype) -> Result<ArrayRef> {
     let (Ok(child), Ok(offsets)) = (array.child(0), array.offsets()) else {

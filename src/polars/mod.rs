@@ -1,6 +1,7 @@
 //! The Polars plugin: series in, column engine, series out.
 
 mod arrays;
+mod decompression;
 mod dictionary_sets;
 mod dtype;
 mod expressions;

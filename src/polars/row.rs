@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::ByteViewType;
-use arrow_array::{Array, ArrayRef, GenericByteViewArray};
-use arrow_buffer::NullBuffer;
+use arrow_array::{Array, ArrayRef, GenericByteViewArray, LargeBinaryArray};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::DataType;
 
 use super::dtype::Field;
 use super::ffi::Series;
-use crate::arrow::value_text;
+use crate::arrow::{from_arrow, value_text};
+use crate::column::offsets_of;
 use crate::error::{Error, Result, reserve};
 
 /// Checks that a second input can name rows: Python objects cannot be read.
@@ -38,6 +39,18 @@ pub fn row_name(row: usize, names: Option<&Series>) -> Option<String> {
     let (chunk, row) = names.locate(if names.len() == 1 { 0 } else { row })?;
     let column = Some(names.field.name.as_str()).filter(|name| !name.is_empty());
     Some(format!("{} = {}", column.unwrap_or("row"), value_text(chunk, row)))
+}
+
+/// The only value of `array` repeated for `rows` rows.
+pub fn repeated_bytes(array: &LargeBinaryArray, rows: usize) -> Result<LargeBinaryArray> {
+    let nulls = array.is_null(0).then(|| NullBuffer::new_null(rows));
+    let value = if nulls.is_some() { &[][..] } else { array.value(0) };
+    let offsets = offsets_of((0..rows).map(|_| value.len() as u64))?;
+    let mut bytes = Vec::new();
+    reserve(&mut bytes, value.len() * rows)?;
+    (0..rows).for_each(|_| bytes.extend_from_slice(value));
+    let offsets = OffsetBuffer::new(offsets.into());
+    LargeBinaryArray::try_new(offsets, bytes.into(), nulls).map_err(from_arrow)
 }
 
 /// The only value of `array`, Binary or String, repeated for `rows` rows.

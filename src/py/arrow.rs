@@ -2,8 +2,10 @@
 
 use std::ffi::{CStr, CString};
 
+use arrow_array::cast::AsArray;
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
 use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
 use pyo3::exceptions::{PyException, PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
@@ -15,10 +17,11 @@ use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
 use super::producer::refuse_objects;
 use crate::arrow::{
-    self, ArraysWithWarning, ArrowInput, CArray, CSchema, CStream, CompressOptions, from_arrow,
+    self, ArraysWithWarning, ArrowInput, CArray, CSchema, CStream, CompressOptions, ListType,
+    from_arrow,
 };
 use crate::codec::Form;
-use crate::column::{BecameNull, DecompressOptions, OnError};
+use crate::column::{BecameNull, Content, DecompressOptions, OnError};
 use crate::error::Result;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -27,6 +30,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(_arrow_decompress, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_encode, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_verify, module)?)?;
+    module.add_function(wrap_pyfunction!(_list_description, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_split_rows, module)?)?;
     module.add_function(wrap_pyfunction!(_arrow_frame_info, module)?)
 }
@@ -178,6 +182,7 @@ pub struct DecompressArguments {
     codec: DecoderArgument,
     is_frames: bool,
     utf8: bool,
+    lists: Option<ListArgument>,
     max_size: Option<u64>,
     max_total_size: Option<u64>,
     device: Option<DeviceArgument>,
@@ -192,6 +197,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DecompressArguments {
             codec: options.get_item("codec")?.extract()?,
             is_frames: options.get_item("is_frames")?.extract()?,
             utf8: options.get_item("utf8")?.extract()?,
+            lists: options.get_item("lists")?.extract()?,
             max_size: options.get_item("max_size")?.extract()?,
             max_total_size: options.get_item("max_total_size")?.extract()?,
             device: options.get_item("device")?.extract()?,
@@ -200,17 +206,53 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DecompressArguments {
 }
 
 impl DecompressArguments {
-    pub fn read(self, py: Python<'_>, null_on_error: bool) -> PyResult<(DecompressOptions, Form)> {
+    pub fn read(self, py: Python<'_>, null_on_error: bool) -> PyResult<Decompression> {
+        let lists = self.lists.map(|ListArgument(lists)| lists);
+        let content = match &lists {
+            Some(lists) => lists.content(),
+            None if self.utf8 => Content::Text,
+            None => Content::Bytes,
+        };
         let options = DecompressOptions {
             codec: self.codec.0,
             device: device_or_cpu(py, self.device)?,
             max_size: self.max_size,
-            utf8: self.utf8,
+            content,
             on_error: on_error(null_on_error),
             max_total_size: self.max_total_size,
         };
-        Ok((options, form(self.is_frames)))
+        Ok(Decompression { options, form: form(self.is_frames), lists })
     }
+}
+
+/// How to decompress payloads or decode frames, and the type of lists that values become, if so.
+pub struct Decompression {
+    pub options: DecompressOptions,
+    pub form: Form,
+    lists: Option<ListType>,
+}
+
+/// An argument: a type of lists, as an object with ``__arrow_c_schema__``.
+struct ListArgument(ListType);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ListArgument {
+    type Error = PyErr;
+
+    fn extract(dtype: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let capsule = dtype.call_method0("__arrow_c_schema__")?.cast_into::<PyCapsule>()?;
+        let schema = capsule.pointer_checked(Some(SCHEMA))?.cast::<FFI_ArrowSchema>();
+        // SAFETY: a capsule of this name holds a schema, which lives as long.
+        let data_type = DataType::try_from(unsafe { schema.as_ref() }).map_err(from_arrow);
+        data_type.and_then(|data_type| ListType::try_new(&data_type)).map(Self).map_err(raise)
+    }
+}
+
+/// Describes the type of lists that an empty column has, for the column plugins.
+#[pyfunction]
+fn _list_description(column: ArrowData) -> PyResult<String> {
+    let ArrowData { mut input, .. } = column;
+    let lists = input.data_type().and_then(|data_type| ListType::try_new(&data_type));
+    lists.and_then(|lists| lists.description()).map_err(raise)
 }
 
 fn on_error(null_on_error: bool) -> OnError {
@@ -228,10 +270,17 @@ fn _arrow_decompress(
     options: DecompressArguments,
     null_on_error: bool,
 ) -> PyResult<Chunks> {
-    let (options, form) = options.read(py, null_on_error)?;
+    let Decompression { options, form, lists } = options.read(py, null_on_error)?;
     let ArrowData { input, chunked } = data.extract()?;
-    let result =
-        interruptible(py, |interrupted| arrow::decompress(&options, form, input, interrupted))?;
+    let result = interruptible(py, |interrupted| {
+        let mut result = arrow::decompress(&options, form, input, interrupted)?;
+        if let Some(lists) = lists {
+            let binary = result.arrays.into_iter();
+            let read = |array: ArrayRef| lists.read(array.as_binary::<i64>().clone());
+            result.arrays = binary.map(read).collect::<Result<_>>()?;
+        }
+        Ok(result)
+    })?;
     Ok((chunks_after_warning(py, result)?, chunked))
 }
 
@@ -241,7 +290,7 @@ fn _arrow_verify(
     data: &Bound<'_, PyAny>,
     options: DecompressArguments,
 ) -> PyResult<Chunks> {
-    let (options, form) = options.read(py, false)?;
+    let Decompression { options, form, .. } = options.read(py, false)?;
     let ArrowData { input, chunked } = data.extract()?;
     let arrays =
         interruptible(py, |interrupted| arrow::verify(&options, form, input, interrupted))?;

@@ -19,8 +19,9 @@ use crate::background;
 use crate::codec::Codec;
 use crate::error::Result;
 use crate::gpu::Device;
-use crate::kernel::fcg1::Algorithm;
+use crate::kernel::fcg1::{Algorithm, DataType};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
+use crate::wire::codec_id::CodecId;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCodec>()?;
@@ -241,7 +242,11 @@ impl PyCodec {
             format!("dict_id='{}', dict_len={}", dictionary.id(), dictionary.bytes().len())
         });
         let level = codec.level().map(|level| format!("level={level}"));
-        let data_type = codec.data_type().map(|kind| format!("data_type='{}'", kind.name()));
+        let is_bitcomp = codec.id() == CodecId::of_container(Algorithm::Bitcomp);
+        let data_type = is_bitcomp.then(|| match codec.data_type() {
+            Some(kind) => format!("data_type='{}'", kind.name()),
+            None => "data_type=None".into(),
+        });
         let device = codec.device().map(|device| match device {
             Device::Gpu(ordinal) => format!("device={ordinal}"),
             other => format!("device='{other}'"),
@@ -260,7 +265,7 @@ impl PyCodec {
         if let Some(device) = codec.device() {
             // Not the class: its constructor requires the device, which the unpickling
             // machine may lack.
-            let data_type = codec.data_type().unwrap_or_default().name();
+            let data_type = codec.data_type().map(DataType::name);
             let arguments = (codec.name(), data_type, device.to_string()).into_pyobject(py)?;
             return Ok((py.import("s4_codec.s4_codec")?.getattr("_nvcomp_codec")?, arguments));
         }

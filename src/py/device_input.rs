@@ -14,6 +14,7 @@ use super::device_array::check_stream;
 use super::dlpack::{CUDA, Tensor, UNVERSIONED, Unversioned};
 use super::gpu::DEVICE_ARRAY;
 use crate::arrow::{CDeviceArray, CSchema, DeviceInput};
+use crate::kernel::fcg1::DataType;
 
 /// The name of a capsule whose tensor has been taken.
 const TAKEN: &CStr = c"used_dltensor";
@@ -105,6 +106,11 @@ fn cuda_array(data: &Bound<'_, PyAny>, interface: &Bound<'_, PyAny>) -> PyResult
     let typestr: String = item("typestr")?.extract()?;
     // Numbers, booleans and raw bytes; not references to objects.
     let is_plain = typestr.get(1..2).is_some_and(|kind| "biufcV".contains(kind));
+    let is_signed = match typestr.get(1..2) {
+        Some("i") => Some(true),
+        Some("u" | "f") => Some(false),
+        _ => None,
+    };
     let bytes = typestr.get(2..).and_then(|bytes| bytes.parse().ok());
     let bytes = bytes.filter(|&bytes: &usize| bytes > 0 && is_plain).ok_or_else(|| {
         PyValueError::new_err(format!("expected a typestr such as '<f4', found {typestr:?}"))
@@ -117,9 +123,10 @@ fn cuda_array(data: &Bound<'_, PyAny>, interface: &Bound<'_, PyAny>) -> PyResult
     let stream: Option<i64> = optional("stream")?.map(|item| item.extract()).transpose()?;
     check_stream(stream)?;
     let (rows, width) = matrix(&shape, bytes, strides.as_deref(), bytes as i64)?;
+    let number_type = is_signed.and_then(|is_signed| DataType::of_integers(is_signed, bytes));
     let owner = Kept::Object(data.clone().unbind());
     Ok(DeviceData {
-        input: DeviceInput::Matrix { address, rows, width, owner },
+        input: DeviceInput::Matrix { address, rows, width, number_type, owner },
         stream: stream.map(|stream| stream as u64),
     })
 }
@@ -150,9 +157,10 @@ fn dlpack(data: &Bound<'_, PyAny>) -> PyResult<DeviceData> {
     let bytes = tensor.item_bytes()?;
     let (rows, width) = matrix(&shape, bytes, strides.as_deref(), 1)?;
     let address = tensor.address();
+    let number_type = tensor.number_type();
     let owner = Kept::Tensor(managed);
     Ok(DeviceData {
-        input: DeviceInput::Matrix { address, rows, width, owner },
+        input: DeviceInput::Matrix { address, rows, width, number_type, owner },
         stream: Some(DEFAULT_STREAM as u64),
     })
 }

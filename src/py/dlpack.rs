@@ -9,9 +9,16 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::column::ResidentColumn;
+use crate::kernel::fcg1::DataType;
 
 /// `kDLCUDA`
 pub const CUDA: i32 = 2;
+
+// Kinds of numbers: `kDLInt`, `kDLUInt`, `kDLFloat` and `kDLBfloat`.
+const INT: u8 = 0;
+const UINT: u8 = 1;
+const FLOAT: u8 = 2;
+const BFLOAT: u8 = 4;
 
 /// Names of capsules before a consumer takes what is in them.
 pub const UNVERSIONED: &CStr = c"dltensor";
@@ -102,6 +109,16 @@ impl Tensor {
                 self.bits
             ))),
         }
+    }
+
+    /// What Bitcomp takes items for, if they are numbers.
+    pub fn number_type(&self) -> Option<DataType> {
+        let is_signed = match self.code {
+            INT => true,
+            UINT | FLOAT | BFLOAT => false,
+            _ => return None,
+        };
+        (self.lanes == 1).then(|| DataType::of_integers(is_signed, usize::from(self.bits / 8)))?
     }
 
     /// The shape, and the strides in items, if the producer states them.

@@ -9,7 +9,9 @@ use pyo3::exceptions::{PyNotImplementedError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 
-use super::arrow::{ArrowChunk, ArrowData, DecompressArguments, SCHEMA, form, warn_of_nulls};
+use super::arrow::{
+    ArrowChunk, ArrowData, DecompressArguments, Decompression, SCHEMA, form, warn_of_nulls,
+};
 use super::codec::CodecArgument;
 use super::device_array::{DeviceArray, ItemType, SharedColumn, check_stream};
 use super::device_input::DeviceData;
@@ -191,7 +193,7 @@ fn _gpu_decompress(
     null_on_error: bool,
     device: DeviceArgument,
 ) -> PyResult<DeviceColumn> {
-    let (options, form) = options.read(py, null_on_error)?;
+    let Decompression { options, form, .. } = options.read(py, null_on_error)?;
     let Device::Gpu(ordinal) = device.0 else {
         return Err(PyValueError::new_err("device must be the number of a GPU, not 'auto'"));
     };

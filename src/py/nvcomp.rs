@@ -77,9 +77,14 @@ fn release_gpu_memory(py: Python<'_>) -> PyResult<()> {
 
 /// Unpickles a codec without checking that its device is present.
 #[pyfunction]
-fn _nvcomp_codec(py: Python<'_>, name: &str, data_type: &str, device: &str) -> PyResult<Py<PyAny>> {
+fn _nvcomp_codec(
+    py: Python<'_>,
+    name: &str,
+    data_type: Option<&str>,
+    device: &str,
+) -> PyResult<Py<PyAny>> {
     let codec = Codec::from_name(name, None)
-        .and_then(|codec| codec.with_gpu_settings(Some(data_type), Some(device)));
+        .and_then(|codec| codec.with_gpu_settings(data_type, Some(device)));
     to_object(py, codec.map_err(raise)?)
 }
 
@@ -105,7 +110,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DataTypeArgument {
         match data_type.extract::<&str>() {
             Ok(name) => DataType::try_new(name).map(Self).map_err(raise),
             Err(_) => Err(PyTypeError::new_err(format!(
-                "data_type must be a name such as 'char', 'u32' or 'f32', not {}",
+                "data_type must be a name such as 'char', 'u32' or 'f32', or None, not {}",
                 data_type.get_type().name()?
             ))),
         }
@@ -218,7 +223,10 @@ impl NvcompZstd {
 /// ----------
 /// data_type
 ///     The type of the numbers in a value: ``"char"``, ``"u8"`` to ``"u64"``, ``"i8"`` to
-///     ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``.
+///     ``"i64"``, ``"f16"``, ``"bf16"``, ``"f32"`` or ``"f64"``. None: what a column of lists or a
+///     matrix consists of (floats as unsigned integers of their width, dates and times as the
+///     integers that they are), and ``"char"`` for bytes and single values. Containers name the
+///     type that was used.
 /// device
 ///     The number of a GPU, which must be present; or ``"auto"`` for the first GPU, which is not
 ///     looked for before the codec is used.
@@ -239,15 +247,16 @@ pub struct NvcompBitcomp {
 impl NvcompBitcomp {
     #[new]
     #[pyo3(
-        signature = (data_type = DataTypeArgument(DataType::default()), device = FIRST),
-        text_signature = "(data_type='char', device=0)"
+        signature = (data_type = None, device = FIRST),
+        text_signature = "(data_type=None, device=0)"
     )]
     fn new(
         py: Python<'_>,
-        data_type: DataTypeArgument,
+        data_type: Option<DataTypeArgument>,
         device: DeviceArgument,
     ) -> PyResult<PyClassInitializer<Self>> {
-        let encoding = Encoding::new(Algorithm::Bitcomp).with_data_type(data_type.0);
+        let bitcomp = Encoding::new(Algorithm::Bitcomp);
+        let encoding = data_type.map_or(bitcomp, |kind| bitcomp.with_data_type(kind.0));
         let codec = Codec::Nvcomp { encoding, device: device.checked(py)? };
         Ok(PyClassInitializer::from(PyCodec(codec)).add_subclass(Self::default()))
     }
@@ -258,7 +267,7 @@ impl NvcompBitcomp {
         device(slf.py(), slf.as_super())
     }
 
-    /// The type of the numbers in a value.
+    /// The type of the numbers in a value; None where the column says.
     #[getter]
     fn data_type(slf: PyRef<'_, Self>) -> Option<&'static str> {
         slf.as_super().0.data_type().map(DataType::name)

@@ -39,7 +39,8 @@ const SIGNAL_CHECK_INTERVAL: usize = 256;
 /// Parameters
 /// ----------
 /// samples
-///     An iterable of buffers, a Polars series, or binary or string Arrow data. Pass at least
+///     An iterable of buffers, a Polars series, or binary or string Arrow data; series and Arrow
+///     data may also be lists of numbers. Pass at least
 ///     7 samples, better some thousands, with about ``100 * size`` bytes in total. Nulls in a
 ///     series or Arrow data and empty samples are skipped. libzstd accepts just under 4 GiB;
 ///     of more, every second sample is used, or every fourth, and so on, spread evenly. Of a

@@ -75,8 +75,12 @@ def unaligned(array: pa.Array) -> pa.Array:
     def moved(buffer: pa.Buffer | None) -> pa.Buffer | None:
         return None if buffer is None else pa.py_buffer(b"\0" + buffer.to_pybytes())[1:]
 
+    is_list = array.type.num_fields > 0
     buffers = [moved(buffer) for buffer in array.buffers()]
-    return pa.Array.from_buffers(array.type, len(array), buffers, offset=array.offset)
+    # The others are those of the items.
+    own = buffers[: array.type.num_buffers] if is_list else buffers
+    items = [unaligned(array.values)] if is_list else None
+    return pa.Array.from_buffers(array.type, len(array), own, offset=array.offset, children=items)
 
 
 def in_chunks(array: pa.Array) -> pa.ChunkedArray:

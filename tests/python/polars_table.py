@@ -36,7 +36,7 @@ class Type:
     make: Callable[[], pl.Series]
     #: How ``row=`` shows the third row; None where it refuses the type.
     shown: str | None
-    #: What the values may serve as: "bytes", "integer" or nothing.
+    #: What the values may serve as: "bytes", "numbers" (lists of them), "integer" or nothing.
     use: str = ""
 
 
@@ -101,7 +101,7 @@ TYPES = [
     ),
     Type("Categorical", of("Categorical", "a", "b"), "b"),
     Type("Enum", of("Enum", "a", "b", ["a", "b"]), "b"),
-    Type("List(Int64)", nested("Int64", 5), "[5, null]"),
+    Type("List(Int64)", nested("Int64", 5), "[5, null]", "numbers"),
     Type("List(Binary)", nested("Binary", b"a"), "[a, null]"),
     Type("List(Int128)", nested("Int128", -(2**127)), f"[{-(2**127)}, null]"),
     Type("List(UInt128)", nested("UInt128", 2**128 - 1), f"[{2**128 - 1}, null]"),
@@ -125,16 +125,37 @@ TYPES = [
         "Array(Int64, 2)",
         lambda: pl.Series("x", [[1, 2], None, [3, None]], dtype=pl.Array(pl.Int64, 2)),
         "[3, null]",
+        "numbers",
     ),
     Type(
         "Array(Array(UInt8, 1), 2)",
         lambda: pl.Series("x", [[[1], [2]], None, [[3], None]], dtype=pl.Array(pl.UInt8, (2, 1))),
         "[[3], null]",
+        "numbers",
+    ),
+    Type(
+        "Array(Float32, 2)",
+        lambda: pl.Series("x", [[0.5, 1.0], None, [1.5, 2.0]], dtype=pl.Array(pl.Float32, 2)),
+        "[1.5, 2.0]",
+        "numbers",
+    ),
+    Type(
+        "Array(Array(Int16, 1), 2)",
+        lambda: pl.Series("x", [[[1], [2]], None, [[3], [4]]], dtype=pl.Array(pl.Int16, (2, 1))),
+        "[[3], [4]]",
+        "numbers",
+    ),
+    Type(
+        "List(Date)",
+        lambda: pl.Series("x", [[], None, [date(2024, 2, 3)]], dtype=pl.List(pl.Date)),
+        "[2024-02-03]",
+        "numbers",
     ),
     Type(
         "Array(Int8, 0)",
         lambda: pl.Series("x", [[], None, []], dtype=pl.Array(pl.Int8, 0)),
         "[]",
+        "numbers",
     ),
     Type(
         "Struct({'a': Int64, 'b': List(String)})",
@@ -175,6 +196,12 @@ TYPES = [
         "integer",
     ),
     Type(
+        "Extension('s4.test', List(Int64))",
+        lambda: extension(pl.Series("x", [[1], None, [5, 6]])),
+        "[5, 6]",
+        "numbers",
+    ),
+    Type(
         "Extension('s4.test', Object)",
         lambda: extension(pl.Series("x", [Anything(), None, None], dtype=pl.Object)),
         None,
@@ -184,7 +211,8 @@ TYPES = [
 
 @dataclass(frozen=True)
 class Function:
-    """A function of a series, and what it takes: values of a use, or anything."""
+    """A function of a series, and what it takes: values of a use, "values" that can be compressed,
+    or anything."""
 
     name: str
     call: Callable[[pl.Series], Any]
@@ -221,6 +249,8 @@ def verify(name: str) -> Callable[[pl.Series], Any]:
     return lambda x: x.to_frame().select(getattr(s4, name)("x"))
 
 
+NULL_ITEM = ("S4Error",)
+TRAINING = ("S4BackendError", *NULL_ITEM)
 FRAMES = ("S4FrameError",)
 DAMAGED = ("S4IoError", "S4Error")
 UNEQUAL = (
@@ -229,23 +259,32 @@ UNEQUAL = (
 )
 
 FUNCTIONS = [
-    Function("compress", lambda x: x.s4.compress()),
-    Function("compress, checksums", lambda x: x.s4.compress(payload_checksum=True)),
+    Function("compress", lambda x: x.s4.compress(), "values", NULL_ITEM),
     Function(
-        "compress, plan", lambda x: x.to_frame().lazy().select(s4.compress("x")).collect_schema()
+        "compress, checksums",
+        lambda x: x.s4.compress(payload_checksum=True),
+        "values",
+        NULL_ITEM,
+    ),
+    Function(
+        "compress, plan",
+        lambda x: x.to_frame().lazy().select(s4.compress("x")).collect_schema(),
+        "values",
     ),
     Function(
         "compress, streaming",
         lambda x: x.to_frame().lazy().select(s4.compress("x")).collect(engine="streaming"),
+        "values",
+        NULL_ITEM,
     ),
-    Function("encode", lambda x: x.s4.encode()),
+    Function("encode", lambda x: x.s4.encode(), "values", NULL_ITEM),
     Function("decompress", lambda x: x.s4.decompress(), errors=DAMAGED),
     Function("decompress of any", lambda x: x.s4.decompress("passthrough")),
     Function("decode", lambda x: x.s4.decode(), errors=FRAMES),
     Function("frame_info", lambda x: x.s4.frame_info(), errors=FRAMES),
     Function("verify", verify("verify")),
     Function("verify_frames", verify("verify_frames")),
-    Function("train_dictionary", s4.train_dictionary, "bytes", ("S4BackendError",), False),
+    Function("train_dictionary", s4.train_dictionary, "values", TRAINING, False),
     Function("payload", lambda x: restore(manifest(x, payload="x")), errors=UNEQUAL),
     Function(
         "original_size", lambda x: restore(manifest(x, original_size="x")), "integer", UNEQUAL
@@ -257,11 +296,17 @@ FUNCTIONS = [
     Function("another field", lambda x: restore(manifest(x, another="x")), "anything"),
     Function("row", lambda x: restore(failing(x), row="x"), "row"),
     Function("row of a struct", lambda x: restore(failing(x), row=pl.struct("x")), "row"),
-    Function("arrow.compress", s4_codec.arrow.compress, by_polars=False),
-    Function("arrow.encode", s4_codec.arrow.encode, by_polars=False),
+    Function("arrow.compress", s4_codec.arrow.compress, "values", NULL_ITEM, False),
+    Function("arrow.encode", s4_codec.arrow.encode, "values", NULL_ITEM, False),
     Function("arrow.decompress", s4_codec.arrow.decompress, "bytes", DAMAGED, False),
     Function("arrow.decode", s4_codec.arrow.decode, "bytes", FRAMES, False),
-    Function("arrow of a frame", lambda x: s4_codec.arrow.compress(x.to_frame()), by_polars=False),
+    Function(
+        "arrow of a frame",
+        lambda x: s4_codec.arrow.compress(x.to_frame()),
+        "values",
+        NULL_ITEM,
+        False,
+    ),
     Function(
         "arrow.decompress of a struct",
         lambda x: s4_codec.arrow.decompress(manifest(x, original_size="x")["body"], "passthrough"),
@@ -276,7 +321,7 @@ FUNCTIONS = [
         UNEQUAL,
         False,
     ),
-    Function("samples", s4_codec.train_dictionary, "bytes", ("S4BackendError",), False),
+    Function("samples", s4_codec.train_dictionary, "values", TRAINING, False),
 ]
 
 

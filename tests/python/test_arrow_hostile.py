@@ -135,7 +135,10 @@ def test_wrong_arguments() -> None:
         (pa.array([1]), "found Int64"),
         (pa.array([1.5]), "found Float64"),
         (pa.array([[b"a"]]), "found List"),
-        (pa.array([[b"a"]], pa.large_list(pa.binary())), "found List"),
+        (
+            pa.array([[b"a"]], pa.large_list(pa.binary())),
+            r"found LargeList\(Binary\)",
+        ),
         (pa.array([[("a", b"b")]], pa.map_(pa.string(), pa.binary())), "found Map"),
         (pa.array([1], pa.duration("s")), "found Duration"),
         (pa.array([1, 1]).dictionary_encode(), r"found Dictionary\(Int32, Int64\)"),

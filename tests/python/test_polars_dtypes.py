@@ -58,8 +58,9 @@ def is_right(kind: Type, function: Function, result: str) -> bool:
         return f"x = {shown}," in result and "S4CrcMismatchError: row 2 of the 3" in result
     # Arrow has no integers of 128 bits, and its dictionaries of text are text.
     in_arrow = not function.by_polars
-    is_text = in_arrow and kind.name in ("Categorical", "Enum") and function.takes == "bytes"
-    is_taken = function.takes in ("anything", *kind.use.split()) or is_text
+    takes = {"bytes", "numbers"} if function.takes == "values" else {function.takes}
+    is_text = in_arrow and kind.name in ("Categorical", "Enum") and "bytes" in takes
+    is_taken = not takes.isdisjoint({"anything", *kind.use.split()}) or is_text
     if is_taken and not (in_arrow and kind.name in ("Int128", "UInt128")):
         return result == "a result" or any(f"{name}: " in result for name in function.errors)
     if "Object" in kind.name:

@@ -90,7 +90,7 @@ def test_a_plan_that_states_another_type_is_refused_when_it_runs() -> None:
     )
     plan = stated.select(s4.compress("x"))
     assert plan.collect_schema() == {"x": s4.COMPRESSED_DTYPE}
-    with pytest.raises(ComputeError, match="compress expects Binary or String, found Object"):
+    with pytest.raises(ComputeError, match=r"compress expects Binary or String, .*found Object"):
         plan.collect()
 
 

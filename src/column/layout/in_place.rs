@@ -1,5 +1,6 @@
 //! Decompression of rows that all state their size, or whose payloads do: each has its place
-//! in the finished column before it is decoded, and is decoded there.
+//! in the finished column before it is decoded, and is decoded there. Where all rows are equally
+//! long, null rows have a place too, filled with zeros, as Arrow's fixed-size lists have it.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +84,7 @@ fn plan<C: Payloads>(
             for (row, len) in span.rows.zip(lens) {
                 let payload = chunks[span.chunk].get(row);
                 let (states, holds) = stated_and_held(options, &mut scratch, payload);
-                *len = states;
+                *len = options.content.width().map_or(states, |width| width as u64);
                 *stated = stated.saturating_add(states);
                 *held += holds;
             }
@@ -116,6 +117,7 @@ pub fn decompress<C: Payloads>(
     let blocks = plans.iter().map(|offsets| Block::new(end_of(offsets)));
     let Ok(mut blocks) = blocks.collect::<Result<Vec<_>, _>>() else { return Ok(None) };
 
+    let is_padded = options.content.width().is_some();
     let misplaced = AtomicBool::new(false);
     let job = &Job::with_total_limit(chunks.iter().map(C::count).sum(), options.max_total_size);
     let mut dsts: Vec<_> = blocks.iter_mut().map(Block::spare).collect();
@@ -140,8 +142,10 @@ pub fn decompress<C: Payloads>(
                 worker.out.dst = dst.split_off_mut(..len).unwrap_or_default();
                 let bad_before = worker.bad.len();
                 let value = decoder.decode(worker, || chunk.get(row), span.first + i)?;
-                // A row that turned null since it was planned leaves its place unwritten.
-                if value.is_none() && len > 0 && worker.bad.len() == bad_before {
+                if value.is_none() && is_padded {
+                    worker.out.dst.fill(MaybeUninit::new(0));
+                } else if value.is_none() && len > 0 && worker.bad.len() == bad_before {
+                    // A row that turned null since it was planned leaves its place unwritten.
                     misplaced.store(true, Ordering::Relaxed);
                 }
                 Ok(())
@@ -159,8 +163,11 @@ pub fn decompress<C: Payloads>(
     for (mut offsets, mut bytes) in plans.into_iter().zip(blocks) {
         let rows = first..first + offsets.len() - 1;
         let bad = bad_rows.within(&rows).map(|row| row - first);
-        close_gaps(&mut offsets, bytes.spare(), bad);
-        // SAFETY: rows that were not bad filled their places, and those of bad rows are gone.
+        if !is_padded {
+            close_gaps(&mut offsets, bytes.spare(), bad);
+        }
+        // SAFETY: rows that were not bad filled their places, and those of bad rows are gone or
+        // filled with zeros.
         unsafe { bytes.set_len(end_of(&offsets)) };
         columns.push(OffsetsColumn { offsets, bytes: bytes.shrink()? });
         first = rows.end;

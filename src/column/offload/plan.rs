@@ -21,7 +21,7 @@ pub struct Item<'a> {
 impl<'a> Item<'a> {
     /// A value that can be compressed on a GPU.
     pub fn of_value(value: &'a [u8], encoding: Encoding) -> Option<Self> {
-        let is_good = !value.is_empty() && encoding.data_type.check_len(value.len()).is_ok();
+        let is_good = !value.is_empty() && encoding.packed_type().check_len(value.len()).is_ok();
         let work = Work { direction: Direction::Compress, encoding };
         is_good.then_some(Self { frame: 0, bytes: value, work, container: None })
     }

@@ -7,8 +7,8 @@ use super::plan::{Kind, Plan};
 use super::{ResidentColumn, column_len};
 use crate::column::bad_rows::{BadRow, BadRows};
 use crate::column::layout::offsets::OffsetsColumn;
-use crate::column::row::{check_utf8, describe};
-use crate::column::{DecompressOptions, Decompressed, OnError, Payloads};
+use crate::column::row::describe;
+use crate::column::{Content, DecompressOptions, Decompressed, OnError, Payloads};
 use crate::error::{Error, Result, RowError, push};
 use crate::gpu::{
     DeviceBuffer, DevicePtr, Mirror, PinnedBlock, Progress, STEP_BYTES, Session, steps,
@@ -54,7 +54,7 @@ impl<'a, C: Payloads> Assembly<'a, C> {
             bytes: bytes as usize,
             null_count: 0,
             width: first.filter(is_even),
-            is_utf8: options.utf8,
+            is_utf8: options.content == Content::Text,
         };
         let (mirror, bad) = (None, Vec::new());
         Ok(Self { options, session, plan, offsets, chunks, column, mirror, bad })
@@ -101,7 +101,7 @@ impl<'a, C: Payloads> Assembly<'a, C> {
         // After an interrupt the work goes on: the column's memory is freed when it is done.
         self.decode(interrupted)?;
         self.upload_offsets()?;
-        if self.options.utf8 {
+        if self.options.content == Content::Text {
             self.check_utf8()?;
         }
         if self.options.on_error != OnError::Raise {
@@ -169,7 +169,7 @@ impl<'a, C: Payloads> Assembly<'a, C> {
             let start = self.column.buffer.start() + place.start as DevicePtr;
             // SAFETY: the row's place in the column's memory, which is complete.
             unsafe { self.session.download(start, as_uninit(&mut bytes))? };
-            if let Err(error) = check_utf8(self.options, &bytes) {
+            if let Err(error) = self.options.content.check(&bytes) {
                 self.add_bad(row, error)?;
             }
         }

@@ -107,7 +107,7 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
 
 /// Why a value was not sent to the GPU.
 fn not_compressed(encoding: Encoding, len: usize) -> Error {
-    match encoding.data_type.check_len(len) {
+    match encoding.packed_type().check_len(len) {
         Err(fault) => fault.into_error(encoding.algorithm.codec(), len as u64),
         Ok(()) => GpuError::internal("a value has no result").into(),
     }
@@ -204,11 +204,10 @@ impl<R: ResidentRows> BatchSource<'static> for ValueSource<'_, R> {
         let limits = session.limits();
         let mut batch = Batch::with_checksums();
         for row in rows.clone() {
-            let value = self
-                .rows
-                .get(row)
-                .filter(|value| value.len() > 0)
-                .filter(|value| self.work.encoding.data_type.check_len(value.len()).is_ok());
+            let value =
+                self.rows.get(row).filter(|value| value.len() > 0).filter(|value| {
+                    self.work.encoding.packed_type().check_len(value.len()).is_ok()
+                });
             let Some(value) = value else { continue };
             let shape = session.shape(self.work, size_class(value.len().min(CHUNK_BYTES)))?;
             let mut cost = Cost::default();

@@ -187,7 +187,7 @@ impl Plan {
         for row in 0..rows {
             let len = values.get(row).map_or(0, Source::len);
             if len as u64 > longest.min(MAX_ORIGINAL_SIZE)
-                || encoding.data_type.check_len(len).is_err()
+                || encoding.packed_type().check_len(len).is_err()
             {
                 return Ok(None);
             }

@@ -127,8 +127,11 @@ impl Plan {
                     let payload = || chunks[span.chunk].get(row);
                     (*kind, *len) = match (payload(), each_part(options, payload(), drop)) {
                         (Payload::Null, _) => (Kind::Null, 0),
-                        (_, Some(len)) => (Kind::Gpu, len),
-                        (other, None) => (Kind::Cpu, credible_len(options, &mut scratch, other)),
+                        // A length that does not fit is an error, which decoding on the CPU finds.
+                        (_, Some(len)) if options.content.check_len(len).is_ok() => {
+                            (Kind::Gpu, len)
+                        }
+                        (other, _) => (Kind::Cpu, credible_len(options, &mut scratch, other)),
                     };
                 }
             },

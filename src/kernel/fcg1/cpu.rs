@@ -32,7 +32,7 @@ impl<'a> CpuContainer<'a> {
         match encoding.algorithm {
             Algorithm::Zstd => Self::Zstd(Zstd::new(CHUNK_LEVEL, None, scratch)),
             Algorithm::GDeflate => Self::GDeflate(scratch.gdeflate.get_or_insert_default()),
-            Algorithm::Bitcomp => Self::Bitcomp(encoding.data_type),
+            Algorithm::Bitcomp => Self::Bitcomp(encoding.packed_type()),
         }
     }
 
@@ -47,7 +47,7 @@ impl<'a> CpuContainer<'a> {
     const fn encoding(&self) -> Encoding {
         match self {
             Self::Bitcomp(data_type) => {
-                Encoding { algorithm: Algorithm::Bitcomp, data_type: *data_type }
+                Encoding { algorithm: Algorithm::Bitcomp, data_type: Some(*data_type) }
             }
             other => Encoding::new(other.algorithm()),
         }

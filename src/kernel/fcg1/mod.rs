@@ -69,27 +69,36 @@ impl Algorithm {
 pub struct Encoding {
     /// What codes the chunks.
     pub algorithm: Algorithm,
-    /// What Bitcomp takes its input for; `char` for others.
-    pub data_type: DataType,
+    /// What Bitcomp takes its input for; `None` leaves that to the numbers of a column. Other
+    /// algorithms have none.
+    pub data_type: Option<DataType>,
 }
 
 impl Encoding {
     /// Coded by `algorithm` with its default settings.
     pub const fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, data_type: DataType(0) }
+        Self { algorithm, data_type: None }
     }
 
     /// The same for Bitcomp of that data type; other algorithms have none.
     pub fn with_data_type(self, data_type: DataType) -> Self {
         match self.algorithm {
-            Algorithm::Bitcomp => Self { data_type, ..self },
+            Algorithm::Bitcomp => Self { data_type: Some(data_type), ..self },
             Algorithm::Zstd | Algorithm::GDeflate => self,
         }
     }
 
-    /// The data type of Bitcomp.
-    pub fn bitcomp_type(self) -> Option<DataType> {
-        (self.algorithm == Algorithm::Bitcomp).then_some(self.data_type)
+    /// The same for values that are numbers of that type, unless a type is set.
+    pub fn for_numbers(self, numbers: Option<DataType>) -> Self {
+        match (self.data_type, numbers) {
+            (None, Some(numbers)) => self.with_data_type(numbers),
+            _ => self,
+        }
+    }
+
+    /// What values are packed as: `char` where nothing says otherwise.
+    pub fn packed_type(self) -> DataType {
+        self.data_type.unwrap_or_default()
     }
 }
 
@@ -127,6 +136,13 @@ impl DataType {
                 )))
             }
         }
+    }
+
+    /// The type of integers of that many bytes; floats pack as unsigned ones.
+    pub fn of_integers(is_signed: bool, bytes: usize) -> Option<Self> {
+        let letter = if is_signed { 'i' } else { 'u' };
+        let is_one = |row: &(&str, usize, u8, i32)| row.1 == bytes && row.0.starts_with(letter);
+        Self::TABLE.iter().position(is_one).map(|row| Self(row as u8))
     }
 
     const fn row(self) -> (&'static str, usize, u8, i32) {
@@ -237,7 +253,7 @@ impl<'a> Container<'a> {
         if sizes.contains(&[0; 4]) {
             return damaged("a chunk is empty".into());
         }
-        let encoding = Encoding { algorithm, data_type };
+        let encoding = Encoding::new(algorithm).with_data_type(data_type);
         Ok(Self { encoding, total, chunk_bytes, sizes, chunks })
     }
 

@@ -83,7 +83,7 @@ fn header_of(encoding: Encoding, total: u64, count: u32) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..4].copy_from_slice(&MAGIC);
     header[4] = encoding.algorithm as u8;
-    header[5] = encoding.data_type.container_type();
+    header[5] = encoding.packed_type().container_type();
     header[8..16].copy_from_slice(&total.to_le_bytes());
     header[16..20].copy_from_slice(&(CHUNK_BYTES as u32).to_le_bytes());
     header[20..].copy_from_slice(&count.to_le_bytes());
