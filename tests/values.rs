@@ -253,7 +253,7 @@ fn levels_are_refused_never_clamped() {
 #[test]
 fn unknown_and_missing_codecs_are_told_apart() {
     for (name, part) in
-        [("zstd", "unknown"), ("CPU-ZSTD", "unknown"), ("nvcomp-gans", "not available")]
+        [("lz4", "unknown"), ("CPU-ZSTD", "unknown"), ("nvcomp-gans", "not available")]
     {
         let error = Codec::from_name(name, None).expect_err("no such codec here");
         assert_eq!(error.class(), ErrorClass::UnregisteredCodec);

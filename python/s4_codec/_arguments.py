@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 DEFAULT_CODEC = CpuZstd()
 
 
+def with_level(codec: Codec | str, level: SupportsIndex | None) -> Codec | str:
+    """The argument ``codec``, at ``level`` where that is given beside a name."""
+    if level is None:
+        return codec
+    if isinstance(codec, Codec):
+        msg = (
+            f'level={level!r} is for a codec by name, such as "cpu-zstd", not for {codec!r}; '
+            f"make the object with that level"
+        )
+        raise ValueError(msg)
+    # What is no name, the native functions refuse.
+    return Codec.from_name(codec, level) if isinstance(codec, str) else codec
+
+
 def is_null_on_error(on_error: str) -> bool:
     """Whether the argument ``on_error`` is "null"."""
     if on_error not in ("raise", "null"):

@@ -31,9 +31,17 @@ class S4Namespace(ABC, Generic[T]):
     def _result(self, expr: pl.Expr) -> T:
         """What a method returns for an expression over ``_expr``."""
 
-    def compress(self, codec: Codec | str = CpuZstd(), *, payload_checksum: bool = False) -> T:
+    def compress(
+        self,
+        codec: Codec | str = CpuZstd(),
+        *,
+        level: SupportsIndex | None = None,
+        payload_checksum: bool = False,
+    ) -> T:
         """As ``s4_codec.polars.compress``."""
-        return self._result(s4.compress(self._expr, codec, payload_checksum=payload_checksum))
+        return self._result(
+            s4.compress(self._expr, codec, level=level, payload_checksum=payload_checksum)
+        )
 
     def decompress(
         self,
@@ -58,9 +66,9 @@ class S4Namespace(ABC, Generic[T]):
             )
         )
 
-    def encode(self, codec: Codec | str = CpuZstd()) -> T:
+    def encode(self, codec: Codec | str = CpuZstd(), *, level: SupportsIndex | None = None) -> T:
         """As ``s4_codec.polars.encode``."""
-        return self._result(s4.encode(self._expr, codec))
+        return self._result(s4.encode(self._expr, codec, level=level))
 
     def decode(
         self,

@@ -23,7 +23,7 @@ except ImportError as error:
     raise ImportError(msg) from error
 
 from . import s4_codec as _native
-from ._arguments import DEFAULT_CODEC, decoder, dictionary_codec, flag, is_null_on_error
+from ._arguments import DEFAULT_CODEC, decoder, dictionary_codec, flag, is_null_on_error, with_level
 from ._arrow_arguments import decompress_options, result_type
 from .s4_codec import Codec, CpuZstd
 
@@ -75,16 +75,25 @@ FRAME_INFO_TYPE = pa.struct(
 
 @overload
 def compress(
-    data: ArrowArray, codec: Codec | str = ..., *, payload_checksum: bool = ...
+    data: ArrowArray,
+    codec: Codec | str = ...,
+    *,
+    level: SupportsIndex | None = ...,
+    payload_checksum: bool = ...,
 ) -> pa.StructArray: ...
 @overload
 def compress(
-    data: ArrowStream, codec: Codec | str = ..., *, payload_checksum: bool = ...
+    data: ArrowStream,
+    codec: Codec | str = ...,
+    *,
+    level: SupportsIndex | None = ...,
+    payload_checksum: bool = ...,
 ) -> pa.ChunkedArray: ...
 def compress(
     data: ArrowArray | ArrowStream,
     codec: Codec | str = CpuZstd(),
     *,
+    level: SupportsIndex | None = None,
     payload_checksum: bool = False,
 ) -> pa.StructArray | pa.ChunkedArray:
     """Compress every value of an array or of a stream of arrays.
@@ -104,8 +113,11 @@ def compress(
         they are), or fixed-size lists of them, and none may be null; a list may. The result
         does not record the type: name it to :func:`decompress`.
     codec
-        A codec object, or the name of a codec with its default settings (and of a GPU's codec
-        with ``device="auto"``).
+        A codec object, or the name of a codec (``"zstd"`` and ``"gzip"`` are short for
+        ``"cpu-zstd"`` and ``"cpu-gzip"``) with its default settings, those of GPUs with
+        ``device="auto"``.
+    level
+        The level of a codec given by name: ``"cpu-zstd", level=9``. A codec object has its own.
     payload_checksum
         Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
         damage before it decodes anything. A GPU needs that: see "Damaged data" in the README.
@@ -128,13 +140,14 @@ def compress(
     S4Error
         A list has a null item; ``.row`` is its position.
     ValueError
-        ``data`` is malformed, or its capsule has been consumed. (A reader at its end is no
-        error: it has no rows.)
+        The level is out of range, or the codec has no level or its own. Or ``data`` is
+        malformed, or its capsule has been consumed. (A reader at its end is no error: it has
+        no rows.)
     S4BackendError
         The producer of the stream failed, or a GPU that the codec needs failed or is missing.
     """
     is_checksummed = flag(payload_checksum, "payload_checksum")
-    result = _native._arrow_compress(data, codec, is_checksummed)
+    result = _native._arrow_compress(data, with_level(codec, level), is_checksummed)
     return _assembled(result, _CHECKSUMMED_TYPE if is_checksummed else COMPRESSED_TYPE)
 
 
@@ -215,17 +228,24 @@ def decompress(
 
 
 @overload
-def encode(data: ArrowArray, codec: Codec | str = ...) -> pa.LargeBinaryArray: ...
-@overload
-def encode(data: ArrowStream, codec: Codec | str = ...) -> pa.ChunkedArray: ...
 def encode(
-    data: ArrowArray | ArrowStream, codec: Codec | str = CpuZstd()
+    data: ArrowArray, codec: Codec | str = ..., *, level: SupportsIndex | None = ...
+) -> pa.LargeBinaryArray: ...
+@overload
+def encode(
+    data: ArrowStream, codec: Codec | str = ..., *, level: SupportsIndex | None = ...
+) -> pa.ChunkedArray: ...
+def encode(
+    data: ArrowArray | ArrowStream,
+    codec: Codec | str = CpuZstd(),
+    *,
+    level: SupportsIndex | None = None,
 ) -> pa.LargeBinaryArray | pa.ChunkedArray:
     """Compress every value to a frame, which names its codec, size and checksum.
 
     Parameters
     ----------
-    data, codec
+    data, codec, level
         As for :func:`compress`.
 
     Returns
@@ -239,7 +259,7 @@ def encode(
     TypeError, S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, ValueError, S4BackendError
         As for :func:`compress`.
     """
-    result = _native._arrow_encode(data, codec)
+    result = _native._arrow_encode(data, with_level(codec, level))
     return _assembled(result, pa.large_binary())
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import s4_codec as _native
-from ._arguments import dictionary_codec, flag, is_null_on_error, size_limit
+from ._arguments import dictionary_codec, flag, is_null_on_error, size_limit, with_level
 from .s4_codec import DeviceArray, DeviceColumn
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def compress(
     data: Any,
     codec: Codec | str,
     *,
+    level: SupportsIndex | None = None,
     payload_checksum: bool = False,
     stream: int | None = None,
 ) -> pa.StructArray:
@@ -147,6 +148,8 @@ def compress(
     codec
         A codec object, or the name of a codec with its default settings. GPU codecs run on the
         GPU that has the data, whatever their own device is.
+    level
+        The level of a codec given by name: ``"cpu-zstd", level=9``. A codec object has its own.
     payload_checksum
         Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
         damage before the GPU sees it: see "Damaged data" in the README.
@@ -170,15 +173,22 @@ def compress(
         PyArrow, which holds the result, is not installed.
     """
     is_checksummed = flag(payload_checksum, "payload_checksum")
+    codec = with_level(codec, level)
     return _compressed(data, codec, stream, is_frames=False, payload_checksum=is_checksummed)
 
 
-def encode(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.LargeBinaryArray:
+def encode(
+    data: Any,
+    codec: Codec | str,
+    *,
+    level: SupportsIndex | None = None,
+    stream: int | None = None,
+) -> pa.LargeBinaryArray:
     """Encode values in the memory of a GPU as frames, one for each value.
 
     Parameters
     ----------
-    data, codec, stream
+    data, codec, level, stream
         As for :func:`compress`.
 
     Returns
@@ -191,6 +201,7 @@ def encode(data: Any, codec: Codec | str, *, stream: int | None = None) -> pa.La
     S4BackendError, TypeError, ValueError, OverflowError, BufferError, ImportError
         As for :func:`compress`.
     """
+    codec = with_level(codec, level)
     return _compressed(data, codec, stream, is_frames=True, payload_checksum=False)
 
 

@@ -25,6 +25,7 @@ from ._arguments import (
     flag,
     is_null_on_error,
     size_limit,
+    with_level,
 )
 from .s4_codec import Codec, CpuZstd
 
@@ -108,7 +109,11 @@ def _expr(value: IntoExpr) -> pl.Expr:
 
 
 def compress(
-    expr: IntoExpr, codec: Codec | str = CpuZstd(), *, payload_checksum: bool = False
+    expr: IntoExpr,
+    codec: Codec | str = CpuZstd(),
+    *,
+    level: SupportsIndex | None = None,
+    payload_checksum: bool = False,
 ) -> pl.Expr:
     """Compress every value of a column of bytes, of text or of lists of numbers.
 
@@ -124,8 +129,11 @@ def compress(
         Polars keeps), or Arrays of them, and none may be null; a list may. The result does not
         record the type: name it to :func:`decompress`.
     codec
-        A codec object, or the name of a codec with its default settings (and of a GPU's codec
-        with ``device="auto"``).
+        A codec object, or the name of a codec (``"zstd"`` and ``"gzip"`` are short for
+        ``"cpu-zstd"`` and ``"cpu-gzip"``) with its default settings, those of GPUs with
+        ``device="auto"``.
+    level
+        The level of a codec given by name: ``"cpu-zstd", level=9``. A codec object has its own.
     payload_checksum
         Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
         damage before it decodes anything. A GPU needs that: see "Damaged data" in the README.
@@ -141,10 +149,13 @@ def compress(
     ------
     S4UnregisteredCodecError
         The codec's name is unknown.
+    ValueError
+        The level is out of range, or the codec has no level or its own.
     polars.exceptions.ComputeError
         The column has another type, a list has a null item, memory ran out, or a GPU that the
         codec needs failed or is missing.
     """
+    codec = with_level(codec, level)
     options = _native._codec_options(codec)
     options["payload_checksum"] = flag(payload_checksum, "payload_checksum")
     return _call_with(codec, "compress", [_expr(expr)], options)
@@ -245,16 +256,17 @@ def _with_row(expr: IntoExpr, row: IntoExpr | None) -> list[pl.Expr]:
     return [_expr(expr)] if row is None else [_expr(expr), _expr(row)]
 
 
-def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
+def encode(
+    expr: IntoExpr, codec: Codec | str = CpuZstd(), *, level: SupportsIndex | None = None
+) -> pl.Expr:
     """Compress every value to a frame, which names its codec, size and checksum.
 
     Parameters
     ----------
     expr
         The column, as for :func:`compress`.
-    codec
-        A codec object, or the name of a codec with its default settings (and of a GPU's codec
-        with ``device="auto"``).
+    codec, level
+        As for :func:`compress`.
 
     Returns
     -------
@@ -266,10 +278,13 @@ def encode(expr: IntoExpr, codec: Codec | str = CpuZstd()) -> pl.Expr:
     ------
     S4UnregisteredCodecError
         The codec's name is unknown.
+    ValueError
+        The level is out of range, or the codec has no level or its own.
     polars.exceptions.ComputeError
         The column has another type, a list has a null item, memory ran out, or a GPU that the
         codec needs failed or is missing.
     """
+    codec = with_level(codec, level)
     options = _native._codec_options(codec)
     return _call_with(codec, "encode", [_expr(expr)], options)
 

@@ -98,6 +98,8 @@ class Codec:
     def from_name(name: str, level: SupportsIndex | None = None) -> Codec:
         """Create the codec with this name, at ``level`` or its default level.
 
+        ``"zstd"`` and ``"gzip"`` are short for ``"cpu-zstd"`` and ``"cpu-gzip"``.
+
         Raises
         ------
         S4UnregisteredCodecError

@@ -35,6 +35,7 @@ from ._arguments import (
     flag,
     is_null_on_error,
     size_limit,
+    with_level,
 )
 from .dictionaries import DictionarySet
 from .s4_codec import Codec, CpuZstd, CpuZstdDict
@@ -64,14 +65,20 @@ _VALUES = {"binary": BinaryType(), "string": StringType()}
 
 
 def compress(
-    codec: Codec | str = CpuZstd(), *, payload_checksum: bool = False
+    codec: Codec | str = CpuZstd(),
+    *,
+    level: SupportsIndex | None = None,
+    payload_checksum: bool = False,
 ) -> Callable[[Column | str], Column]:
     """Make the function that compresses a binary or string column.
 
     Parameters
     ----------
     codec
-        A codec object, or the name of a codec with its default settings.
+        A codec object, or the name of a codec with its default settings; ``"zstd"`` and
+        ``"gzip"`` are short for ``"cpu-zstd"`` and ``"cpu-gzip"``.
+    level
+        The level of a codec given by name: ``"cpu-zstd", level=9``. A codec object has its own.
     payload_checksum
         Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
         damage before it decodes anything. A GPU needs that: see "Damaged data" in the README.
@@ -87,11 +94,13 @@ def compress(
     ------
     TypeError, S4UnregisteredCodecError
         ``codec`` is neither a codec nor the name of one, or ``payload_checksum`` is no bool.
+    ValueError
+        The level is out of range, or the codec has no level or its own.
     pyspark.errors.PythonException
         When the job runs: the column has another type.
     """
     work, result = _compression(payload_checksum)
-    return _Function("s4_compress", work, result, _codec(codec))
+    return _Function("s4_compress", work, result, _codec(codec, level))
 
 
 def decompress(
@@ -147,12 +156,14 @@ def decompress(
     return _Function("s4_decompress", work, _VALUES[dtype], made_by, is_struct=not bare)
 
 
-def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
+def encode(
+    codec: Codec | str = CpuZstd(), *, level: SupportsIndex | None = None
+) -> Callable[[Column | str], Column]:
     """Make the function that compresses every value to a frame.
 
     Parameters
     ----------
-    codec
+    codec, level
         As for :func:`compress`.
 
     Returns
@@ -162,10 +173,10 @@ def encode(codec: Codec | str = CpuZstd()) -> Callable[[Column | str], Column]:
 
     Raises
     ------
-    TypeError, S4UnregisteredCodecError, pyspark.errors.PythonException
+    TypeError, S4UnregisteredCodecError, ValueError, pyspark.errors.PythonException
         As for :func:`compress`.
     """
-    return _Function("s4_encode", _spark.encode, BinaryType(), _codec(codec))
+    return _Function("s4_encode", _spark.encode, BinaryType(), _codec(codec, level))
 
 
 def decode(
@@ -205,6 +216,7 @@ def register(
     spark: SparkSession,
     codec: Codec | str = CpuZstd(),
     *,
+    level: SupportsIndex | None = None,
     prefix: str = "s4_",
     payload_checksum: bool = False,
 ) -> list[str]:
@@ -216,6 +228,8 @@ def register(
         The session.
     codec
         The codec of all functions, with its level or dictionary.
+    level
+        The level of a codec given by name.
     prefix
         The prefix of their names; use another prefix for another codec.
     payload_checksum
@@ -232,6 +246,8 @@ def register(
     ------
     TypeError, S4UnregisteredCodecError
         ``codec`` is neither a codec nor the name of one, or another argument is wrong.
+    ValueError
+        As for :func:`compress`.
     """
     if not hasattr(spark, "udf"):
         msg = f"spark must be a SparkSession, not {spark!r}"
@@ -240,7 +256,7 @@ def register(
         # Without one, names would clash with Spark's own encode and decode.
         msg = f"prefix must be a string of one character or more, not {prefix!r}"
         raise TypeError(msg)
-    codec = _codec(codec)
+    codec = _codec(codec, level)
     frames = dictionary_codec(codec if isinstance(codec, CpuZstdDict) else None)
     binary, text = [_decompress_options(dtype, "raise", None) for dtype in ("binary", "string")]
     functions: dict[str, tuple[_spark.Work, DataType, _spark.Coder]] = {
@@ -257,8 +273,9 @@ def register(
     return [prefix + name for name in functions]
 
 
-def _codec(codec: Codec | str) -> Codec:
-    """An argument as a codec."""
+def _codec(codec: Codec | str, level: SupportsIndex | None = None) -> Codec:
+    """The arguments as a codec."""
+    codec = with_level(codec, level)
     _native._codec_options(codec)
     return Codec.from_name(codec) if isinstance(codec, str) else codec
 

@@ -8,6 +8,7 @@
 
 mod any_kernel;
 mod form;
+mod names;
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -99,17 +100,10 @@ impl Codec {
         Ok(Self::Zstd { level, dictionary: Some(Arc::new(dictionary)) })
     }
 
-    /// A codec by its wire name, with its default level where none is given; a GPU codec runs
-    /// on [`Device::Auto`].
+    /// A codec by its wire name, or `zstd` or `gzip` for short, with its default level where none
+    /// is given; a GPU codec runs on [`Device::Auto`].
     pub fn from_name(name: &str, level: Option<i64>) -> Result<Self> {
-        let id = CodecId::from_name(name).ok_or_else(|| {
-            Error::UnregisteredCodec(format!(
-                "unknown codec {name:?}; the codecs are passthrough, cpu-zstd, cpu-gzip, \
-                 cpu-zstd-dict (with its dictionary), nvcomp-zstd, nvcomp-bitcomp and \
-                 nvcomp-gdeflate"
-            ))
-        })?;
-        Self::from_id(id, level)
+        Self::from_id(names::find(name)?, level)
     }
 
     fn from_id(id: CodecId, level: Option<i64>) -> Result<Self> {
@@ -135,7 +129,7 @@ impl Codec {
             }
         };
         if level.is_some() && codec.level().is_none() {
-            return Err(Error::Argument(format!("{} has no level", id.name())));
+            return Err(Error::Argument(format!("{} has no level; leave it out", id.name())));
         }
         Ok(codec)
     }

@@ -289,7 +289,11 @@ fn content<'a>(
                 };
                 Codec::for_decoding(id, dictionary.as_ref())?
             }
-            None => Codec::from_name(name, None)?,
+            None => {
+                return Err(Error::UnregisteredCodec(format!(
+                    "the object's metadata names an unknown codec, {name:?}"
+                )));
+            }
         };
         let codec = codec.on(options.device);
         codec.admit(body, &manifest, limit)?;

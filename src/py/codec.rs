@@ -86,6 +86,8 @@ pub struct OwnLayout {
 impl PyCodec {
     /// Create the codec with this name, at ``level`` or its default level.
     ///
+    /// ``"zstd"`` and ``"gzip"`` are short for ``"cpu-zstd"`` and ``"cpu-gzip"``.
+    ///
     /// Raises
     /// ------
     /// S4UnregisteredCodecError

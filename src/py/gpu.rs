@@ -209,14 +209,15 @@ fn _gpu_decompress(
 #[pyfunction]
 fn _gpu_compress(
     py: Python<'_>,
-    data: DeviceData,
+    data: &Bound<'_, PyAny>,
     codec: CodecArgument,
     is_frames: bool,
     payload_checksum: bool,
     stream: Option<i64>,
 ) -> PyResult<ArrowChunk> {
     let options = CompressOptions { codec: codec.0, payload_checksum };
-    let DeviceData { input, stream: of_data } = data;
+    // Last: what a capsule holds can be taken only once.
+    let DeviceData { input, stream: of_data } = data.extract()?;
     let stream = match stream {
         None => of_data,
         Some(-1) => None,

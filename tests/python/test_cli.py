@@ -49,7 +49,7 @@ def data(tmp_path: Path) -> bytes:
     return value
 
 
-@pytest.mark.parametrize("name", ["cpu-zstd", "cpu-gzip", "passthrough", "nvcomp-zstd"])
+@pytest.mark.parametrize("name", ["cpu-zstd", "zstd", "gzip", "passthrough", "nvcomp-zstd"])
 def test_round_trip(tmp_path: Path, data: bytes, name: str) -> None:
     made = run("encode", "in", "-o", "out.s4", "--codec", name, "--index", cwd=tmp_path)
     check(made, words="encoded 3 frame(s), 9000000 original bytes")
@@ -194,6 +194,7 @@ def test_empty_objects(tmp_path: Path) -> None:
         (["encode", "in", "--index"], 2, "--index needs -o"),
         (["encode", "in", "--index", "-o", "/dev/stdout"], 2, "--index needs -o"),
         (["encode", "in", "--codec", "bogus"], 1, "unknown codec"),
+        (["encode", "in", "--codec", "gzipp"], 1, 'did you mean "gzip"?'),
         (["encode", "in", "--level", "99"], 1, "level must be from 1 to 22"),
         (["decode", "nope"], 1, "nope"),
         (["decode", "."], 1, "."),

@@ -130,7 +130,7 @@ def test_frames_of_mixed_codecs(frame: DataFrame) -> None:
 def test_sql(spark: SparkSession, frame: DataFrame) -> None:
     names = s4spark.register(spark, CpuZstdDict(DICTIONARY, 9))
     assert names[:2] == ["s4_compress", "s4_decompress"]
-    s4spark.register(spark, CpuGzip(1), prefix="fast_")
+    s4spark.register(spark, "gzip", level=1, prefix="fast_")
     frame.createOrReplaceTempView("logs")
     wrong = spark.sql("""
         SELECT count(*) AS rows,
@@ -249,8 +249,12 @@ def test_what_is_wrong_is_said_on_the_driver(frame: DataFrame) -> None:
     for make in (s4spark.compress, s4spark.decompress, s4spark.encode):
         with pytest.raises(TypeError, match="codec must be a codec object"):
             make(None)  # type: ignore[arg-type]
-        with pytest.raises(s4_codec.S4UnregisteredCodecError):
-            make("zstd")
+        with pytest.raises(s4_codec.S4UnregisteredCodecError, match='did you mean "zstd"'):
+            make("zst")
+    for make in (s4spark.compress, s4spark.encode):
+        assert repr(make("zstd", level=9)).endswith("with CpuZstd(level=9)>")
+        with pytest.raises(ValueError, match="level=9 is for a codec by name"):
+            make(CpuZstd(3), level=9)
     for dtype in ("int", pa.binary()):
         with pytest.raises(TypeError, match="dtype must be"):
             s4spark.decompress(dtype=dtype)  # type: ignore[arg-type]

@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     output_option(made)
     made.add_argument(
         "--codec",
-        help="cpu-zstd (default), cpu-gzip, cpu-zstd-dict, passthrough or nvcomp-zstd; with a GPU "
-        "also nvcomp-gdeflate or nvcomp-bitcomp",
+        help="zstd (default), gzip, cpu-zstd-dict, passthrough or nvcomp-zstd; with a GPU also "
+        "nvcomp-gdeflate or nvcomp-bitcomp",
     )
     made.add_argument("--level", type=int, help="zstd: 1 to 22, gzip: 0 to 9")
     made.add_argument(
