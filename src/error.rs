@@ -138,11 +138,15 @@ pub enum Error {
     #[error("a frame of cpu-zstd-dict needs its dictionary; pass dictionary=")]
     DictionaryRequired,
 
-    /// Every row of a column fails for the reason that `first` has.
+    /// Every row of a column fails for the reason that `first` has, but for `others`, which the
+    /// mistake does not concern: values that are stored uncompressed.
     #[error(
-        "all {rows} values fail for the same reason ({}); {}", first.summary(), mistake.advice()
+        "all {rows} values {}fail for the same reason ({}); {}",
+        but_for(*others),
+        first.summary(),
+        mistake.advice()
     )]
-    Mistake { rows: usize, mistake: Mistake, first: Box<RowError> },
+    Mistake { rows: usize, others: usize, mistake: Mistake, first: Box<RowError> },
 
     /// The codec is unknown, or not available here.
     #[error("{0}")]
@@ -234,6 +238,10 @@ pub enum Mistake {
     Encrypted,
     /// Values of another type than was asked for.
     OtherDtype,
+}
+
+fn but_for(others: usize) -> String {
+    if others == 0 { String::new() } else { format!("(but for {others} stored uncompressed) ") }
 }
 
 impl Mistake {

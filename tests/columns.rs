@@ -4,7 +4,7 @@ mod common;
 
 use common::{Packed, PackedRows, Values, codec, codecs, compress, decompress, noise, pack, text};
 use s4_codec::background;
-use s4_codec::codec::Codec;
+use s4_codec::codec::{Codec, Fallback};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use s4_codec::column::{
 use s4_codec::error::{Error, ErrorClass, RowError};
 use s4_codec::manifest::Manifest;
 use s4_codec::pool::{self, NO_INTERRUPT};
+use s4_codec::wire::frame::FRAME_HEADER_BYTES;
 
 fn how(codec: &Codec) -> DecompressOptions {
     DecompressOptions::new(codec.clone())
@@ -69,6 +70,27 @@ fn columns_round_trip_however_chunked() {
             let expected = rows.iter().map(|row| row.clone().unwrap_or_default());
             assert!(restored.values.into_iter().eq(expected), "{codec:?} by {chunk}");
             assert!(restored.bad_rows.is_empty());
+        }
+    }
+}
+
+#[test]
+fn frames_are_those_of_values_and_grow_by_their_headers_alone() {
+    let values: Vec<_> = rows().into_iter().flatten().collect();
+    for codec in codecs() {
+        for fallback in [Fallback::Passthrough, Fallback::Never] {
+            let chunks = &[&values[..]];
+            let views = column::encode::<Views, _>(&codec, fallback, chunks, NO_INTERRUPT);
+            let offsets = column::encode::<Offsets, _>(&codec, fallback, chunks, NO_INTERRUPT);
+            let (views, offsets) = (views.expect("encodes"), &offsets.expect("encodes")[0]);
+            let mut frame = Vec::new();
+            for (row, value) in values.iter().enumerate() {
+                codec.encode_with(fallback, value, &mut frame).expect("encodes");
+                let place = offsets.offsets[row] as usize..offsets.offsets[row + 1] as usize;
+                assert!(views.get(row) == frame && offsets.bytes.as_ref()[place] == frame[..]);
+                let growth = frame.len().saturating_sub(value.len());
+                assert!(growth <= FRAME_HEADER_BYTES || fallback == Fallback::Never, "{codec:?}");
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use common::gpu::{
 };
 use common::standin::Standin;
 use common::{Packed, PackedRows, Values, compress, decompress, noise, pack, text, unpack};
-use s4_codec::codec::Codec;
+use s4_codec::codec::{Codec, Fallback};
 use s4_codec::column::{self, DecompressOptions, Views};
 use s4_codec::error::{Error, ErrorClass};
 use s4_codec::gpu::{self, Device};
@@ -103,7 +103,7 @@ fn bodies(value: &[u8]) -> Vec<Vec<u8>> {
     let codecs = codecs(GPU).into_iter().chain(others.map(|codec| codec.expect("a codec")));
     let encode = |codec: Codec| {
         let mut frame = Vec::new();
-        codec.encode(value, &mut frame).expect("encodes");
+        codec.encode_with(Fallback::Never, value, &mut frame).expect("encodes");
         frame
     };
     let mut bodies: Vec<_> = codecs.map(encode).collect();
@@ -160,7 +160,7 @@ fn every_frame_gets_its_own_result() {
         .map(|values| {
             let frames = codecs.iter().zip(values).map(|(codec, value)| {
                 let mut frame = Vec::new();
-                codec.encode(value, &mut frame).expect("encodes");
+                codec.encode_with(Fallback::Never, value, &mut frame).expect("encodes");
                 frame
             });
             frames.collect::<Vec<_>>().concat()

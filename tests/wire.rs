@@ -8,7 +8,7 @@ use common::gdeflate::{STYLES, encode as gdeflate_page};
 use common::{codecs, noise, pack, text, unpack};
 use proptest::prelude::*;
 use s4_codec::body::Body;
-use s4_codec::codec::Codec;
+use s4_codec::codec::{Codec, Fallback};
 use s4_codec::error::ErrorClass;
 use s4_codec::gpu::Device;
 use s4_codec::kernel::dictionary::{Dictionary, dictionary_id};
@@ -21,7 +21,7 @@ use s4_codec::wire::index::{Index, Source, build};
 
 fn frame(codec: &Codec, value: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    codec.encode(value, &mut frame).expect("encodes");
+    codec.encode_with(Fallback::Never, value, &mut frame).expect("encodes");
     frame
 }
 

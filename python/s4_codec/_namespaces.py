@@ -66,9 +66,15 @@ class S4Namespace(ABC, Generic[T]):
             )
         )
 
-    def encode(self, codec: Codec | str = CpuZstd(), *, level: SupportsIndex | None = None) -> T:
+    def encode(
+        self,
+        codec: Codec | str = CpuZstd(),
+        *,
+        level: SupportsIndex | None = None,
+        fallback: bool = True,
+    ) -> T:
         """As ``s4_codec.polars.encode``."""
-        return self._result(s4.encode(self._expr, codec, level=level))
+        return self._result(s4.encode(self._expr, codec, level=level, fallback=fallback))
 
     def decode(
         self,

@@ -96,8 +96,8 @@ def compress(
     yield arrow.compress(array, codec, payload_checksum=payload_checksum)
 
 
-def encode(array: pa.Array, codec: Codec) -> Iterator[pa.Array]:
-    yield arrow.encode(array, codec)
+def encode(array: pa.Array, codec: Codec, *, fallback: bool = True) -> Iterator[pa.Array]:
+    yield arrow.encode(array, codec, fallback=fallback)
 
 
 def decompress(

@@ -69,6 +69,7 @@ FRAME_INFO_TYPE = pa.struct(
         ("compressed_size", pa.int64()),
         ("crc32c", pa.int64()),
         ("frames", pa.int64()),
+        ("passthrough_frames", pa.int64()),
     ]
 )
 
@@ -229,17 +230,26 @@ def decompress(
 
 @overload
 def encode(
-    data: ArrowArray, codec: Codec | str = ..., *, level: SupportsIndex | None = ...
+    data: ArrowArray,
+    codec: Codec | str = ...,
+    *,
+    level: SupportsIndex | None = ...,
+    fallback: bool = ...,
 ) -> pa.LargeBinaryArray: ...
 @overload
 def encode(
-    data: ArrowStream, codec: Codec | str = ..., *, level: SupportsIndex | None = ...
+    data: ArrowStream,
+    codec: Codec | str = ...,
+    *,
+    level: SupportsIndex | None = ...,
+    fallback: bool = ...,
 ) -> pa.ChunkedArray: ...
 def encode(
     data: ArrowArray | ArrowStream,
     codec: Codec | str = CpuZstd(),
     *,
     level: SupportsIndex | None = None,
+    fallback: bool = True,
 ) -> pa.LargeBinaryArray | pa.ChunkedArray:
     """Compress every value to a frame, which names its codec, size and checksum.
 
@@ -247,6 +257,10 @@ def encode(
     ----------
     data, codec, level
         As for :func:`compress`.
+    fallback
+        Store a value that its codec does not shrink in a frame of passthrough, so that no frame
+        is longer than its value by more than 28 bytes; :func:`frame_info` counts such frames.
+        False: every frame is of ``codec``.
 
     Returns
     -------
@@ -259,7 +273,8 @@ def encode(
     TypeError, S4UnregisteredCodecError, S4ManifestSizeExceedsLimitError, ValueError, S4BackendError
         As for :func:`compress`.
     """
-    result = _native._arrow_encode(data, with_level(codec, level))
+    falls_back = flag(fallback, "fallback")
+    result = _native._arrow_encode(data, with_level(codec, level), falls_back)
     return _assembled(result, pa.large_binary())
 
 

@@ -174,7 +174,9 @@ def compress(
     """
     is_checksummed = flag(payload_checksum, "payload_checksum")
     codec = with_level(codec, level)
-    return _compressed(data, codec, stream, is_frames=False, payload_checksum=is_checksummed)
+    return _compressed(
+        data, codec, stream, is_frames=False, payload_checksum=is_checksummed, fallback=False
+    )
 
 
 def encode(
@@ -182,6 +184,7 @@ def encode(
     codec: Codec | str,
     *,
     level: SupportsIndex | None = None,
+    fallback: bool = True,
     stream: int | None = None,
 ) -> pa.LargeBinaryArray:
     """Encode values in the memory of a GPU as frames, one for each value.
@@ -190,6 +193,10 @@ def encode(
     ----------
     data, codec, level, stream
         As for :func:`compress`.
+    fallback
+        Store a value that its codec does not shrink in a frame of passthrough, so that no frame
+        is longer than its value by more than 28 bytes. Such values are downloaded at the end.
+        False: every frame is of ``codec``.
 
     Returns
     -------
@@ -202,11 +209,20 @@ def encode(
         As for :func:`compress`.
     """
     codec = with_level(codec, level)
-    return _compressed(data, codec, stream, is_frames=True, payload_checksum=False)
+    falls_back = flag(fallback, "fallback")
+    return _compressed(
+        data, codec, stream, is_frames=True, payload_checksum=False, fallback=falls_back
+    )
 
 
 def _compressed(
-    data: Any, codec: Codec | str, stream: int | None, *, is_frames: bool, payload_checksum: bool
+    data: Any,
+    codec: Codec | str,
+    stream: int | None,
+    *,
+    is_frames: bool,
+    payload_checksum: bool,
+    fallback: bool,
 ) -> Any:
     _native._check_stream(stream)
     try:
@@ -214,7 +230,8 @@ def _compressed(
     except ImportError as error:
         msg = "the result is a PyArrow array: pip install pyarrow"
         raise ImportError(msg) from error
-    return pa.array(_native._gpu_compress(data, codec, is_frames, payload_checksum, stream))
+    result = _native._gpu_compress(data, codec, is_frames, payload_checksum, fallback, stream)
+    return pa.array(result)
 
 
 def _decompressed(

@@ -257,7 +257,11 @@ def _with_row(expr: IntoExpr, row: IntoExpr | None) -> list[pl.Expr]:
 
 
 def encode(
-    expr: IntoExpr, codec: Codec | str = CpuZstd(), *, level: SupportsIndex | None = None
+    expr: IntoExpr,
+    codec: Codec | str = CpuZstd(),
+    *,
+    level: SupportsIndex | None = None,
+    fallback: bool = True,
 ) -> pl.Expr:
     """Compress every value to a frame, which names its codec, size and checksum.
 
@@ -267,6 +271,10 @@ def encode(
         The column, as for :func:`compress`.
     codec, level
         As for :func:`compress`.
+    fallback
+        Store a value that its codec does not shrink in a frame of passthrough, so that no frame
+        is longer than its value by more than 28 bytes; :func:`frame_info` counts such frames.
+        False: every frame is of ``codec``.
 
     Returns
     -------
@@ -286,6 +294,7 @@ def encode(
     """
     codec = with_level(codec, level)
     options = _native._codec_options(codec)
+    options["fallback"] = flag(fallback, "fallback")
     return _call_with(codec, "encode", [_expr(expr)], options)
 
 
@@ -412,7 +421,8 @@ def frame_info(expr: IntoExpr, *, on_error: Literal["raise", "null"] = "raise") 
     Expr
         ``Struct{codec: String (null if the frames differ), original_size: Int64 and
         compressed_size: Int64 (sums over the frames, in bytes), crc32c: Int64 (null unless
-        there is exactly one frame), frames: Int64}``; null where the row is null.
+        there is exactly one frame), frames: Int64, passthrough_frames: Int64 (those that hold
+        their value as it is)}``; null where the row is null.
 
     Raises
     ------

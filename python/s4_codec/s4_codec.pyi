@@ -135,13 +135,16 @@ class Codec:
             The codec needs a GPU, which is missing or failed.
         """
 
-    def encode(self, data: _Data) -> bytes:
+    def encode(self, data: _Data, *, fallback: bool = True) -> bytes:
         """Compress one value to a self-describing frame.
 
         Parameters
         ----------
         data
             As for :meth:`compress`.
+        fallback
+            Store data that the codec does not shrink in a frame of passthrough, so that no frame
+            is longer than its data by more than 28 bytes. False: every frame is this codec's.
 
         Returns
         -------
@@ -865,7 +868,9 @@ def _arrow_decompress(
 ) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_verify(data: Any, options: dict[str, Any]) -> tuple[list[_ArrowChunk], bool]: ...
 def _list_description(column: Any) -> str: ...
-def _arrow_encode(data: Any, codec: Codec | str) -> tuple[list[_ArrowChunk], bool]: ...
+def _arrow_encode(
+    data: Any, codec: Codec | str, fallback: bool
+) -> tuple[list[_ArrowChunk], bool]: ...
 def _arrow_split_rows(
     data: Any,
     codec: Codec | str | _DictionarySet,
@@ -878,7 +883,12 @@ def _gpu_decompress(
     data: Any, options: dict[str, Any], null_on_error: bool, device: SupportsIndex
 ) -> DeviceColumn: ...
 def _gpu_compress(
-    data: Any, codec: Codec | str, is_frames: bool, payload_checksum: bool, stream: int | None
+    data: Any,
+    codec: Codec | str,
+    is_frames: bool,
+    payload_checksum: bool,
+    fallback: bool,
+    stream: int | None,
 ) -> _ArrowChunk: ...
 def _check_stream(stream: int | None) -> None: ...
 def _admit(

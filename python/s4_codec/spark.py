@@ -157,7 +157,10 @@ def decompress(
 
 
 def encode(
-    codec: Codec | str = CpuZstd(), *, level: SupportsIndex | None = None
+    codec: Codec | str = CpuZstd(),
+    *,
+    level: SupportsIndex | None = None,
+    fallback: bool = True,
 ) -> Callable[[Column | str], Column]:
     """Make the function that compresses every value to a frame.
 
@@ -165,6 +168,9 @@ def encode(
     ----------
     codec, level
         As for :func:`compress`.
+    fallback
+        Store a value that its codec does not shrink in a frame of passthrough, so that no frame
+        is longer than its value by more than 28 bytes. False: every frame is of ``codec``.
 
     Returns
     -------
@@ -176,7 +182,7 @@ def encode(
     TypeError, S4UnregisteredCodecError, ValueError, pyspark.errors.PythonException
         As for :func:`compress`.
     """
-    return _Function("s4_encode", _spark.encode, BinaryType(), _codec(codec, level))
+    return _Function("s4_encode", _encoding(fallback), BinaryType(), _codec(codec, level))
 
 
 def decode(
@@ -219,6 +225,7 @@ def register(
     level: SupportsIndex | None = None,
     prefix: str = "s4_",
     payload_checksum: bool = False,
+    fallback: bool = True,
 ) -> list[str]:
     """Register the functions with one codec for Spark SQL.
 
@@ -234,6 +241,8 @@ def register(
         The prefix of their names; use another prefix for another codec.
     payload_checksum
         As for :func:`compress`, for ``s4_compress``.
+    fallback
+        As for :func:`encode`, for ``s4_encode``.
 
     Returns
     -------
@@ -263,7 +272,7 @@ def register(
         "compress": (*_compression(payload_checksum), codec),
         "decompress": (partial(_spark.decompress, **binary), BinaryType(), codec),
         "decompress_text": (partial(_spark.decompress, **text), StringType(), codec),
-        "encode": (_spark.encode, BinaryType(), codec),
+        "encode": (_encoding(fallback), BinaryType(), codec),
         "decode": (partial(_spark.decode, **binary), BinaryType(), frames),
         "decode_text": (partial(_spark.decode, **text), StringType(), frames),
     }
@@ -290,6 +299,11 @@ def _compression(payload_checksum: bool) -> tuple[_spark.Work, StructType]:
     is_checksummed = flag(payload_checksum, "payload_checksum")
     work = partial(_spark.compress, payload_checksum=is_checksummed)
     return work, _CHECKSUMMED if is_checksummed else _COMPRESSED
+
+
+def _encoding(fallback: bool) -> _spark.Work:
+    """The function that encodes."""
+    return partial(_spark.encode, fallback=flag(fallback, "fallback"))
 
 
 def _decompress_options(

@@ -111,7 +111,8 @@ pub fn manifest_array(
         .map_err(from_arrow)
 }
 
-/// The fields of frame headers, `struct<codec, original_size, compressed_size, crc32c, frames>`.
+/// The fields of frame headers, `struct<codec, original_size, compressed_size, crc32c,
+/// frames, passthrough_frames>`.
 pub fn info_fields(text: DataType) -> Fields {
     Fields::from(vec![
         Field::new("codec", text, true),
@@ -119,6 +120,7 @@ pub fn info_fields(text: DataType) -> Fields {
         Field::new("compressed_size", DataType::Int64, true),
         Field::new(CRC32C, DataType::Int64, true),
         Field::new("frames", DataType::Int64, true),
+        Field::new("passthrough_frames", DataType::Int64, true),
     ])
 }
 
@@ -145,6 +147,7 @@ pub fn info_array(
         number(|info| Some(info.compressed_size as i64)),
         number(|info| info.crc32c.map(i64::from)),
         number(|info| Some(info.frames.into())),
+        number(|info| Some(info.passthrough_frames.into())),
     ];
     StructArray::try_new(info_fields(text), columns, nulls)
         .map(|array| Arc::new(array) as ArrayRef)

@@ -202,7 +202,7 @@ pub fn compress_from_device<O: Send + Sync>(
     stream: Option<u64>,
     interrupted: InterruptCheck,
 ) -> Result<ArrayRef> {
-    let CompressOptions { codec, payload_checksum } = options;
+    let CompressOptions { codec, payload_checksum, fallback } = options;
     let codec = &codec.for_numbers(match &input {
         DeviceInput::Matrix { number_type, .. } => *number_type,
         DeviceInput::Array(..) => None,
@@ -219,17 +219,17 @@ pub fn compress_from_device<O: Send + Sync>(
     let values = DeviceValues::new(ordinal, input, &mut session, interrupted)?;
     let (rows, nulls) = (values.rows, values.nulls.clone());
     let column = if codec.encoding().is_some() {
-        compress_resident::<Offsets, _>(codec, form, &values, session, interrupted)?
+        compress_resident::<Offsets, _>(codec, form, *fallback, &values, session, interrupted)?
     } else {
         // The CPU's codecs need the bytes at home.
         let host = [values.download(&mut session)?];
         drop((session, values));
         let is_long = is_long_compression(codec, host[0].bytes(), rows);
-        let codec = codec.clone();
+        let (codec, fallback) = (codec.clone(), *fallback);
         let work = move |host: &[ByteRows; 1], interrupted: InterruptCheck| match form {
             Form::Payload => column::compress::<Offsets, _>(&codec, host, interrupted),
             Form::Frame => Ok(Compressed {
-                payload: column::encode::<Offsets, _>(&codec, host, interrupted)?,
+                payload: column::encode::<Offsets, _>(&codec, fallback, host, interrupted)?,
                 original_size: Vec::new(),
                 crc32c: Vec::new(),
             }),

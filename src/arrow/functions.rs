@@ -13,19 +13,21 @@ use super::total_size::TotalSize;
 use super::window::{ArraysWithWarning, WindowedBadRows, each_window};
 use super::{ByteRows, PayloadRows};
 use crate::background::{is_long_compression, is_long_decompression};
-use crate::codec::{Codec, Form};
+use crate::codec::{Codec, Fallback, Form};
 use crate::column::{self, Content, DecompressOptions, Offsets, OnError, Payloads, Rows};
 use crate::error::Result;
 use crate::gpu::Device;
 use crate::pool::InterruptCheck;
 
-/// How a column is compressed to structs.
+/// How a column is compressed to structs, or encoded to frames.
 #[derive(Clone, Debug)]
 pub struct CompressOptions {
     /// The codec of the payloads.
     pub codec: Codec,
     /// Whether structs record the CRC-32C of the payloads themselves, as `payload_crc32c`.
     pub payload_checksum: bool,
+    /// What frames hold of values that the codec does not shrink.
+    pub fallback: Fallback,
 }
 
 /// Compresses binary data, string data or lists of numbers to structs of a large binary payload, its
@@ -65,18 +67,25 @@ pub fn compress(
 
 /// Encodes binary data, string data or lists of numbers to large binary: one frame for each row.
 pub fn encode(
-    codec: &Codec,
+    options: &CompressOptions,
     input: ArrowInput,
     interrupted: InterruptCheck,
 ) -> Result<Vec<ArrayRef>> {
-    compress_with(codec, "encode", input, interrupted, |codec, chunks, interrupted| {
-        let columns = column::encode::<Offsets, _>(codec, chunks, interrupted)?;
-        let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
-            let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[]);
-            Ok(large_binary(column, nulls, false))
-        });
-        arrays.collect()
-    })
+    let fallback = options.fallback;
+    compress_with(
+        &options.codec,
+        "encode",
+        input,
+        interrupted,
+        move |codec, chunks, interrupted| {
+            let columns = column::encode::<Offsets, _>(codec, fallback, chunks, interrupted)?;
+            let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
+                let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[]);
+                Ok(large_binary(column, nulls, false))
+            });
+            arrays.collect()
+        },
+    )
 }
 
 /// Runs `function`, which has that name for users, on the windows of a column of values.
@@ -102,7 +111,7 @@ fn compress_with(
 }
 
 /// Reads the frame headers of binary data, to structs of `codec`, `original_size`,
-/// `compressed_size`, `crc32c` and `frames`. Nothing is decoded.
+/// `compressed_size`, `crc32c`, `frames` and `passthrough_frames`. Nothing is decoded.
 pub fn frame_info(
     on_error: OnError,
     mut input: ArrowInput,

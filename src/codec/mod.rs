@@ -1,7 +1,7 @@
 //! Codecs as users choose them: settings without state, and one value compressed or decoded.
 //!
 //! ```text
-//! Codec::compress -> Codec::kernel -> Form::write -> Kernel::compress -> Manifest::seal
+//! Codec::compress -> Codec::kernel -> ValueWriter::write -> Kernel::compress -> Manifest::seal
 //! Codec::admit  -> Codec::kernel -> Manifest::admit -> Kernel::decoded_bound
 //! Codec::decode -> Codec::kernel -> Manifest::decode -> Kernel::decompress -> Manifest::confirm
 //! ```
@@ -27,7 +27,8 @@ use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest, UNCHECKED_BYTES};
 use crate::wire::codec_id::CodecId;
 
 pub(crate) use any_kernel::AnyKernel;
-pub use form::Form;
+pub(crate) use form::ValueWriter;
+pub use form::{Fallback, Form};
 
 /// A compression level, refused outside `MIN..=MAX`, never clamped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -284,27 +285,33 @@ impl Codec {
     /// Compresses `data` into `payload`, whose content is replaced and whose memory is
     /// reused.
     pub fn compress(&self, data: &[u8], payload: &mut Vec<u8>) -> Result<Manifest> {
-        self.write_value(Form::Payload, data, payload)
+        let writer = ValueWriter::new(self, Form::Payload, Fallback::Never);
+        self.write_value(writer, data, payload)
     }
 
     /// Compresses `data` to a frame in `frame`, whose content is replaced and whose memory is
-    /// reused.
+    /// reused. Of data that does not shrink it is a frame of passthrough.
     pub fn encode(&self, data: &[u8], frame: &mut Vec<u8>) -> Result<()> {
-        self.write_value(Form::Frame, data, frame).map(drop)
+        self.encode_with(Fallback::Passthrough, data, frame)
     }
 
-    fn write_value(&self, form: Form, data: &[u8], out: &mut Vec<u8>) -> Result<Manifest> {
+    /// As [`encode`](Self::encode), where `fallback` says what a frame holds of data that does not
+    /// shrink.
+    pub fn encode_with(&self, fallback: Fallback, data: &[u8], frame: &mut Vec<u8>) -> Result<()> {
+        self.write_value(ValueWriter::new(self, Form::Frame, fallback), data, frame).map(drop)
+    }
+
+    fn write_value(&self, writer: ValueWriter, data: &[u8], out: &mut Vec<u8>) -> Result<Manifest> {
         let size = data.len() as u64;
         if size > MAX_ORIGINAL_SIZE {
             return Err(Error::ValueTooLong { size, limit: MAX_ORIGINAL_SIZE });
         }
         let mut scratch = Scratch::of_thread();
         let mut kernel = self.kernel(&mut scratch);
-        let bound = form.bound(&mut kernel, data.len())?;
+        let bound = writer.bound(&mut kernel, data.len())?;
         out.clear();
         reserve(out, bound)?;
-        let (manifest, written) =
-            form.write(self.id(), &mut kernel, data, out.spare_capacity_mut())?;
+        let (manifest, written) = writer.write(&mut kernel, data, out.spare_capacity_mut())?;
         let len = written.len();
         // SAFETY: `write` returned the first `len` bytes of the spare capacity, initialised,
         // and the vector was cleared.

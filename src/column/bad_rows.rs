@@ -42,6 +42,9 @@ pub struct BadRows {
     first: Option<Box<RowError>>,
     /// Rows that decoded.
     good: usize,
+    /// Those of them that passthrough's frames hold, as encoding stores values that do not shrink:
+    /// they decode whatever the dictionary is.
+    passthrough: usize,
     pattern: Pattern,
 }
 
@@ -71,6 +74,11 @@ impl BadRows {
         self.good += 1;
     }
 
+    /// Says of a row that decoded that it is a frame of passthrough.
+    pub(super) fn count_passthrough(&mut self) {
+        self.passthrough += 1;
+    }
+
     /// Adds a bad row.
     pub(super) fn add(&mut self, error: RowError, on_error: OnError) {
         self.rows.push(error.row);
@@ -96,6 +104,7 @@ impl BadRows {
             (one, another) => one.or(another),
         };
         self.good += other.good;
+        self.passthrough += other.passthrough;
         self.pattern = self.pattern.and(other.pattern);
     }
 
@@ -136,14 +145,20 @@ impl BadRows {
     /// mistake of the caller's, else what to warn of, if any.
     pub fn judge(self) -> Result<Option<BecameNull>> {
         let Some(first) = self.first else { return Ok(None) };
-        let bad = self.rows.len();
+        let (good, bad) = (self.good, self.rows.len());
         if let Pattern::Same(mistake) = self.pattern
-            && self.good == 0
             && bad > 1
         {
-            return Err(Error::Mistake { rows: bad, mistake, first });
+            // Rows that decode in spite of the mistake.
+            let others = match mistake {
+                Mistake::MissingDictionary | Mistake::OtherDictionary => self.passthrough,
+                _ => 0,
+            };
+            if good == others {
+                return Err(Error::Mistake { rows: bad, others, mistake, first });
+            }
         }
-        Ok(Some(BecameNull { bad, rows: self.good + bad, first }))
+        Ok(Some(BecameNull { bad, rows: good + bad, first }))
     }
 }
 

@@ -5,14 +5,13 @@ use super::layout::{Layout, RowWriter, Written};
 use super::resident::compress_through_gpu;
 use super::scheduler::{Job, Spans};
 use super::{Rows, offload};
-use crate::codec::{AnyKernel, Codec, Form};
+use crate::codec::{AnyKernel, Codec, Fallback, Form, ValueWriter};
 use crate::error::{Error, Result};
 use crate::gpu::ItemId;
 use crate::kernel::Scratch;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use crate::memory::zeroed;
 use crate::pool::InterruptCheck;
-use crate::wire::codec_id::CodecId;
 
 /// A compressed column. Null rows are zero in all three. Sizes and checksums are signed, as
 /// columns of them are: no value is near 2^63 bytes.
@@ -31,21 +30,25 @@ pub fn compress<L: Layout, C: Rows>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Compressed<L::Column>> {
-    compress_to::<L, C>(codec, Form::Payload, chunks, interrupted)
+    let writer = ValueWriter::new(codec, Form::Payload, Fallback::Never);
+    compress_to::<L, C>(codec, writer, chunks, interrupted)
 }
 
-/// Encodes every row of `chunks` as a frame.
+/// Encodes every row of `chunks` as a frame; `fallback` says what that holds of a value that does
+/// not shrink.
 pub fn encode<L: Layout, C: Rows>(
     codec: &Codec,
+    fallback: Fallback,
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<L::Column> {
-    Ok(compress_to::<L, C>(codec, Form::Frame, chunks, interrupted)?.payload)
+    let writer = ValueWriter::new(codec, Form::Frame, fallback);
+    Ok(compress_to::<L, C>(codec, writer, chunks, interrupted)?.payload)
 }
 
 fn compress_to<L: Layout, C: Rows>(
     codec: &Codec,
-    form: Form,
+    writer: ValueWriter,
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Compressed<L::Column>> {
@@ -55,7 +58,7 @@ fn compress_to<L: Layout, C: Rows>(
     if let Some(placement) = placement
         && !chunks.iter().any(C::may_refuse)
         && let Some(column) =
-            compress_through_gpu::<L, C>(codec, form, placement, chunks, interrupted)?
+            compress_through_gpu::<L, C>(codec, writer, placement, chunks, interrupted)?
     {
         return Ok(column);
     }
@@ -87,7 +90,7 @@ fn compress_to<L: Layout, C: Rows>(
                 let mut kernel = codec.prefetched_kernel(id, prefetch, &mut scratch);
                 let row = match chunk.refusal(row) {
                     Some(refusal) => Err(refusal),
-                    None => compress_row(codec.id(), form, &mut kernel, &mut worker.out, value),
+                    None => compress_row(writer, &mut kernel, &mut worker.out, value),
                 };
                 let (row, manifest) = row.map_err(|source| BadRow {
                     source,
@@ -106,8 +109,7 @@ fn compress_to<L: Layout, C: Rows>(
 }
 
 pub(super) fn compress_row<W: RowWriter>(
-    id: CodecId,
-    form: Form,
+    writer: ValueWriter,
     kernel: &mut AnyKernel,
     out: &mut W,
     value: &[u8],
@@ -116,10 +118,10 @@ pub(super) fn compress_row<W: RowWriter>(
     if size > limit {
         return Err(Error::ValueTooLong { size, limit });
     }
-    let bound = form.bound(kernel, value.len())?;
+    let bound = writer.bound(kernel, value.len())?;
     let mut manifest = None;
     let row = out.write(bound, |dst| {
-        let (sealed, written) = form.write(id, kernel, value, dst)?;
+        let (sealed, written) = writer.write(kernel, value, dst)?;
         manifest = Some(sealed);
         Ok(written)
     })?;

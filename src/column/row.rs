@@ -12,6 +12,7 @@ use crate::gpu::{ItemId, Prefetch};
 use crate::kernel::{Fault, Kernel, Scratch};
 use crate::manifest::Manifest;
 use crate::memory::BLOCK_BYTES;
+use crate::wire::codec_id::CodecId;
 use crate::wire::frame::Frame;
 
 /// Decodes the rows of one span.
@@ -36,7 +37,9 @@ impl RowDecoder<'_> {
         let remaining = job.remaining(worker);
         // What is beyond the limit of one row is that row's error.
         let exceeds = |size| size > remaining && size <= options.limit();
-        let value = match payload() {
+        let given = payload();
+        let is_passthrough = is_passthrough(&given);
+        let value = match given {
             Payload::Null => return Ok(None),
             Payload::Refused(_, error) => Err(error),
             Payload::Sealed(_, manifest) if exceeds(manifest.original_size) => Err(job.exceeded()),
@@ -59,6 +62,9 @@ impl RowDecoder<'_> {
         match value {
             Ok((value, len)) => {
                 job.count_good(worker, len);
+                if is_passthrough {
+                    worker.bad.count_passthrough();
+                }
                 Ok(Some(value))
             }
             Err(source) => {
@@ -196,6 +202,13 @@ impl RowDecoder<'_> {
         }
         Ok((value?, len))
     }
+}
+
+/// Whether a row is one frame of passthrough.
+fn is_passthrough(payload: &Payload) -> bool {
+    let Payload::Frames(body) = payload else { return false };
+    let frame = Frame::parse(body);
+    matches!(frame, Ok((frame, [])) if frame.header.codec == CodecId::PASSTHROUGH)
 }
 
 /// What is known of a row, for its error.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::body::{Body, refuse_encrypted};
-use crate::codec::Codec;
+use crate::codec::{Codec, Fallback};
 use crate::column::{self, Rows, Scattered, Unordered};
 use crate::error::{Error, Result, reserve, to_len};
 use crate::gpu::{Device, ItemId, Prefetch};
@@ -51,11 +51,12 @@ impl Rows for OriginalFrames<'_> {
     }
 }
 
-/// The frames of an object's body, coded in parallel.
+/// The frames of an object's body, coded in parallel, all by the codec that its metadata names.
 pub fn encode(codec: &Codec, original: &[u8], interrupted: InterruptCheck) -> Result<Scattered> {
     let size = pick_chunk_size(original.len() as u64);
     let size = to_len(size)?;
-    column::encode::<Unordered, _>(codec, &[OriginalFrames { original, size }], interrupted)
+    let frames = [OriginalFrames { original, size }];
+    column::encode::<Unordered, _>(codec, Fallback::Never, &frames, interrupted)
 }
 
 /// The number of frames in a body, and the crc32c of their original bytes, by their headers.

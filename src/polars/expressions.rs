@@ -16,7 +16,7 @@ use crate::arrow::{
     info_array, validity,
 };
 use crate::background::{self, is_long_compression, is_long_decompression};
-use crate::codec::{Codec, Form, ZstdLevel};
+use crate::codec::{Codec, Fallback, Form, ZstdLevel};
 use crate::column::{self, BadRows, Content, OnError, Payloads, Rows, VIEW_MAX_BYTES, Views};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
@@ -58,6 +58,8 @@ const COMPRESS_OPTIONS: &[&str] = &[
     "codec_device",
     // Of payloads only.
     "payload_checksum",
+    // Of frames only.
+    "fallback",
 ];
 
 /// A codec as Python passes it: by name and settings.
@@ -114,7 +116,8 @@ impl Expression for CompressExpr {
 
     fn options(&self, options: &PickledOptions) -> Result<CompressOptions> {
         let payload_checksum = options.flag("payload_checksum")?;
-        Ok(CompressOptions { codec: codec(options)?, payload_checksum })
+        let fallback = Fallback::from_flag(options.flag("fallback")?);
+        Ok(CompressOptions { codec: codec(options)?, payload_checksum, fallback })
     }
 
     fn check(&self, inputs: &[&Field]) -> Result<()> {
@@ -134,7 +137,7 @@ impl Expression for CompressExpr {
     fn evaluate(&self, inputs: &[Series], options: &CompressOptions) -> Result<Vec<ArrayRef>> {
         let chunks = chunks(inputs, |chunk| ByteRows::try_new(chunk))?;
         let bytes = chunks.iter().map(ByteRows::bytes).sum();
-        let CompressOptions { codec, payload_checksum } = options.clone();
+        let CompressOptions { codec, payload_checksum, fallback } = options.clone();
         let is_long = is_long_compression(&codec, bytes, rows(&chunks));
         let form = self.0;
         let work = move |chunks: &[ByteRows], interrupted: InterruptCheck| match form {
@@ -145,7 +148,7 @@ impl Expression for CompressExpr {
                 compressed_array(column, checksums, bytes_validity(chunks, &[])?)
             }
             Form::Frame => {
-                let column = column::encode::<Views, _>(&codec, chunks, interrupted)?;
+                let column = column::encode::<Views, _>(&codec, fallback, chunks, interrupted)?;
                 Ok(values_array(column, bytes_validity(chunks, &[])?, Content::Bytes))
             }
         };

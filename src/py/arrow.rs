@@ -20,7 +20,7 @@ use crate::arrow::{
     self, ArraysWithWarning, ArrowInput, CArray, CSchema, CStream, CompressOptions, ListType,
     from_arrow,
 };
-use crate::codec::Form;
+use crate::codec::{Fallback, Form};
 use crate::column::{BecameNull, Content, DecompressOptions, OnError};
 use crate::error::Result;
 
@@ -159,7 +159,8 @@ fn _arrow_compress(
     codec: CodecArgument,
     payload_checksum: bool,
 ) -> PyResult<Chunks> {
-    let options = CompressOptions { codec: codec.0, payload_checksum };
+    let options =
+        CompressOptions { codec: codec.0, payload_checksum, fallback: Fallback::default() };
     let ArrowData { input, chunked } = data.extract()?;
     let arrays = interruptible(py, |interrupted| arrow::compress(&options, input, interrupted))?;
     Ok((chunks(arrays), chunked))
@@ -170,9 +171,12 @@ fn _arrow_encode(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     codec: CodecArgument,
+    fallback: bool,
 ) -> PyResult<Chunks> {
+    let fallback = Fallback::from_flag(fallback);
+    let options = CompressOptions { codec: codec.0, payload_checksum: false, fallback };
     let ArrowData { input, chunked } = data.extract()?;
-    let arrays = interruptible(py, |interrupted| arrow::encode(&codec.0, input, interrupted))?;
+    let arrays = interruptible(py, |interrupted| arrow::encode(&options, input, interrupted))?;
     Ok((chunks(arrays), chunked))
 }
 

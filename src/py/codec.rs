@@ -16,7 +16,7 @@ use super::errors::raise;
 use super::held::{compress_in_background, decompress_in_background};
 use super::nvcomp::{NvcompBitcomp, NvcompGDeflate, NvcompZstd};
 use crate::background;
-use crate::codec::Codec;
+use crate::codec::{Codec, Fallback};
 use crate::error::Result;
 use crate::gpu::Device;
 use crate::kernel::fcg1::{Algorithm, DataType};
@@ -151,6 +151,9 @@ impl PyCodec {
     /// ----------
     /// data
     ///     As for :meth:`compress`.
+    /// fallback
+    ///     Store data that the codec does not shrink in a frame of passthrough, so that no frame
+    ///     is longer than its data by more than 28 bytes. False: every frame is this codec's.
     ///
     /// Returns
     /// -------
@@ -161,8 +164,20 @@ impl PyCodec {
     /// ------
     /// TypeError, BufferError, S4ManifestSizeExceedsLimitError, S4BackendError
     ///     As for :meth:`compress`.
-    fn encode<'py>(&self, py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(self.compress_with(py, data, Codec::encode)?.0)
+    #[pyo3(signature = (data, *, fallback=true))]
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        data: Bytes<'_>,
+        fallback: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let encode = match Fallback::from_flag(fallback) {
+            Fallback::Passthrough => Codec::encode,
+            Fallback::Never => |codec: &Codec, data: &[u8], frame: &mut Vec<u8>| {
+                codec.encode_with(Fallback::Never, data, frame)
+            },
+        };
+        Ok(self.compress_with(py, data, encode)?.0)
     }
 
     /// Decompress one payload and verify it.

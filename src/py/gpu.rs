@@ -19,6 +19,7 @@ use super::errors::raise;
 use super::interruptible;
 use super::nvcomp::DeviceArgument;
 use crate::arrow::{self, CompressOptions, data_type_of, from_arrow};
+use crate::codec::Fallback;
 use crate::gpu::Device;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -213,9 +214,11 @@ fn _gpu_compress(
     codec: CodecArgument,
     is_frames: bool,
     payload_checksum: bool,
+    fallback: bool,
     stream: Option<i64>,
 ) -> PyResult<ArrowChunk> {
-    let options = CompressOptions { codec: codec.0, payload_checksum };
+    let fallback = Fallback::from_flag(fallback);
+    let options = CompressOptions { codec: codec.0, payload_checksum, fallback };
     // Last: what a capsule holds can be taken only once.
     let DeviceData { input, stream: of_data } = data.extract()?;
     let stream = match stream {

@@ -257,6 +257,8 @@ pub struct FrameInfo {
     pub crc32c: Option<u32>,
     /// The number of frames.
     pub frames: u32,
+    /// Those of them that store their original as it is.
+    pub passthrough_frames: u32,
 }
 
 impl FrameInfo {
@@ -276,6 +278,7 @@ impl FrameInfo {
                 .ok_or_else(too_much)?;
             info.compressed_size += compressed_size;
             info.frames += 1;
+            info.passthrough_frames += u32::from(codec == CodecId::PASSTHROUGH);
         }
         Ok(info)
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import struct
 from dataclasses import dataclass
 from functools import cache, partial
@@ -93,6 +94,11 @@ def text(size: int) -> bytes:
     return "".join(lines).encode()[:size]
 
 
+def noise(size: int) -> bytes:
+    """Bytes that no codec shrinks."""
+    return random.Random(size).randbytes(size)
+
+
 @cache
 def texts(count: int) -> list[bytes]:
     """Texts of 0 to ``count`` - 1 bytes."""
@@ -138,6 +144,11 @@ FORGERIES: list[tuple[str, Callable[[Manifested], Manifested], str]] = [
 def is_container(codec: Codec) -> bool:
     """Whether payloads are nvCOMP containers, which state their size themselves."""
     return codec.name.startswith("nvcomp-")
+
+
+def own_frame(codec: Codec, value: bytes) -> bytes:
+    """The codec's own frame of a value, even if that is not shrunk."""
+    return codec.encode(value, fallback=False)
 
 
 def decoding(codec: Codec) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def frame(codec: Codec, row: tuple[bytes, int, int]) -> bytes:
 
 def test_one_value(codec: Codec) -> None:
     for value in VALUES:
-        body = codec.encode(value)
+        body = codec.encode(value, fallback=False)
         header, payload, rest = s4_codec.read_frame(body + b"rest")
         assert header == {
             "codec": codec.name,
@@ -58,7 +58,8 @@ def test_one_value(codec: Codec) -> None:
 
 def test_bodies_of_many_frames(codec: Codec) -> None:
     values = [text(n * 1000) for n in range(60)] + [text(1_000_000), b""]
-    body = PADDING + PADDING.join(codec.encode(value) for value in values) + PADDING
+    frames = [codec.encode(value, fallback=bool(n % 3)) for n, value in enumerate(values)]
+    body = PADDING + PADDING.join(frames) + PADDING
     how = decoding(codec) | {"dictionary": CpuZstdDict(DICTIONARY)}
     assert decode(body, **how) == b"".join(values)
     assert decode(memoryview(body), **decoding(codec)) == b"".join(values)
@@ -92,8 +93,9 @@ def test_forged_frames(codec: Codec, name: str, forge: Callable, expected: str) 
 
 
 def test_every_cut_of_a_body_is_an_error(codec: Codec) -> None:
-    body = codec.encode(text(100)) + PADDING + codec.encode(text(50))
-    whole = {0, len(codec.encode(text(100))), len(codec.encode(text(100))) + len(PADDING)}
+    first, second = (codec.encode(text(size), fallback=False) for size in (100, 50))
+    body = first + PADDING + second
+    whole = {0, len(first), len(first) + len(PADDING)}
     for end in range(len(body)):
         if end in whole:
             continue
@@ -125,7 +127,7 @@ def test_encrypted_bodies_are_refused() -> None:
 
 
 def test_dictionaries() -> None:
-    body = CpuZstdDict(DICTIONARY).encode(text(100))
+    body = CpuZstdDict(DICTIONARY).encode(text(100), fallback=False)
     with pytest.raises(error("S4UnregisteredCodecError"), match="needs its dictionary"):
         decode(body)
     other = s4_codec.train_dictionary([text(n)[-90:] for n in range(100, 3000)], 2048)
@@ -225,17 +227,19 @@ def test_training_takes_seven_samples() -> None:
         s4_codec.train_dictionary([*samples[:6], b"", b""])
 
 
-def test_columns(codec: Codec) -> None:
+@pytest.mark.parametrize("fallback", [True, False])
+def test_columns(codec: Codec, fallback: bool) -> None:
     values = [*VALUES, None, *[text(n) for n in range(2000)]]
     series = pl.Series("body", values, dtype=pl.Binary)
-    frames = series.s4.encode(codec)
-    assert frames.to_list() == [None if v is None else codec.encode(v) for v in values]
+    frames = series.s4.encode(codec, fallback=fallback)
+    alone = [None if v is None else codec.encode(v, fallback=fallback) for v in values]
+    assert frames.to_list() == alone
     assert frames.s4.decode(**decoding(codec)).equals(series)
     array = pa.chunked_array([pa.array(values[:100]), pa.array(values[100:])])
-    encoded = s4_codec.arrow.encode(array, codec)
+    encoded = s4_codec.arrow.encode(array, codec, fallback=fallback)
     assert encoded.to_pylist() == frames.to_list()
     assert s4_codec.arrow.decode(encoded, **decoding(codec)).to_pylist() == values
-    lazy = series.to_frame().lazy().select(s4_codec.polars.encode("body", codec))
+    lazy = series.to_frame().lazy().select(s4_codec.polars.encode("body", codec, fallback=fallback))
     lazy = lazy.select(s4_codec.polars.decode("body", **decoding(codec)))
     assert lazy.collect_schema() == {"body": pl.Binary}
     assert lazy.collect(engine="streaming").to_series().equals(series)
@@ -251,23 +255,27 @@ def test_columns_of_mixed_codecs(row: Row) -> None:
 
 
 def test_frame_info(codec: Codec) -> None:
-    one, two = codec.encode(text(100)), codec.encode(text(100)) + Passthrough().encode(b"ab")
+    one = codec.encode(text(100), fallback=False)
+    two = one + Passthrough().encode(b"ab")
     rows = [one, None, two, one + one, b"", PADDING, b"S4F2 but cut"]
     header = s4_codec.read_frame(one)[0]
     size = header["compressed_size"]
 
-    def info(name: str | None, original: int, packed: int, crc: int | None, n: int) -> Any:
-        keys = ("codec", "original_size", "compressed_size", "crc32c", "frames")
-        return dict(zip(keys, (name, original, packed, crc, n), strict=True))
+    def info(
+        name: str | None, original: int, packed: int, crc: int | None, frames: int, stored: int
+    ) -> Any:
+        keys = [field.name for field in s4_codec.arrow.FRAME_INFO_TYPE]
+        return dict(zip(keys, (name, original, packed, crc, frames, stored), strict=True))
 
     mixed = codec.name if codec == Passthrough() else None
+    stored = int(codec == Passthrough())
     expected = [
-        info(codec.name, 100, size, header["crc32c"], 1),
+        info(codec.name, 100, size, header["crc32c"], 1, stored),
         None,
-        info(mixed, 102, size + 2, None, 2),
-        info(codec.name, 200, 2 * size, None, 2),
-        info(None, 0, 0, None, 0),
-        info(None, 0, 0, None, 0),
+        info(mixed, 102, size + 2, None, 2, stored + 1),
+        info(codec.name, 200, 2 * size, None, 2, 2 * stored),
+        info(None, 0, 0, None, 0, 0),
+        info(None, 0, 0, None, 0, 0),
         None,
     ]
     series, array = pl.Series("body", rows), pa.array(rows)

@@ -107,7 +107,7 @@ for make in (NvcompZstd, NvcompBitcomp, NvcompGDeflate):
 value = b"a fine body " * 9000
 codec = NvcompZstd("auto")
 assert codec.decompress(*codec.compress(value)) == value
-for call in (lambda: decode(codec.encode(value), device=0),
+for call in (lambda: decode(codec.encode(value, fallback=False), device=0),
              lambda: s4_codec.polars.decode("body", device=0),
              lambda: NvcompGDeflate("auto").compress(value),
              lambda: NvcompBitcomp("f32", "auto").compress(value)):
@@ -118,7 +118,7 @@ for call in (lambda: decode(codec.encode(value), device=0),
         assert "NVIDIA" in str(error), error
     else:
         raise AssertionError("needs a GPU")
-assert decode(codec.encode(value), device="auto") == value
+assert decode(codec.encode(value, fallback=False), device="auto") == value
 """
     check(code, **ABSENT)
     done = run("import s4_codec._cli, sys; sys.exit(s4_codec._cli.main())", **ABSENT)

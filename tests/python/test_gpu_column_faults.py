@@ -38,7 +38,8 @@ def text(n):
     return b"".join(b"%d GET /item/%d 200\\n" % (i, i * 37 % 101) for i in range(n // 16 + 1))[:n]
 
 values = pa.array([text(70_000), None, b"", *map(text, range(0, 6000, 500))], pa.large_binary())
-frames = [c.encode(v.as_py() or b"") for c, v in zip([zstd, cpu, bitcomp, gdeflate] * 9, values)]
+codecs = [zstd, cpu, bitcomp, gdeflate] * 9
+frames = [c.encode(v.as_py() or b"", fallback=False) for c, v in zip(codecs, values)]
 frames = pa.array([f if v.is_valid else None for f, v in zip(frames, values)], pa.binary())
 packed = s4_codec.arrow.compress(values, zstd)
 """
@@ -85,7 +86,7 @@ import re
 value = bytes(10 << 20)
 for codec in (zstd, gdeflate, bitcomp, cpu):
     packed = s4_codec.arrow.compress(pa.array([value] * 7), codec)
-    frames = s4_codec.arrow.encode(pa.array([value] * 7), codec)
+    frames = s4_codec.arrow.encode(pa.array([value] * 7), codec, fallback=False)
     held = on_gpu.decompress(packed[:2], codec)
     for call in (lambda: on_gpu.decompress(packed, codec), lambda: on_gpu.decode(frames),
                  lambda: on_gpu.decompress(packed, codec, on_error="null")):
@@ -189,16 +190,19 @@ OPERATIONS = {
     "decode with bad rows": "on_gpu.decode(bad_frames, on_error='null').to_arrow()",
     "compress": "on_gpu.compress(held, bitcomp)",
     "encode on the CPU": "on_gpu.encode(held, cpu)",
+    "encode what does not shrink": "on_gpu.encode(noise, zstd)",
     "matrix": "on_gpu.compress(Dlpack(matrix), gdeflate)",
 }
 
 FAILING = """
-import warnings
+import random, warnings
 warnings.simplefilter("ignore")
 damaged = frames[0].as_py()
 damaged = damaged[:24] + bytes([damaged[24] ^ 1]) + damaged[25:]
 bad_frames = pa.array([*frames[:5].to_pylist(), damaged, *frames[5:].to_pylist()], pa.binary())
 held = on_gpu.decompress(packed, zstd)
+noise = [random.Random(n).randbytes(n) for n in (9, 70_000)] + [text(200_000), b"a", None]
+noise = on_gpu.decompress(s4_codec.arrow.compress(pa.array(noise), zstd), zstd)
 rows = s4_codec.arrow.compress(pa.array([text(256)] * 40), zstd)
 matrix = on_gpu.decompress(rows, zstd).matrix("float32", 64)
 
@@ -263,7 +267,7 @@ faults = {1: (S4BackendError, "nvCOMP status 12"), 2: (S4BackendError, "impossib
           3: (s4_codec.S4CrcMismatchError, "crc32c"), 4: (S4BackendError, "impossible length")}
 for codec in (zstd, gdeflate, bitcomp):
     packed = s4_codec.arrow.compress(rows, codec)
-    frames = s4_codec.arrow.encode(rows, codec)
+    frames = s4_codec.arrow.encode(rows, codec, fallback=False)
     bare = packed.field("payload")
     for kind, (expected, words) in faults.items():
         for row, chunk in ((0, 0), (1, 0), (1, 3), (2, 0), (2, 128), (2, 143), (4, 0)):

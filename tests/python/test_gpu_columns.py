@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from arrow_table import LAYOUTS, SHAPES, Layout, nulls_in_dictionary
-from codecs_table import DICTIONARY, VALUES, Row, decoding, text
+from codecs_table import DICTIONARY, VALUES, Row, decoding, own_frame, text
 
 import s4_codec
 import s4_codec.arrow
@@ -75,7 +75,7 @@ def test_values_of_every_layout_and_shape(codec: Codec, layout: Layout) -> None:
         data = shape(layout.array)
         packed = s4_codec.arrow.compress(data, codec)
         check(gpu.decompress(packed, codec), s4_codec.arrow.decompress(packed, codec))
-        frames = s4_codec.arrow.encode(data, codec)
+        frames = s4_codec.arrow.encode(data, codec, fallback=False)
         on_host = s4_codec.arrow.decode(frames, **decoding(codec))
         check(gpu.decode(frames, dictionary=DICTIONARY), on_host)
         assert on_host.to_pylist() == [
@@ -108,7 +108,11 @@ def test_payloads_of_every_layout(codec: Codec, dtype: pa.DataType, has_manifest
         check(gpu.decompress(part, codec), s4_codec.arrow.decompress(part, codec))
     check(gpu.decompress(data, codec), values)
     check(
-        gpu.decode(cast(s4_codec.arrow.encode(values, codec), dtype), dictionary=DICTIONARY), values
+        gpu.decode(
+            cast(s4_codec.arrow.encode(values, codec, fallback=False), dtype),
+            dictionary=DICTIONARY,
+        ),
+        values,
     )
 
 
@@ -138,7 +142,7 @@ def test_values_of_several_mib(make: Callable[[], Codec]) -> None:
     packed = s4_codec.arrow.compress(values, codec)
     check(gpu.decompress(packed, codec), values)
     check(gpu.decompress(packed.field("payload"), codec), values)
-    check(gpu.decode(s4_codec.arrow.encode(values, codec)), values)
+    check(gpu.decode(s4_codec.arrow.encode(values, codec, fallback=False)), values)
 
 
 def test_rows_of_several_frames_of_mixed_codecs() -> None:
@@ -161,7 +165,7 @@ def test_rows_of_several_frames_of_mixed_codecs() -> None:
         [(zstd, 3)] * 40,
     ]
     values: list[bytes | None] = [b"".join(source[:size] for _, size in row) for row in rows]
-    frames = [b"".join(codec.encode(source[:size]) for codec, size in row) for row in rows]
+    frames = [b"".join(own_frame(codec, source[:size]) for codec, size in row) for row in rows]
     padding = b"S4P1" + struct.pack("<Q", 9) + b"unread..."
     padded = padding + frames[1] + padding + frames[0]
     data = pa.array([*frames, None, padded], pa.binary())
@@ -177,8 +181,9 @@ def test_rows_of_several_frames_of_mixed_codecs() -> None:
 def test_few_rows_of_mixed_codecs_in_a_large_column(on_error: str) -> None:
     """On the host, too, where such a column comes home as one."""
     source = text(900_000)
-    mixed = CpuZstd().encode(source[:5000]) + NvcompBitcomp().encode(source[:70_000])
-    frames = [NvcompGDeflate().encode(source), mixed, None] * 2 + [NvcompZstd().encode(source)] * 20
+    mixed = own_frame(CpuZstd(), source[:5000]) + own_frame(NvcompBitcomp(), source[:70_000])
+    frames = [own_frame(NvcompGDeflate(), source), mixed, None] * 2
+    frames += [own_frame(NvcompZstd(), source)] * 20
     values = [source, source[:5000] + source[:70_000], None] * 2 + [source] * 20
     data, expected = pa.array(frames, pa.binary()), pa.array(values, pa.large_binary())
     check(gpu.decode(data, on_error=on_error), expected)
@@ -190,7 +195,7 @@ def test_no_rows_and_only_nulls() -> None:
         array = pa.array(values, pa.large_binary())
         for codec in (NvcompZstd(), NvcompBitcomp(), CpuZstd()):
             check(gpu.decompress(s4_codec.arrow.compress(array, codec), codec), array)
-            check(gpu.decode(s4_codec.arrow.encode(array, codec)), array)
+            check(gpu.decode(s4_codec.arrow.encode(array, codec, fallback=False)), array)
 
 
 def test_many_rows() -> None:
@@ -216,11 +221,11 @@ def test_text_that_is_valid(make: Callable[[], Codec]) -> None:
     values = pa.array([*STRADDLING, None, "", "größe", "\0\x7f\uffff"], pa.large_string())
     for dtype in ("large_string", pa.large_string()):
         check(gpu.decompress(s4_codec.arrow.compress(values, codec), codec, dtype=dtype), values)
-        check(gpu.decode(s4_codec.arrow.encode(values, codec), dtype=dtype), values)
+        check(gpu.decode(s4_codec.arrow.encode(values, codec, fallback=False), dtype=dtype), values)
     # Characters that go on in the next frame, and in the next row, where they may not.
     value = STRADDLING[8].encode()
     frames = [
-        b"".join(codec.encode(part) for part in (value[:at], value[at:]))
+        b"".join(own_frame(codec, part) for part in (value[:at], value[at:]))
         for at in range(65_530, 65_540)
     ]
     column = gpu.decode(pa.array(frames), dtype="large_string")
@@ -244,7 +249,7 @@ def test_text_that_is_invalid(make: Callable[[], Codec], wrong: bytes) -> None:
     codec = make()
     values = [b"fine", None, wrong, "größe".encode(), wrong]
     packed = s4_codec.arrow.compress(pa.array(values, pa.binary()), codec)
-    frames = s4_codec.arrow.encode(pa.array(values, pa.binary()), codec)
+    frames = s4_codec.arrow.encode(pa.array(values, pa.binary()), codec, fallback=False)
     options = {"dtype": "large_string"}
     expected = outcome(s4_codec.arrow.decompress, packed, codec, **options)
     assert expected[:2] == (s4_codec.S4Error, 2)
@@ -267,12 +272,14 @@ def wrong_sum(frame: bytes) -> bytes:
 
 #: What is wrong with a row: how its frame is made, and the class of the error as text.
 BAD: dict[str, Callable[[Codec], bytes]] = {
-    "crc on the GPU": lambda codec: wrong_sum(codec.encode(text(70_000))),
-    "crc on the CPU": lambda _: wrong_sum(CpuZstd().encode(text(70_000))),
-    "text on the GPU": lambda codec: codec.encode(text(70_000) + b"\xff"),
-    "text on the CPU": lambda _: CpuZstd().encode(text(70_000) + b"\xff"),
-    "cut": lambda codec: codec.encode(text(70_000))[:-1],
-    "crc of its second frame": lambda codec: codec.encode(b"good") + wrong_sum(codec.encode(b"b")),
+    "crc on the GPU": lambda codec: wrong_sum(own_frame(codec, text(70_000))),
+    "crc on the CPU": lambda _: wrong_sum(own_frame(CpuZstd(), text(70_000))),
+    "text on the GPU": lambda codec: own_frame(codec, text(70_000) + b"\xff"),
+    "text on the CPU": lambda _: own_frame(CpuZstd(), text(70_000) + b"\xff"),
+    "cut": lambda codec: own_frame(codec, text(70_000))[:-1],
+    "crc of its second frame": lambda codec: (
+        own_frame(codec, b"good") + wrong_sum(own_frame(codec, b"b"))
+    ),
 }
 
 
@@ -280,7 +287,7 @@ BAD: dict[str, Callable[[Codec], bytes]] = {
 @pytest.mark.parametrize("early", BAD)
 def test_the_lowest_bad_row_is_raised(early: str, late: str) -> None:
     codec = NvcompZstd()
-    good = [codec.encode(text(1000)), CpuZstd().encode(text(999))] * 3
+    good = [own_frame(codec, text(1000)), own_frame(CpuZstd(), text(999))] * 3
     frames = [*good, BAD[early](codec), *good, None, BAD[late](codec), *good]
     data = pa.chunked_array([frames[:4], frames[4:10], frames[10:]], pa.binary())
     options = {"dtype": "large_string"}
@@ -295,9 +302,9 @@ def test_bad_rows_become_null_with_one_warning(
     make: Callable[[], Codec], dtype: str, device_memory: Any
 ) -> None:
     codec = make()
-    frames = [codec.encode(text(1000)), CpuZstd().encode(text(999)), None]
+    frames = [own_frame(codec, text(1000)), own_frame(CpuZstd(), text(999)), None]
     for bad in BAD.values():
-        frames += [bad(codec), codec.encode(text(len(frames) * 100))]
+        frames += [bad(codec), own_frame(codec, text(len(frames) * 100))]
     data = pa.array(frames, pa.binary())
     caught: list[list[str]] = []
     results = []
@@ -378,7 +385,7 @@ def test_wrong_arguments() -> None:
         with pytest.raises(expected, match=match):
             gpu.decompress(packed, NvcompZstd(), **options)
         with pytest.raises(expected, match=match):
-            gpu.decode(pa.array([NvcompZstd().encode(b"a")]), **options)
+            gpu.decode(pa.array([own_frame(NvcompZstd(), b"a")]), **options)
     with pytest.raises(TypeError):
         gpu.decompress([b"a"], NvcompZstd())
     for stream in (None, -1, 1, 2, 4096):

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from arrow_table import BYTES, FIXED, TEXTS, WIDTH
-from codecs_table import text
+from codecs_table import noise, text
 from device_consumer import CudaArray, DeviceExport, DlpackProducer, OnlyDlpack
 
 import s4_codec
 import s4_codec.arrow
-from s4_codec import Codec, NvcompBitcomp, NvcompZstd, S4BackendError, gpu
+from s4_codec import Codec, NvcompBitcomp, NvcompZstd, Passthrough, S4BackendError, gpu
 
 if TYPE_CHECKING:
     from device_consumer import Gpu
@@ -27,9 +27,10 @@ def check(data: Any, expected: pa.Array, codec: Codec) -> None:
     packed = gpu.compress(data, codec)
     packed.validate(full=True)
     assert packed.equals(s4_codec.arrow.compress(expected, codec))
-    frames = gpu.encode(data, codec)
-    frames.validate(full=True)
-    assert frames.equals(s4_codec.arrow.encode(expected, codec))
+    for fallback in (True, False):
+        frames = gpu.encode(data, codec, fallback=fallback)
+        frames.validate(full=True)
+        assert frames.equals(s4_codec.arrow.encode(expected, codec, fallback=fallback))
 
 
 def rows_of(matrix: Any) -> pa.Array:
@@ -77,11 +78,35 @@ def test_matrices(codec: Codec) -> None:
 
 def test_values_larger_than_a_batch() -> None:
     """And than a step of downloads, between values that are not."""
-    values = pa.array([text(n) for n in (100, 40 << 20, 0, 17 << 20, 65_537)], pa.large_binary())
+    values = [text(n) for n in (100, 40 << 20, 0, 17 << 20, 65_537)]
+    values = pa.array([*values, noise(33 << 20), noise(17 << 20)], pa.large_binary())
     for codec in (NvcompZstd(), NvcompBitcomp()):
         packed = s4_codec.arrow.compress(values, codec)
         column = gpu.decompress(packed, codec)
         assert gpu.compress(column, codec).equals(packed)
+        assert gpu.encode(column, codec).equals(s4_codec.arrow.encode(values, codec))
+
+
+def test_values_that_do_not_shrink(codec: Codec) -> None:
+    """Alone and in runs, between others: near ones, distant ones and nulls."""
+    shrinks, near, far = text(20_000), text(9000), text(200_000)
+    runs = [noise(n) for n in (5, 70_000, 1, 300)]
+    for values in (
+        [*runs, shrinks, None, b"", *runs],
+        [shrinks, *runs, near, noise(9), near, noise(8), far, noise(7), far, None, noise(6)],
+        [noise(1 << 20)] * 20 + [far] + [noise(n) for n in range(1, 2000)],
+        [None, noise(100)],
+        [noise(17 << 20)] * 2,
+    ):
+        array = pa.array(values, pa.large_binary())
+        column = gpu.decompress(s4_codec.arrow.compress(array, codec), codec)
+        check(column, array, codec)
+        frames = gpu.encode(column, codec).to_pylist()
+        for value, frame in zip(values, frames, strict=True):
+            assert (value is None) is (frame is None)
+            assert value is None or len(frame) <= len(value) + s4_codec.FRAME_HEADER_BYTES
+            if value is not None and value not in (shrinks, near, far):
+                assert frame == Passthrough().encode(value)
 
 
 # --- Arrays of other libraries -------------------------------------------------------------
@@ -164,8 +189,13 @@ def test_dlpack(device_memory: Gpu) -> None:
     ):
         producer = DlpackProducer(at, shape, **options)
         check(producer, rows_of(matrix), codec)
-        assert [asked.get("stream") for asked in producer.asked] == [1, 1]
-        assert producer.freed == 2
+        assert [asked.get("stream") for asked in producer.asked] == [1] * 3
+        assert producer.freed == 3
+        # No capsule is taken for a call that cannot work.
+        for call in (gpu.compress, gpu.encode):
+            with pytest.raises(s4_codec.S4UnregisteredCodecError, match="lz4"):
+                call(producer, "lz4")
+        assert (len(producer.asked), producer.freed) == (3, 3)
     shifted = DlpackProducer(address, shape, bits=16, byte_offset=6)
     check(shifted, rows_of(matrix), codec)
     check(DlpackProducer(0, (0, 10)), pa.array([], pa.large_binary()), codec)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PADDING = s4_codec.PADDING_MAGIC + struct.pack("<Q", 5) + b"xxxxx"
-FIRST, SECOND = CpuZstd().encode(b"first"), CpuGzip().encode(b"second")
+FIRST = CpuZstd().encode(b"first", fallback=False)
+SECOND = CpuGzip().encode(b"second", fallback=False)
 
 
 def test_the_frames_are_those_of_the_list(row: Row) -> None:

@@ -45,7 +45,7 @@ def bare(codec: Codec) -> list[bytes]:
 
 
 def frames(codec: Codec) -> list[bytes]:
-    return [codec.encode(value) for value in TEXTS]
+    return [codec.encode(value, fallback=False) for value in TEXTS]
 
 
 def unknown_codec(number: int) -> list[bytes]:
@@ -158,10 +158,12 @@ def test_one_row_proves_no_mistake(mistake: Mistake, call: Callable) -> None:
 
 def test_other_damage_proves_no_mistake(mistake: Mistake, call: Callable) -> None:
     """A row that is good, or bad for another reason, makes all of it damage."""
-    if mistake.verb == "frame_info":
-        good, cut = CpuZstd().encode(b"good"), CpuZstd().encode(b"cut")[:-1]
-    elif mistake.verb == "decode":
-        good, cut = Passthrough().encode(b"good"), CpuZstd().encode(b"cut")[:-1]
+    if mistake.verb in ("frame_info", "decode"):
+        is_dictionary = mistake.words in ("dictionary=", "that they were compressed with")
+        # Passthrough decodes with any dictionary or none.
+        codec = CpuZstd() if is_dictionary else Passthrough()
+        good = codec.encode(b"good", fallback=False)
+        cut = CpuZstd().encode(b"cut", fallback=False)[:-1]
     else:
         codec = mistake.codec
         codec = Codec.from_name(codec) if isinstance(codec, str) else codec
@@ -175,6 +177,22 @@ def test_other_damage_proves_no_mistake(mistake: Mistake, call: Callable) -> Non
         with pytest.warns(RuntimeWarning, match=r"values became null; first row [01] "):
             found = call(mistake.verb, [other, *mistake.rows], on_error="null", **options(mistake))
         assert found.count(None) == len(mistake.rows) + (other is cut)
+
+
+@pytest.mark.parametrize("dictionary", [None, OTHER_DICTIONARY])
+def test_uncompressed_rows_hide_no_mistake(dictionary: bytes | None, call: Callable) -> None:
+    """What a codec did not shrink decodes without its dictionary, and says nothing about that."""
+    codec = dict_codec()
+    stored = codec.encode(b"short")
+    assert s4_codec.read_frame(stored)[0]["codec"] == "passthrough"
+    rows = [stored, *frames(codec), stored]
+    words = rf"all {len(TEXTS)} values \(but for 2 stored uncompressed\) fail"
+    with pytest.raises(Exception, match=words):
+        call("decode", rows, on_error="null", dictionary=dictionary)
+    assert call("decode", rows, dictionary=DICTIONARY) == [b"short", *TEXTS, b"short"]
+    # They say something about whether all rows are frames.
+    with pytest.warns(RuntimeWarning, match="60 of 61 values became null"):
+        call("decode", [stored, *TEXTS], on_error="null")
 
 
 def forged_magics() -> Iterator[bytes]:

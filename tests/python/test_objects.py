@@ -243,7 +243,7 @@ def test_a_dictionary_matters_only_where_it_is_used(
     body, metadata = payload, manifest | NAMED
     if shape == "frames":
         # An empty frame before it, for any frame may be the one.
-        body = CpuZstd().encode(b"") + row.codec.encode(DATA)
+        body = CpuZstd().encode(b"", fallback=False) + row.codec.encode(DATA)
         metadata = {"s4-codec": row.name, "s4-framed": "true"} | NAMED
     given = decoding(row.codec) | {"dictionary": dictionary}
     read = functools.partial(decode_s4_object, **given)

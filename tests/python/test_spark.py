@@ -127,6 +127,24 @@ def test_frames_of_mixed_codecs(frame: DataFrame) -> None:
     assert mismatches(decoded, "body", "back") == 0
 
 
+def test_frames_of_values_that_do_not_shrink(spark: SparkSession, frame: DataFrame) -> None:
+    s4spark.register(spark, CpuZstd(), prefix="own_", fallback=False)
+    frame.createOrReplaceTempView("logs")
+    for fallback in (True, False):
+        made = frame.select(s4spark.encode(CpuZstd(), fallback=fallback)("body").alias("frames"))
+        rows = frame.collect()
+        for row, (found,) in zip(rows, made.collect(), strict=True):
+            value = None if row.body is None else row.body.encode()
+            expected = None if value is None else CpuZstd().encode(value, fallback=fallback)
+            assert (None if found is None else bytes(found)) == expected
+        function = "s4_encode" if fallback else "own_encode"
+        s4spark.register(spark, CpuZstd())
+        in_sql = spark.sql(f"SELECT {function}(body) AS frames FROM logs")
+        assert in_sql.collect() == made.collect()
+    with pytest.raises(TypeError, match="fallback must be True or False, not 1"):
+        s4spark.encode(fallback=1)  # type: ignore[arg-type]
+
+
 def test_sql(spark: SparkSession, frame: DataFrame) -> None:
     names = s4spark.register(spark, CpuZstdDict(DICTIONARY, 9))
     assert names[:2] == ["s4_compress", "s4_decompress"]

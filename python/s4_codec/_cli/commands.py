@@ -91,8 +91,9 @@ def encode(args: argparse.Namespace) -> str:
         out = files.enter_context(Output(args.output, source))
         size = _UNKNOWN_LENGTH_CHUNK if source.size is None else pick_chunk_size(source.size)
         chunks = iter(lambda: source.read(size), b"")
+        coded = in_order(lambda chunk: (len(chunk), _encoded(codec, chunk)), chunks)
         with Progress(source.size) as progress:
-            for chunk_size, frame in in_order(lambda c: (len(c), codec.encode(c)), chunks):
+            for chunk_size, frame in coded:
                 out.write(frame)
                 index.push(stored, len(frame), chunk_size)
                 frames += 1
@@ -106,6 +107,12 @@ def encode(args: argparse.Namespace) -> str:
     if not args.index and not out.is_standard and os.path.exists(sidecar):
         report(f"Warning: {sidecar} is stale: it describes an earlier file; reindex rebuilds it")
     return f"encoded {frames} frame(s), {original} original bytes, {stored} stored bytes"
+
+
+def _encoded(codec: Codec, chunk: bytes) -> bytes:
+    """The frame of a chunk. As in objects that S4 writes, all frames are of the codec that was
+    asked for: chunks are large, so that those that do not shrink hardly grow."""
+    return codec.encode(chunk, fallback=False)
 
 
 def decode(args: argparse.Namespace) -> str:

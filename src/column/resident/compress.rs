@@ -3,39 +3,43 @@
 //! Values stay on the GPU: a batch copies its own next to each other, where their crc32c are
 //! computed, too, and only compressed bytes come home. What the GPU does not compress (empty
 //! values, one that no batch holds, the values of CPU codecs) is downloaded and takes the way of
-//! values on the host.
+//! values on the host. Values that become frames of passthrough are downloaded at the end.
 
 use std::ops::Range;
 use std::sync::Mutex;
 
+use super::passthrough;
 use super::payloads::{Values, chunks, compress_values};
-use crate::codec::{Codec, Form};
+use crate::codec::{Codec, Fallback, Form, ValueWriter};
 use crate::column::bad_rows::BadRow;
 use crate::column::compress::{Compressed, compress_row};
 use crate::column::layout::{Layout, RowWriter, Written};
 use crate::column::scheduler::{Job, RunRows, Spans};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, push};
 use crate::gpu::{
     Batch, BatchResults, BatchSource, Cost, Device, Direction, GpuError, ItemId, Prefetch,
     PrefetchedKernel, Progress, Session, Source, Work, size_class,
 };
 use crate::kernel::fcg1::{CHUNK_BYTES, Encoding};
-use crate::kernel::{Fault, Scratch};
+use crate::kernel::{Fault, Kernel, Scratch};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use crate::memory::{as_uninit, zeroed};
 use crate::pool::InterruptCheck;
 use crate::process::{exclusive, lock};
 
-/// Values in a GPU's memory, which is live.
+/// Values in a GPU's memory. They are in order in live memory, and what is between two of them is
+/// live as well.
 pub trait ResidentRows: Values<'static> {
     /// The number of the GPU.
     fn ordinal(&self) -> u32;
 }
 
-/// Compresses every row with a GPU codec, on the GPU that has them.
+/// Compresses every row with a GPU codec, on the GPU that has them. `fallback` says what frames hold
+/// of values that do not shrink.
 pub fn compress_resident<L: Layout, R: ResidentRows>(
     codec: &Codec,
     form: Form,
+    fallback: Fallback,
     rows: &R,
     mut session: Session,
     interrupted: InterruptCheck,
@@ -44,8 +48,9 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
     let Some((encoding, _)) = codec.encoding() else {
         return Err(GpuError::internal("a codec of the CPU's came to a GPU").into());
     };
+    let writer = ValueWriter::new(codec, form, fallback);
     let counts = [rows.count()];
-    match compress_values::<L, R>(codec, form, rows, &counts, &mut session, interrupted) {
+    match compress_values::<L, R>(codec, writer, rows, &counts, &mut session, interrupted) {
         Ok(Some(column)) => return Ok(column),
         Ok(None) => {}
         Err(error) => {
@@ -61,7 +66,10 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
     let mut rest = (&mut written[..], &mut original_size[..], &mut crc32c[..]);
     // The value of a row that no batch holds, while that row runs.
     let alone = Mutex::new(Vec::new());
-    let (writers, _) = job.run(
+    // Rows whose values are stored as they are.
+    let mut unshrunk = Mutex::new(Vec::new());
+    let mut session = Mutex::new(session);
+    let (mut writers, _) = job.run(
         Spans::new(std::iter::once(rows.count()), |_, row| rows.get(row).map_or(0, Source::len)),
         |span| {
             let n = span.rows.len();
@@ -70,7 +78,7 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
             (rows, sizes, rest.2.split_off_mut(..n).unwrap_or_default())
         },
         || L::writer(job.block_ids()),
-        |run| run_on_gpu(session, encoding, rows, &alone, interrupted, run),
+        |run| run_on_gpu(&mut session, encoding, rows, &alone, interrupted, run),
         |worker, span, (written, sizes, crcs), prefetch| {
             worker.out.expect(job.expected_bytes(span));
             let mut scratch = Scratch::of_thread();
@@ -79,28 +87,44 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
                 let id = ItemId::of_row(row);
                 let out = &mut worker.out;
                 let compressed = match (prefetch.find(id, encoding), prefetch) {
-                    (Some(kernel), _) => write_prefetched(codec, form, kernel, out, len),
+                    (Some(kernel), _) => write_prefetched(codec, writer, kernel, out, len),
                     (None, Prefetch::None | Prefetch::Done { .. }) if len > 0 => {
                         Err(not_compressed(encoding, len))
                     }
                     (None, prefetch) => {
                         let value = std::mem::take(&mut *lock(&alone));
                         let mut kernel = codec.prefetched_kernel(id, prefetch, &mut scratch);
-                        compress_row(codec.id(), form, &mut kernel, out, &value)
+                        compress_row(writer, &mut kernel, out, &value).map(Some)
                     }
                 };
-                let (row, manifest) = compressed.map_err(|source| BadRow {
+                let kept = compressed.and_then(|compressed| {
+                    match compressed {
+                        Some((row, manifest)) => {
+                            written[i] = row;
+                            (sizes[i], crcs[i]) = (len as i64, manifest.crc32c.into());
+                        }
+                        None => push(&mut lock(&unshrunk), row)?,
+                    }
+                    Ok(())
+                });
+                kept.map_err(|source| BadRow {
                     source,
                     context: format!("value of {len} bytes"),
                     mistake: None,
-                })?;
-                written[i] = row;
-                (sizes[i], crcs[i]) = (len as i64, manifest.crc32c.into());
-                Ok(())
+                })
             });
         },
         interrupted,
     )?;
+    let unshrunk = exclusive(&mut unshrunk);
+    if !unshrunk.is_empty() {
+        unshrunk.sort_unstable();
+        let mut out = L::writer(job.block_ids());
+        let session = exclusive(&mut session);
+        passthrough::write_frames(session, rows, unshrunk, &mut out, &mut written, interrupted)?;
+        writers.push(out);
+    }
+    drop(session);
     let payload = L::finish(Written { rows: written, writers }, &counts, interrupted)?;
     Ok(Compressed { payload, original_size, crc32c })
 }
@@ -113,32 +137,34 @@ fn not_compressed(encoding: Encoding, len: usize) -> Error {
     }
 }
 
-/// Writes what the GPU made of a value of `len` bytes.
+/// Writes what the GPU made of a value of `len` bytes; nothing where the value is to be stored as it
+/// is.
 fn write_prefetched<W: RowWriter>(
     codec: &Codec,
-    form: Form,
+    writer: ValueWriter,
     mut kernel: PrefetchedKernel,
     out: &mut W,
     len: usize,
-) -> Result<(W::Row, Manifest)> {
+) -> Result<Option<(W::Row, Manifest)>> {
     let (size, limit) = (len as u64, W::MAX_ROW_BYTES.min(MAX_ORIGINAL_SIZE));
     if size > limit {
         return Err(Error::ValueTooLong { size, limit });
     }
     let error = |fault: Fault| fault.into_error(codec.name(), size);
+    // Exactly what is written.
+    if writer.falls_back(len, kernel.compress_bound(len).map_err(error)?) {
+        return Ok(None);
+    }
     let manifest = kernel.manifest().map_err(error)?;
-    let bound = form.bound(&mut kernel, len)?;
+    let bound = writer.bound(&mut kernel, len)?;
     let row = out.write(bound, |dst| {
-        let (_, written) = form.write_with(codec.id(), dst, |payload| {
-            Ok((manifest, kernel.write(len, payload).map_err(error)?))
-        })?;
-        Ok(written)
+        writer.write_payload(dst, manifest, |payload| kernel.write(len, payload).map_err(error))
     })?;
-    Ok((row, manifest))
+    Ok(Some((row, manifest)))
 }
 
 fn run_on_gpu<R: ResidentRows>(
-    session: Session,
+    session: &mut Mutex<Session>,
     encoding: Encoding,
     rows: &R,
     alone: &Mutex<Vec<u8>>,
@@ -147,11 +173,10 @@ fn run_on_gpu<R: ResidentRows>(
 ) -> Result<()> {
     let work = Work { direction: Direction::Compress, encoding };
     let mut source = ValueSource { work, rows, interrupted, run_rows };
-    let mut session = Mutex::new(session);
-    let done = run_batches(&mut session, &mut source, alone);
+    let done = run_batches(session, &mut source, alone);
     if done.is_err() {
         // The caller's memory may go now.
-        exclusive(&mut session).settle();
+        exclusive(session).settle();
     }
     done
 }

@@ -14,6 +14,7 @@
 
 mod assembly;
 mod compress;
+mod passthrough;
 mod payloads;
 mod pieces;
 mod plan;

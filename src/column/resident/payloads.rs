@@ -8,6 +8,7 @@
 //! Where chunks go is known once their sizes are. So a batch's chunks are copied on the device to
 //! where their containers have them, and the finished column is downloaded at once to memory of its
 //! own size. The CPU moves no payload; it writes the headers into the gaps that were left for them.
+//! Of a value that becomes a frame of passthrough the chunks are copied as they were.
 //!
 //! Only what is usual takes this way: everything else (a row that no batch holds, a chunk that
 //! nvCOMP does not compress, too little memory) leaves the column to the workers.
@@ -15,7 +16,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use crate::codec::{Codec, Form};
+use crate::codec::{Codec, ValueWriter};
 use crate::column::Rows;
 use crate::column::compress::Compressed;
 use crate::column::layout::{Layout, Part, RowWriter};
@@ -68,7 +69,7 @@ impl<'a, C: Rows> Values<'a> for HostValues<'a, C> {
 /// do it.
 pub fn compress_through_gpu<L: Layout, C: Rows>(
     codec: &Codec,
-    form: Form,
+    writer: ValueWriter,
     placement: Placement,
     chunks: &[C],
     interrupted: InterruptCheck,
@@ -79,7 +80,7 @@ pub fn compress_through_gpu<L: Layout, C: Rows>(
         Err(Error::Unavailable(_)) if placement.falls_back => return Ok(None),
         other => other?,
     };
-    match compress_values::<L, _>(codec, form, &values, &counts, &mut session, interrupted) {
+    match compress_values::<L, _>(codec, writer, &values, &counts, &mut session, interrupted) {
         Err(Error::Unavailable(_)) if placement.falls_back => Ok(None),
         other => other,
     }
@@ -88,7 +89,7 @@ pub fn compress_through_gpu<L: Layout, C: Rows>(
 /// Compresses every value on the GPU of the session. `None` where the workers have to do it.
 pub fn compress_values<'a, L: Layout, V: Values<'a>>(
     codec: &Codec,
-    form: Form,
+    writer: ValueWriter,
     values: &V,
     counts: &[usize],
     session: &mut Session,
@@ -96,13 +97,13 @@ pub fn compress_values<'a, L: Layout, V: Values<'a>>(
 ) -> Result<Option<Compressed<L::Column>>> {
     let Some((encoding, _)) = codec.encoding() else { return Ok(None) };
     let longest = <L::Writer<'_> as RowWriter>::MAX_ROW_BYTES.min(session.limits().bytes as u64);
-    let Some(plan) = Plan::new(encoding, form, values, longest)? else { return Ok(None) };
+    let Some(plan) = Plan::new(encoding, writer, values, longest)? else { return Ok(None) };
     // As much again is left for batches.
     if session.check_memory(2 * plan.capacity as u64).is_err() {
         return Ok(None);
     }
     let buffer = session.allocate(plan.capacity)?;
-    let mut source = ValueSource::new(encoding, form, values, plan, &buffer, interrupted)?;
+    let mut source = ValueSource::new(encoding, writer, values, plan, &buffer, interrupted)?;
     match session.run(&mut source, &mut Progress::default()) {
         Ok(None) => {}
         Ok(Some(_)) | Err(Stop::Unusual) => return Ok(None),
@@ -113,7 +114,7 @@ pub fn compress_values<'a, L: Layout, V: Values<'a>>(
     let mut blocks = download(session, &buffer, &column.offsets, &parts, interrupted)?;
     drop(buffer);
     for (rows, block) in parts.iter().zip(&mut blocks) {
-        column.write_headers(codec, form, rows.clone(), block.filled_mut(), interrupted)?;
+        column.write_headers(codec, writer, rows.clone(), block.filled_mut(), interrupted)?;
     }
     let offsets = |rows: &Range<usize>| {
         let start = column.offsets[rows.start];
@@ -177,7 +178,7 @@ impl Plan {
     /// few.
     fn new<'a>(
         encoding: Encoding,
-        form: Form,
+        writer: ValueWriter,
         values: &impl Values<'a>,
         longest: u64,
     ) -> Result<Option<Self>> {
@@ -198,14 +199,9 @@ impl Plan {
         if bytes < SMALLEST_COLUMN {
             return Ok(None);
         }
-        let headers = rows * header_len(form, 0) + chunks * CHUNK_MARGIN;
+        let headers = rows * (writer.header_len() + HEADER_BYTES) + chunks * CHUNK_MARGIN;
         Ok(Some(Self { first_chunks, capacity: bytes + bytes / GROWTH_SHARE + headers }))
     }
-}
-
-/// Bytes before the chunks of a row that has so many.
-fn header_len(form: Form, chunks: usize) -> usize {
-    form.header_len() + HEADER_BYTES + 4 * chunks
 }
 
 /// What is known of the rows as they are made.
@@ -230,7 +226,7 @@ impl Column {
     fn write_headers(
         &self,
         codec: &Codec,
-        form: Form,
+        writer: ValueWriter,
         rows: Range<usize>,
         dst: &mut [MaybeUninit<u8>],
         interrupted: InterruptCheck,
@@ -249,7 +245,7 @@ impl Column {
                     let len = (self.offsets[row + 1] - self.offsets[row]) as usize;
                     let dst = dst.split_off_mut(..len).unwrap_or_default();
                     if len > 0 && done.is_ok() {
-                        *done = self.write_header(codec, form, row, dst);
+                        *done = self.write_header(codec, writer, row, dst);
                     }
                 }
             },
@@ -261,21 +257,25 @@ impl Column {
     fn write_header(
         &self,
         codec: &Codec,
-        form: Form,
+        writer: ValueWriter,
         row: usize,
         dst: &mut [MaybeUninit<u8>],
     ) -> Result<()> {
         let original_size = self.original_size[row] as u64;
         let manifest = Manifest { original_size, crc32c: self.crc32c[row] as u32 };
-        form.write_with(codec.id(), dst, |payload| {
+        // A payload that is as long as its value is the value.
+        if writer.falls_back(original_size as usize, dst.len() - writer.header_len()) {
+            return writer.seal_original(dst, manifest);
+        }
+        let written = writer.write_payload(dst, manifest, |payload| {
             let fault = |fault: crate::kernel::Fault| fault.into_error(codec.name(), original_size);
             let mut container =
                 ContainerWriter::new(self.encoding, original_size as usize, payload)
                     .map_err(fault)?;
             container.reserve(self.chunks(row).iter().map(|&len| len as usize)).map_err(fault)?;
-            Ok((manifest, container.finish().map_err(fault)?))
-        })
-        .map(drop)
+            container.finish().map_err(fault)
+        });
+        written.map(drop)
     }
 }
 
@@ -295,7 +295,7 @@ impl From<GpuError> for Stop {
 /// Values as the items of a session.
 struct ValueSource<'s, V> {
     work: Work,
-    form: Form,
+    writer: ValueWriter,
     values: &'s V,
     column: Column,
     /// Where the column is made, and how long it may become.
@@ -309,7 +309,7 @@ struct ValueSource<'s, V> {
 impl<'s, V> ValueSource<'s, V> {
     fn new<'a>(
         encoding: Encoding,
-        form: Form,
+        writer: ValueWriter,
         values: &'s V,
         plan: Plan,
         buffer: &DeviceBuffer,
@@ -330,35 +330,44 @@ impl<'s, V> ValueSource<'s, V> {
         };
         let (start, is_unusual) = (buffer.start(), false);
         let work = Work { direction: Direction::Compress, encoding };
-        Ok(Self { work, form, values, column, start, capacity, interrupted, is_unusual })
+        Ok(Self { work, writer, values, column, start, capacity, interrupted, is_unusual })
     }
 
-    /// Finds the places of a row's chunks, from `at` on. Returns the row's end; `None` if it has
-    /// none.
+    /// Finds the places of the chunks of a row, whose value has `len` bytes, from `at` on. Returns
+    /// the row's end; `None` if it has none.
     fn place_row(
         &mut self,
         row: usize,
+        len: usize,
         at: usize,
         sizes: Option<&CompressedSizes>,
         destinations: &mut [Destination],
     ) -> Option<usize> {
         let chunks = self.column.first_chunks[row]..self.column.first_chunks[row + 1];
-        let mut at = at + header_len(self.form, chunks.len());
-        if chunks.is_empty() {
-            return Some(at);
-        }
-        let (first, lens) = sizes?.find(ItemId::of_row(row))?;
-        let known = &mut self.column.sizes[chunks];
-        for (i, (len, known)) in lens.zip(known).enumerate() {
-            let (len, address) = (len?, self.start + at as DevicePtr);
-            destinations[first + i] = Destination { address, len, is_original: false };
-            *known = len as u64;
-            at += len;
-            if at > self.capacity {
-                return None;
+        let (count, payload) = (chunks.len(), at + self.writer.header_len());
+        let address = |at: usize| self.start + at as DevicePtr;
+        let (mut first, mut end) = (0, payload + HEADER_BYTES + 4 * count);
+        if count > 0 {
+            let (found, lens) = sizes?.find(ItemId::of_row(row))?;
+            first = found;
+            let known = &mut self.column.sizes[chunks];
+            for (i, (len, known)) in lens.zip(known).enumerate() {
+                let len = len?;
+                let to = Destination { address: address(end), len, is_original: false };
+                destinations[first + i] = to;
+                *known = len as u64;
+                end += len;
             }
         }
-        Some(at)
+        if self.writer.falls_back(len, end - payload) {
+            end = payload + len;
+            for (i, start) in (0..len).step_by(CHUNK_BYTES).enumerate() {
+                let len = CHUNK_BYTES.min(len - start);
+                let to = Destination { address: address(payload + start), len, is_original: true };
+                destinations[first + i] = to;
+            }
+        }
+        (end <= self.capacity).then_some(end)
     }
 }
 
@@ -407,8 +416,10 @@ impl<'a, V: Values<'a>> BatchSource<'a> for ValueSource<'_, V> {
             vec![Destination::default(); sizes.map_or(0, CompressedSizes::count)];
         for row in rows {
             let mut at = self.column.offsets[row] as usize;
-            if self.values.get(row).is_some() && !self.is_unusual {
-                match self.place_row(row, at, sizes, &mut destinations) {
+            if let Some(value) = self.values.get(row)
+                && !self.is_unusual
+            {
+                match self.place_row(row, value.len(), at, sizes, &mut destinations) {
                     Some(end) => at = end,
                     None => self.is_unusual = true,
                 }
