@@ -15,6 +15,7 @@
 mod assembly;
 mod compress;
 mod passthrough;
+mod payload_column;
 mod payloads;
 mod pieces;
 mod plan;

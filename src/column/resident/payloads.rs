@@ -13,9 +13,9 @@
 //! Only what is usual takes this way: everything else (a row that no batch holds, a chunk that
 //! nvCOMP does not compress, too little memory) leaves the column to the workers.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::payload_column::PayloadColumn;
 use crate::codec::{Codec, ValueWriter};
 use crate::column::Rows;
 use crate::column::compress::Compressed;
@@ -27,13 +27,10 @@ use crate::gpu::{
     DeviceBuffer, DevicePtr, Direction, GpuError, ItemId, Mirror, Placement, Progress,
     SMALLEST_COLUMN, Session, Source, Work, size_class,
 };
-use crate::kernel::fcg1::{CHUNK_BYTES, ContainerWriter, Encoding, HEADER_BYTES};
-use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest, combine_crc32c};
+use crate::kernel::fcg1::{CHUNK_BYTES, Encoding, HEADER_BYTES};
+use crate::manifest::{MAX_ORIGINAL_SIZE, combine_crc32c};
 use crate::memory::{Block, zeroed};
-use crate::pool::{self, InterruptCheck};
-
-/// Rows whose headers one thread writes at a time.
-const STEP_ROWS: usize = 1024;
+use crate::pool::InterruptCheck;
 
 /// What chunks may grow by, in bytes of the column per chunk, and as a fraction of the values: one
 /// in this many.
@@ -114,7 +111,7 @@ pub fn compress_values<'a, L: Layout, V: Values<'a>>(
     let mut blocks = download(session, &buffer, &column.offsets, &parts, interrupted)?;
     drop(buffer);
     for (rows, block) in parts.iter().zip(&mut blocks) {
-        column.write_headers(codec, writer, rows.clone(), block.filled_mut(), interrupted)?;
+        column.write_headers(writer, rows.clone(), block.filled_mut(), interrupted)?;
     }
     let offsets = |rows: &Range<usize>| {
         let start = column.offsets[rows.start];
@@ -123,7 +120,7 @@ pub fn compress_values<'a, L: Layout, V: Values<'a>>(
     let parts = parts.into_iter().zip(blocks);
     let parts = parts.map(|(rows, bytes)| Part { offsets: offsets(&rows), rows, bytes });
     let payload = L::from_parts(parts.collect(), &Default::default())?;
-    let Column { original_size, crc32c, .. } = column;
+    let PayloadColumn { original_size, crc32c, .. } = column;
     Ok(Some(Compressed { payload, original_size, crc32c }))
 }
 
@@ -204,81 +201,6 @@ impl Plan {
     }
 }
 
-/// What is known of the rows as they are made.
-struct Column {
-    encoding: Encoding,
-    /// Where rows begin, and the last one's end.
-    offsets: Vec<i64>,
-    first_chunks: Vec<usize>,
-    /// The compressed bytes of each chunk.
-    sizes: Vec<u64>,
-    original_size: Vec<i64>,
-    crc32c: Vec<i64>,
-}
-
-impl Column {
-    /// The compressed bytes of a row's chunks.
-    fn chunks(&self, row: usize) -> &[u64] {
-        &self.sizes[self.first_chunks[row]..self.first_chunks[row + 1]]
-    }
-
-    /// Writes the headers of these rows, which are all of `dst`, on all cores.
-    fn write_headers(
-        &self,
-        codec: &Codec,
-        writer: ValueWriter,
-        rows: Range<usize>,
-        dst: &mut [MaybeUninit<u8>],
-        interrupted: InterruptCheck,
-    ) -> Result<()> {
-        let mut rest = dst;
-        let steps = rows.clone().step_by(STEP_ROWS).map(move |start| {
-            let rows = start..rows.end.min(start + STEP_ROWS);
-            let len = (self.offsets[rows.end] - self.offsets[rows.start]) as usize;
-            (rows, rest.split_off_mut(..len).unwrap_or_default())
-        });
-        let results = pool::run_parallel(
-            steps,
-            || Ok(()),
-            |done, (rows, mut dst)| {
-                for row in rows {
-                    let len = (self.offsets[row + 1] - self.offsets[row]) as usize;
-                    let dst = dst.split_off_mut(..len).unwrap_or_default();
-                    if len > 0 && done.is_ok() {
-                        *done = self.write_header(codec, writer, row, dst);
-                    }
-                }
-            },
-            interrupted,
-        )?;
-        results.into_iter().collect()
-    }
-
-    fn write_header(
-        &self,
-        codec: &Codec,
-        writer: ValueWriter,
-        row: usize,
-        dst: &mut [MaybeUninit<u8>],
-    ) -> Result<()> {
-        let original_size = self.original_size[row] as u64;
-        let manifest = Manifest { original_size, crc32c: self.crc32c[row] as u32 };
-        // A payload that is as long as its value is the value.
-        if writer.falls_back(original_size as usize, dst.len() - writer.header_len()) {
-            return writer.seal_original(dst, manifest);
-        }
-        let written = writer.write_payload(dst, manifest, |payload| {
-            let fault = |fault: crate::kernel::Fault| fault.into_error(codec.name(), original_size);
-            let mut container =
-                ContainerWriter::new(self.encoding, original_size as usize, payload)
-                    .map_err(fault)?;
-            container.reserve(self.chunks(row).iter().map(|&len| len as usize)).map_err(fault)?;
-            container.finish().map_err(fault)
-        });
-        written.map(drop)
-    }
-}
-
 /// What ends the work on this way.
 enum Stop {
     /// Something that the workers have to do.
@@ -297,7 +219,7 @@ struct ValueSource<'s, V> {
     work: Work,
     writer: ValueWriter,
     values: &'s V,
-    column: Column,
+    column: PayloadColumn,
     /// Where the column is made, and how long it may become.
     start: DevicePtr,
     capacity: usize,
@@ -319,15 +241,7 @@ impl<'s, V> ValueSource<'s, V> {
         V: Values<'a>,
     {
         let Plan { first_chunks, capacity } = plan;
-        let rows = values.count();
-        let column = Column {
-            encoding,
-            offsets: zeroed(rows + 1)?,
-            sizes: zeroed(first_chunks[rows])?,
-            first_chunks,
-            original_size: zeroed(rows)?,
-            crc32c: zeroed(rows)?,
-        };
+        let column = PayloadColumn::new(encoding, values.count(), first_chunks)?;
         let (start, is_unusual) = (buffer.start(), false);
         let work = Work { direction: Direction::Compress, encoding };
         Ok(Self { work, writer, values, column, start, capacity, interrupted, is_unusual })
@@ -343,7 +257,7 @@ impl<'s, V> ValueSource<'s, V> {
         sizes: Option<&CompressedSizes>,
         destinations: &mut [Destination],
     ) -> Option<usize> {
-        let chunks = self.column.first_chunks[row]..self.column.first_chunks[row + 1];
+        let chunks = self.column.chunks_of(row);
         let (count, payload) = (chunks.len(), at + self.writer.header_len());
         let address = |at: usize| self.start + at as DevicePtr;
         let (mut first, mut end) = (0, payload + HEADER_BYTES + 4 * count);
