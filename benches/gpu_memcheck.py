@@ -1,4 +1,4 @@
-"""A small column of each codec in each direction, for compute-sanitizer.
+"""Columns of each codec in each direction, for compute-sanitizer.
 
     compute-sanitizer --tool memcheck python benches/gpu_memcheck.py
 
@@ -20,12 +20,16 @@ from s4_codec import Codec, NvcompBitcomp, NvcompGDeflate, NvcompZstd
 
 #: Around the length of a chunk, and multiples of 8 bytes, as Bitcomp needs them.
 SIZES = [8, 256, 4096, (64 << 10) - 8, 64 << 10, (64 << 10) + 8, 200_000]
+#: Rows that make a column of more than 16 MiB, which is put together on the device.
+LARGE = 40
 
 
 def column() -> pa.LargeBinaryArray:
-    numbers = np.random.default_rng(1).geometric(1 / 32, max(SIZES) // 4).astype(np.uint32)
+    random = np.random.default_rng(1)
+    numbers = random.geometric(1 / 32, max(SIZES) // 4).astype(np.uint32)
     values: list[bytes | None] = [numbers.tobytes()[:size] for size in SIZES]
-    return pa.array([*values, None, b""], pa.large_binary())
+    # Noise becomes a frame of passthrough.
+    return pa.array([*values, None, b"", random.bytes(70_000)], pa.large_binary())
 
 
 def check(name: str, is_right: bool) -> bool:
@@ -35,6 +39,7 @@ def check(name: str, is_right: bool) -> bool:
 
 def check_codec(codec: Codec, values: pa.LargeBinaryArray) -> bool:
     """Both directions, from host to host and with the values on the device."""
+    print(f"{codec}, {len(values)} values", flush=True)
     packed = s4_codec.arrow.compress(values, codec)
     restored = s4_codec.arrow.decompress(packed, codec)
     is_right = check(f"{codec}, host to host", restored.equals(values))
@@ -51,7 +56,10 @@ def check_on_device(codec: Codec, values: pa.LargeBinaryArray, packed: pa.Struct
     is_right = check(f"{codec}, to the device", pa.array(on_device.to_arrow()).equals(values))
     again = pa.array(gpu.compress(on_device, codec))
     restored = s4_codec.arrow.decompress(again, codec)
-    return is_right & check(f"{codec}, from the device", restored.equals(values))
+    is_right &= check(f"{codec}, from the device", restored.equals(values))
+    frames = pa.array(gpu.encode(on_device, codec))
+    restored = s4_codec.arrow.decode(frames, device=0)
+    return is_right & check(f"{codec}, frames", restored.equals(values))
 
 
 def main() -> None:
@@ -60,7 +68,8 @@ def main() -> None:
         sys.exit(2)
     values = column()
     codecs = [NvcompZstd(), NvcompGDeflate(), NvcompBitcomp("u32")]
-    results = [check_codec(codec, values) for codec in codecs]
+    large = pa.concat_arrays([values] * LARGE)
+    results = [check_codec(codec, each) for each in (values, large) for codec in codecs]
     s4_codec.release_gpu_memory()
     sys.exit(not all(results))
 

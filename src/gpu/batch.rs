@@ -106,8 +106,8 @@ impl Shape {
     }
 
     /// Bytes of a chunk in the input buffer, with what aligns the next. Chunks that are on the
-    /// device already are copied there: coders have been seen to read past their input, which may
-    /// not be ours, and to write other bytes for the same chunk elsewhere.
+    /// device already are copied there: they may lie where nvCOMP cannot read them, for it needs
+    /// its input aligned, and what lies behind them may not be ours.
     pub fn input_len(&self, source: Source) -> usize {
         source.len().next_multiple_of(self.alignments.input)
     }
