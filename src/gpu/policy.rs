@@ -293,7 +293,7 @@ mod tests {
             (decompress, size, 256 * MIB, 16, true),
             (decompress, size, GIB, 16, true),
             (decompress, 256, 64 * MIB, 16, false),
-            (decompress, 1 << 10, 256 * MIB, 16, false),
+            (decompress, 1 << 10, 256 * MIB, 16, true),
             (decompress, 16 * MIB, GIB, 16, true),
             (gdeflate, size, 64 * MIB, 16, true),
             // The fewer cores, the sooner.

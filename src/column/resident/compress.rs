@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::passthrough;
-use super::payloads::{Values, chunks, compress_values};
+use super::payloads::{Values, compress_values, fill_batch};
 use crate::codec::{Codec, Fallback, Form, ValueWriter};
 use crate::column::bad_rows::BadRow;
 use crate::column::compress::{Compressed, compress_row};
@@ -17,10 +17,10 @@ use crate::column::layout::{Layout, RowWriter, Written};
 use crate::column::scheduler::{Job, RunRows, Spans};
 use crate::error::{Error, Result, push};
 use crate::gpu::{
-    Batch, BatchResults, BatchSource, Cost, Device, Direction, GpuError, ItemId, Prefetch,
-    PrefetchedKernel, Progress, Session, Source, Work, size_class,
+    Batch, BatchResults, BatchSource, Device, Direction, GpuError, ItemId, Prefetch,
+    PrefetchedKernel, Progress, Session, Source, Work,
 };
-use crate::kernel::fcg1::{CHUNK_BYTES, Encoding};
+use crate::kernel::fcg1::Encoding;
 use crate::kernel::{Fault, Kernel, Scratch};
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
 use crate::memory::{as_uninit, zeroed};
@@ -226,24 +226,7 @@ impl<R: ResidentRows> BatchSource<'static> for ValueSource<'_, R> {
         session: &mut Session,
         rows: Range<usize>,
     ) -> Result<(Batch<'static>, usize), GpuError> {
-        let limits = session.limits();
-        let mut batch = Batch::with_checksums();
-        for row in rows.clone() {
-            let value =
-                self.rows.get(row).filter(|value| value.len() > 0).filter(|value| {
-                    self.work.encoding.packed_type().check_len(value.len()).is_ok()
-                });
-            let Some(value) = value else { continue };
-            let shape = session.shape(self.work, size_class(value.len().min(CHUNK_BYTES)))?;
-            let mut cost = Cost::default();
-            chunks(value).for_each(|chunk| cost.add(&shape, &chunk));
-            if !batch.fits(cost, &limits) {
-                return Ok((batch, row));
-            }
-            let range = batch.push_chunks(&shape, cost, chunks(value));
-            batch.push_range(ItemId::of_row(row), range);
-        }
-        Ok((batch, rows.end))
+        fill_batch(self.work, self.rows, session, rows)
     }
 
     fn take(&mut self, rows: Range<usize>, results: Option<&BatchResults>) -> Result<()> {

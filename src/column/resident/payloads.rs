@@ -303,22 +303,7 @@ impl<'a, V: Values<'a>> BatchSource<'a> for ValueSource<'_, V> {
         session: &mut Session,
         rows: Range<usize>,
     ) -> Result<(Batch<'a>, usize), GpuError> {
-        let limits = session.limits();
-        let mut batch = Batch::with_checksums();
-        for row in rows.clone() {
-            let Some(value) = self.values.get(row).filter(|value| value.len() > 0) else {
-                continue;
-            };
-            let shape = session.shape(self.work, size_class(value.len().min(CHUNK_BYTES)))?;
-            let mut cost = Cost::default();
-            chunks(value).for_each(|chunk| cost.add(&shape, &chunk));
-            if !batch.fits(cost, &limits) {
-                return Ok((batch, row));
-            }
-            let range = batch.push_chunks(&shape, cost, chunks(value));
-            batch.push_range(ItemId::of_row(row), range);
-        }
-        Ok((batch, rows.end))
+        fill_batch(self.work, self.values, session, rows)
     }
 
     fn place(
@@ -366,8 +351,34 @@ impl<'a, V: Values<'a>> BatchSource<'a> for ValueSource<'_, V> {
     }
 }
 
+/// A batch of as many of `rows` as fit, and the row after them. Values that are empty or that the
+/// encoding refuses are left out.
+pub fn fill_batch<'a>(
+    work: Work,
+    values: &impl Values<'a>,
+    session: &mut Session,
+    rows: Range<usize>,
+) -> Result<(Batch<'a>, usize), GpuError> {
+    let limits = session.limits();
+    let mut batch = Batch::with_checksums();
+    let fits = |value: &Source| work.encoding.packed_type().check_len(value.len()).is_ok();
+    for row in rows.clone() {
+        let value = values.get(row).filter(|value| value.len() > 0 && fits(value));
+        let Some(value) = value else { continue };
+        let shape = session.shape(work, size_class(value.len().min(CHUNK_BYTES)))?;
+        let mut cost = Cost::default();
+        chunks(value).for_each(|chunk| cost.add(&shape, &chunk));
+        if !batch.fits(cost, &limits) {
+            return Ok((batch, row));
+        }
+        let range = batch.push_chunks(&shape, cost, chunks(value));
+        batch.push_range(ItemId::of_row(row), range);
+    }
+    Ok((batch, rows.end))
+}
+
 /// The chunks of a value.
-pub fn chunks<'a>(value: Source<'a>) -> impl Iterator<Item = Chunk<'a>> {
+fn chunks<'a>(value: Source<'a>) -> impl Iterator<Item = Chunk<'a>> {
     let len = value.len();
     (0..len)
         .step_by(CHUNK_BYTES)
