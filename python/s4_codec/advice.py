@@ -168,8 +168,8 @@ def advise(
     Parameters
     ----------
     column
-        A Polars series, a frame of one column, Arrow data, or an iterable of buffers. Binary or
-        String; nulls are left out.
+        A Polars series, a frame of one column, Arrow data, or an iterable of buffers. Binary,
+        String or lists of numbers; nulls are left out.
     sample_bytes
         The most bytes to sample. Runs of neighbouring rows are taken, spread evenly over the
         column at random places. Of a value longer than an eighth of it, only the beginning is

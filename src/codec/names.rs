@@ -25,10 +25,12 @@ pub fn find(name: &str) -> Result<CodecId> {
 }
 
 fn unknown(name: &str) -> Error {
-    let hint = closest(name).map(|known| format!("did you mean {known:?}? "));
-    let hint = hint.unwrap_or_default();
+    let hint = match closest(name) {
+        Some(known) => format!("did you mean {known:?}? The"),
+        None => "the".into(),
+    };
     let codecs = CODECS.map(listed).join(", ");
-    Error::UnregisteredCodec(format!("unknown codec {name:?}; {hint}the codecs are {codecs}"))
+    Error::UnregisteredCodec(format!("unknown codec {name:?}; {hint} codecs are {codecs}"))
 }
 
 /// A codec in the list of all.
@@ -42,7 +44,7 @@ fn listed(id: CodecId) -> String {
 }
 
 /// The name that `name` was probably meant to be: the same but for case and punctuation, as
-/// `CpuZstd` is, or with a third of its characters changed at most.
+/// `CpuZstd` is, with a third of its characters changed at most, or of which it is a part.
 fn closest(name: &str) -> Option<&'static str> {
     let name = letters(name);
     let most = name.chars().count().max(3) / 3;
@@ -50,10 +52,16 @@ fn closest(name: &str) -> Option<&'static str> {
         .iter()
         .map(|(alias, _)| *alias)
         .chain(CODECS.map(CodecId::name))
-        .map(|known| (strsim::osa_distance(&name, &letters(known)), known))
-        .filter(|(distance, _)| *distance <= most)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
+        .map(|known| (letters(known), known))
+        .map(|(other, known)| (strsim::osa_distance(&name, &other), other, known))
+        .filter(|(distance, other, _)| *distance <= most || is_part_of(&name, other))
+        .min_by_key(|(distance, ..)| *distance)
+        .map(|(.., known)| known)
+}
+
+/// Whether `name` is a part of `other`, of two letters at least, as `gz` and `bitcomp` are.
+fn is_part_of(name: &str, other: &str) -> bool {
+    name.len() > 1 && other.contains(name)
 }
 
 /// Letters and digits of a name, in lower case.

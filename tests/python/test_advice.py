@@ -18,7 +18,7 @@ from test_cli import check, run
 
 import s4_codec
 import s4_codec.polars as s4
-from s4_codec import Advice, CpuGzip, CpuZstd, CpuZstdDict, Passthrough, advise
+from s4_codec import Advice, CpuGzip, CpuZstd, CpuZstdDict, DictionarySet, Passthrough, advise
 from s4_codec._advice.sample import SeriesRows, sampled
 
 PARQUET = "parquet zstd level 3"
@@ -270,14 +270,40 @@ def test_the_code_runs(
     names: dict[str, Any] = {origin: data}
     exec(advice.code, names)
     (stored,) = tmp_path.glob("*.parquet")
-    (dictionary,) = tmp_path.glob("*.dict")
-    codec = CpuZstdDict(dictionary.read_bytes())
+    (folder,) = tmp_path.glob("*.s4dict")
+    kept = DictionarySet.load(folder)
     column = names["df"].to_series()
-    restored = s4.decompress(column.name, codec, dtype=column.dtype)
+    restored = s4.decompress(column.name, dictionary=kept, dtype=column.dtype)
     assert pl.read_parquet(stored).select(restored).to_series().equals(column)
-    assert stored.stat().st_size + len(codec.dict_bytes) == pytest.approx(
+    assert stored.stat().st_size + len(kept.dictionaries[0]) == pytest.approx(
         sizes(advice)["cpu-zstd-dict level 3"], rel=0.1
     )
+
+
+def test_the_code_runs_with_a_dictionary_of_the_callers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = pl.DataFrame({"body": EVENTS})
+    advice = advise(data, codecs=[CpuZstdDict(DICTIONARY)])
+    (tmp_path / "body.dict").write_bytes(DICTIONARY)
+    exec(advice.code, {"df": data})
+    packed = pl.read_parquet(tmp_path / "body.s4.parquet")
+    assert packed.select(s4.decompress("body", CpuZstdDict(DICTIONARY), dtype=pl.String)).equals(
+        data
+    )
+
+
+def test_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dtype = pl.Array(pl.Float32, 64)
+    vectors = np.random.default_rng(1).integers(0, 9, (2000, 64)).astype(np.float32)
+    data = pl.DataFrame({"vector": [*vectors.tolist(), None]}, schema={"vector": dtype})
+    advice = advise(data, codecs=["cpu-zstd", "passthrough"])
+    assert advice.best == CpuZstd()
+    exec(advice.code, {"df": data})
+    packed = pl.read_parquet(tmp_path / "vector.s4.parquet")
+    assert packed.select(s4.decompress("vector", CpuZstd(), dtype=dtype)).equals(data)
 
 
 def test_the_chart_marks_the_front(events: Advice, tmp_path: Path) -> None:
@@ -323,7 +349,7 @@ def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
 
 BAD: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (pl.Series([object()], dtype=pl.Object), {}, TypeError, "Object .*convert it to a Binary"),
-    (pl.Series([1, 2]), {}, TypeError, "advise expects Binary or String, found Int64"),
+    (pl.Series([1, 2]), {}, TypeError, "advise expects Binary.* numbers, found Int64"),
     (pl.DataFrame({"a": ["x"], "b": ["y"]}), {}, TypeError, r"not a table of 2: \['a', 'b'\]"),
     (pl.LazyFrame({"a": ["x"]}), {}, TypeError, "LazyFrame; pass a series"),
     (pl.col("a"), {}, TypeError, "Expr; pass a series"),

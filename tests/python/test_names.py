@@ -108,6 +108,10 @@ def test_stored_names_are_long(alias: str) -> None:
         ("Zstd", "zstd"),
         ("zst", "zstd"),
         (" gzip", "gzip"),
+        ("gz", "gzip"),
+        ("zstd-dict", "cpu-zstd-dict"),
+        ("bitcomp", "nvcomp-bitcomp"),
+        ("GDeflate", "nvcomp-gdeflate"),
         *(
             (name, None)
             for name in ("lz4", "cpu-lz4", "snappy", "nvcomp-snappy", "", "zlib", "größe")

@@ -97,35 +97,37 @@ def code_for(best: Way, sample: Sample, origin: str, name: str, dtype: pl.DataTy
     """
     codec = best.codec
     kind, key = type(codec).__name__, _quoted(name)
-    native = f"from s4_codec import {kind}"
-    if best.dictionary_size is not None:
-        native += ", train_dictionary"
+    is_trained = best.dictionary_size is not None
+    names = "DictionarySet, train_dictionary" if is_trained else kind
+    native = f"from s4_codec import {names}"
     lines = ["import polars as pl", "import s4_codec.polars as s4", native, ""]
     if origin == "df":
         lines.append(f"# df is the table with the column {key}.")
     else:
         lines.append(f"df = {origin}")
     stem = re.sub(r"\W+", "_", name).strip("_") or "column"
-    if best.dictionary_size is not None:
+    if best.dictionary_size is not None and isinstance(codec, CpuZstdDict):
         # zstd's advice: train on a hundred times the dictionary's size.
         count = min(sample.rows, 100 * best.dictionary_size * sample.rows // sample.bytes + 1)
         lines += [
             f"samples = df[{key}].drop_nulls().sample({count}, seed=0)",
             f"dictionary = train_dictionary(samples, size={best.dictionary_size})",
-            "# Without the dictionary nobody can read the column.",
-            f'with open({_quoted(stem + ".dict")}, "wb") as file:',
-            "    file.write(dictionary)",
+            "dictionaries = DictionarySet([dictionary])",
+            "# Keep them with the file: without its dictionary nobody can read the column.",
+            f"dictionaries.save({_quoted(stem + '.s4dict')})",
+            f"codec = dictionaries.codec(level={codec.level})",
         ]
-    if isinstance(codec, CpuZstdDict):
-        if best.dictionary_size is None:
-            lines.append(
-                f"# dictionary holds the bytes of yours, which has the id {codec.dict_id}."
-            )
-        lines.append(f"codec = CpuZstdDict(dictionary, level={codec.level})")
+    elif isinstance(codec, CpuZstdDict):
+        lines += [
+            f"# This file has the bytes of your dictionary, whose id is {codec.dict_id}.",
+            f'with open({_quoted(stem + ".dict")}, "rb") as file:',
+            f"    codec = CpuZstdDict(file.read(), level={codec.level})",
+        ]
     else:
         lines.append(f"codec = {codec!r}")
     path = f"{stem}.s4.parquet"
-    restored = f"s4.decompress({key}, codec"
+    decoder = "dictionary=dictionaries" if is_trained else "codec"
+    restored = f"s4.decompress({key}, {decoder}"
     if dtype == pl.String:
         restored += ", dtype=pl.String"
     elif isinstance(dtype, (pl.List, pl.Array)):
