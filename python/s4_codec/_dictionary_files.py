@@ -21,6 +21,11 @@ INDEX = "index.json"
 
 _ID = re.compile(r"[0-9a-f]{16}")
 
+#: The most bytes of a dictionary's file and of the index. Both are claims of the folder's until
+#: they are checked.
+_MAX_BYTES = 256 << 20
+_MAX_INDEX_BYTES = 1 << 20
+
 
 def save(folder: str | os.PathLike[str], contents: Mapping[str, bytes], current: str) -> None:
     """Writes each dictionary to the file of its id, and then the index."""
@@ -52,7 +57,10 @@ def _write(file: Path, content: bytes) -> None:
 def load(folder: str | os.PathLike[str]) -> tuple[list[bytes], str]:
     """The dictionaries of a folder, oldest first, and the id of the current one."""
     path = Path(folder)
-    found = {file.name: file for file in path.iterdir() if _ID.fullmatch(file.name)}
+    # A pipe or a device would not end.
+    found = {
+        file.name: file for file in path.iterdir() if _ID.fullmatch(file.name) and file.is_file()
+    }
     if not found:
         reason = "no dictionary is in the folder: no file is named by 16 hex digits"
         raise FileNotFoundError(errno.ENOENT, reason, os.fspath(path))
@@ -63,7 +71,7 @@ def load(folder: str | os.PathLike[str]) -> tuple[list[bytes], str]:
             raise S4Error(msg)
     others = sorted(found.keys() - listed, key=lambda name: (found[name].stat().st_mtime_ns, name))
     names = [*others, *listed]
-    contents = [found[name].read_bytes() for name in names]
+    contents = [_read(found[name], _MAX_BYTES) for name in names]
     for name, content in zip(names, contents, strict=True):
         if (actual := dict_id(content)) != name:
             msg = f"{found[name]} is damaged: expected the dictionary {name}, found {actual}"
@@ -71,13 +79,28 @@ def load(folder: str | os.PathLike[str]) -> tuple[list[bytes], str]:
     return contents, current or names[-1]
 
 
+def _read(file: Path, most: int) -> bytes:
+    """The bytes of a file of at most ``most`` bytes."""
+    with file.open("rb") as source:
+        content = source.read(most + 1)
+    if len(content) > most:
+        msg = f"{file} has more than the maximum of {most} bytes"
+        raise S4Error(msg)
+    return content
+
+
 def _listed(file: Path) -> tuple[list[str], str | None]:
     """What an index lists, and its current dictionary; nothing if there is none."""
-    try:
-        listing = json.loads(file.read_bytes())
-    except FileNotFoundError:
+    if not file.exists():
         return [], None
-    except ValueError as error:
+    if not file.is_file():
+        msg = f"{file} is not a regular file"
+        raise S4Error(msg)
+    try:
+        listing = json.loads(_read(file, _MAX_INDEX_BYTES))
+    except S4Error:
+        raise
+    except (ValueError, RecursionError) as error:
         msg = f"{file} is damaged: {error}"
         raise S4Error(msg) from None
     names = listing.get("dictionaries") if isinstance(listing, dict) else None

@@ -193,7 +193,8 @@ def advise(
     TypeError
         ``column`` is of another type; or ``codecs`` holds something else.
     ValueError
-        ``sample_bytes`` is not positive, or ``codecs`` is empty.
+        ``sample_bytes`` is not positive; ``codecs`` is empty, or only a dictionary, and there is
+        too little to train one.
     S4UnregisteredCodecError
         A codec's name is unknown.
     polars.exceptions.ComputeError
@@ -206,10 +207,14 @@ def advise(
     series = series_of(column)
     if series is not None:
         rows: SeriesRows | BufferRows = SeriesRows(series)
-        is_polars = isinstance(column, (pl.Series, pl.DataFrame))
-        name = series.name if is_polars else VALUE
-        origin = "df" if is_polars else f"pl.Series({VALUE!r}, data).to_frame()"
         dtype = series.dtype
+        name, origin = series.name or VALUE, "pl.DataFrame(data)"
+        if isinstance(column, (pl.Series, pl.DataFrame)):
+            name, origin = series.name, "df"
+        elif not series.name:
+            # An array, and not a table.
+            cast = ".cast(pl.String)" if dtype == pl.String else ""
+            origin = f"pl.Series({VALUE!r}, data){cast}.to_frame()"
     else:
         rows = BufferRows(_buffers(column))
         name, origin, dtype = VALUE, _TABLE_OF_BUFFERS, pl.Binary()
@@ -221,6 +226,12 @@ def advise(
     finally:
         if progress is True:
             _show("\r\x1b[K")
+    if all(way.codec is None for way in ways):
+        msg = (
+            "none of codecs can compress this column: a dictionary needs text or bytes, and more "
+            'of them; add another codec, such as "cpu-zstd"'
+        )
+        raise ValueError(msg)
     ways.sort(key=lambda way: way.bytes)
     best = best_of(ways)
     code = code_for(best, sample, origin, name, dtype)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,7 +26,7 @@ from .s4_codec import CpuZstd, CpuZstdDict, S4FrameError, decode, dict_id
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from typing import IO, Self, SupportsIndex
 
     from typing_extensions import Buffer
@@ -299,8 +300,20 @@ class DictionarySet(_native._DictionarySet):
 
         ``df.write_parquet(path, metadata=dictionaries.to_metadata())`` keeps the set with the
         data, and :meth:`from_parquet` reads it.
+
+        Raises
+        ------
+        ValueError
+            The set has more than 256 MiB.
         """
-        stored = CpuZstd(9).encode(self.to_bytes())
+        data = self.to_bytes()
+        if len(data) > _MAX_METADATA_BYTES:
+            msg = (
+                f"a set of {len(data)} bytes exceeds the maximum of {_MAX_METADATA_BYTES} for "
+                "metadata; use save"
+            )
+            raise ValueError(msg)
+        stored = CpuZstd(9).encode(data)
         return {METADATA_KEY: base64.b64encode(stored).decode()}
 
     @classmethod
@@ -314,14 +327,18 @@ class DictionarySet(_native._DictionarySet):
         S4Error, S4IoError
             The set is damaged.
         """
-        metadata = metadata or {}
-        text = metadata.get(METADATA_KEY) or metadata.get(METADATA_KEY.encode())
+        if metadata is None:
+            metadata = {}
+        elif not isinstance(metadata, Mapping):
+            msg = f"metadata must be a mapping, such as a dict, not {type(metadata).__name__}"
+            raise TypeError(msg)
+        text = metadata.get(METADATA_KEY, metadata.get(METADATA_KEY.encode()))
         if text is None:
             msg = f"the metadata has no dictionary set: no key {METADATA_KEY!r}"
             raise ValueError(msg)
         try:
             stored = base64.b64decode(text, validate=True)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             msg = f"the metadata's {METADATA_KEY!r} is damaged: {error}"
             raise S4FrameError(msg) from None
         return cls.from_bytes(decode(stored, max_size=_MAX_METADATA_BYTES))

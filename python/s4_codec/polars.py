@@ -245,10 +245,20 @@ def _dtype_options(dtype: PolarsDataType) -> dict[str, Any]:
     """The plugin's options for what values become."""
     if dtype in (pl.Binary, pl.String):
         return {"utf8": dtype == pl.String}
-    if dtype in (pl.List, pl.Array):
+    if dtype in (pl.List, pl.Array) and _item_of(dtype) != pl.Object:
         return {"lists": _native._list_description(pl.Series([], dtype=dtype))}
     msg = f"dtype must be pl.Binary, pl.String, or a pl.List or pl.Array of numbers, not {dtype!r}"
     raise TypeError(msg)
+
+
+def _item_of(dtype: Any) -> Any:
+    """The type of the innermost items of lists and arrays."""
+    while isinstance(dtype, (pl.List, pl.Array)):
+        if isinstance(dtype, pl.Array) and dtype.size >= 2**31:
+            msg = f"dtype has arrays of {dtype.size} items, more than the maximum of {2**31 - 1}"
+            raise ValueError(msg)
+        dtype = dtype.inner
+    return dtype
 
 
 def _with_row(expr: IntoExpr, row: IntoExpr | None) -> list[pl.Expr]:

@@ -259,7 +259,11 @@ def test_more_than_4_gib_in_all() -> None:
     [
         ("df", pl.DataFrame({'it\'s a "body"\n': EVENTS})),
         ("values", [None, *map(str.encode, EVENTS)]),
+        ("df", pl.DataFrame({"x" * 5000: EVENTS})),
         ("data", pa.array(EVENTS)),
+        ("data", pa.array(EVENTS).dictionary_encode()),
+        ("data", pa.table({"body": EVENTS})),
+        ("data", pa.record_batch({"body": pa.array(EVENTS, pa.binary())})),
     ],
 )
 def test_the_code_runs(
@@ -304,6 +308,26 @@ def test_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(advice.code, {"df": data})
     packed = pl.read_parquet(tmp_path / "vector.s4.parquet")
     assert packed.select(s4.decompress("vector", CpuZstd(), dtype=dtype)).equals(data)
+
+
+def test_names_that_polars_takes_for_patterns() -> None:
+    assert sizes(advise(pl.Series("^a$", VALUES), codecs="zstd")) == sizes(
+        advise(pl.Series("a", VALUES), codecs="zstd")
+    )
+
+
+@pytest.mark.parametrize(
+    "column", [[], [b"x"], [None] * 9, [b"x"] * 9, pl.Series([[1, 2]] * 500)], ids=repr
+)
+def test_only_a_dictionary_that_cannot_be_trained(column: Any) -> None:
+    with pytest.raises(ValueError, match="a dictionary needs text or bytes, and more of them"):
+        advise(column, codecs="cpu-zstd-dict")
+    assert advise(column, codecs=["cpu-zstd-dict", "passthrough"]).best == Passthrough()
+
+
+def test_samples_larger_than_any_column() -> None:
+    expected = sizes(advise(VALUES, codecs="zstd"))
+    assert sizes(advise(VALUES, codecs="zstd", sample_bytes=2**63)) == expected
 
 
 def test_the_chart_marks_the_front(events: Advice, tmp_path: Path) -> None:

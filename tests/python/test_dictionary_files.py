@@ -65,6 +65,21 @@ def test_metadata_that_is_damaged(value: str, error: Any, words: str) -> None:
             DictionarySet.from_metadata(nothing)
 
 
+def test_metadata_of_another_type() -> None:
+    for metadata in ([("a", "b")], "text", 5):
+        with pytest.raises(TypeError, match="metadata must be a mapping"):
+            DictionarySet.from_metadata(metadata)  # type: ignore[arg-type]
+    for value in (5, ""):
+        with pytest.raises(s4_codec.S4Error):
+            DictionarySet.from_metadata({"s4.dictionaries": value})
+
+
+def test_a_set_that_is_too_long_for_metadata() -> None:
+    huge = DictionarySet([TRAINED[0].dict_bytes + bytes(260 << 20)])
+    with pytest.raises(ValueError, match="exceeds the maximum of 268435456 for metadata; use save"):
+        huge.to_metadata()
+
+
 def test_sets_live_in_parquet_files(tmp_path: Path) -> None:
     frame = pl.DataFrame({"x": FRAMES})
     table = frame.to_arrow()
@@ -122,6 +137,8 @@ def test_folders_that_are_damaged(tmp_path: Path) -> None:
         listing.replace(SET.current, "0" * 16, 1),
         json.dumps({"dictionaries": list(SET.ids), "current": None}),
         json.dumps({"dictionaries": [SET.ids[0]] * 2, "current": SET.ids[0]}),
+        "[" * 200_000,
+        " " * (2 << 20),
     ):
         index.write_text(bad)
         with pytest.raises(s4_codec.S4Error, match=re.escape(str(index))):
@@ -136,6 +153,25 @@ def test_folders_that_are_damaged(tmp_path: Path) -> None:
     file.write_bytes(TRAINED[0].dict_bytes)
     (tmp_path / dict_id(text(500))).write_bytes(text(500))
     with pytest.raises(ValueError, match="raw content"):
+        DictionarySet.load(tmp_path)
+
+
+def test_folders_with_other_things(tmp_path: Path) -> None:
+    """A pipe would not end, and a device neither."""
+    SET.save(tmp_path)
+    (tmp_path / ("0" * 16)).mkdir()
+    os.mkfifo(tmp_path / ("1" * 16))
+    (tmp_path / ("2" * 16)).symlink_to("absent")
+    (tmp_path / ("3" * 16)).symlink_to("/dev/zero")
+    assert DictionarySet.load(tmp_path) == SET
+    with (tmp_path / ("4" * 16)).open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    with pytest.raises(s4_codec.S4Error, match="4444 has more than the maximum of 268435456"):
+        DictionarySet.load(tmp_path)
+    (tmp_path / ("4" * 16)).unlink()
+    (tmp_path / "index.json").unlink()
+    os.mkfifo(tmp_path / "index.json")
+    with pytest.raises(s4_codec.S4Error, match="not a regular file"):
         DictionarySet.load(tmp_path)
 
 

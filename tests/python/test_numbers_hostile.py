@@ -173,6 +173,12 @@ def test_types_that_cannot_be_asked_for() -> None:
             s4.decompress("x", dtype=dtype)
     with pytest.raises(TypeError, match="dtype must be binary, string, or lists of integers"):
         s4.decode("x", dtype=pl.List)
+    for dtype in (pl.List(pl.Object), pl.Array(pl.List(pl.Object), 2)):
+        with pytest.raises(TypeError, match="dtype must be"):
+            s4.decompress("x", dtype=dtype)
+    for dtype in (pl.Array(pl.Float64, 2**40), pl.Array(pl.Float64, (2, 2**31))):
+        with pytest.raises(ValueError, match=r"arrays of \d+ items, more than the maximum"):
+            s4.decompress("x", dtype=dtype)
     for arrow in (pa.int64(), pa.string(), "list<float>", pa.list_view(pa.int8())):
         with pytest.raises(TypeError, match="dtype must be large_binary or large_string, or the"):
             s4_codec.arrow.decompress(pa.array([b""]), dtype=arrow)

@@ -105,7 +105,8 @@ def code_for(best: Way, sample: Sample, origin: str, name: str, dtype: pl.DataTy
         lines.append(f"# df is the table with the column {key}.")
     else:
         lines.append(f"df = {origin}")
-    stem = re.sub(r"\W+", "_", name).strip("_") or "column"
+    # File names are short.
+    stem = re.sub(r"\W+", "_", name).strip("_")[:40] or "column"
     if best.dictionary_size is not None and isinstance(codec, CpuZstdDict):
         # zstd's advice: train on a hundred times the dictionary's size.
         count = min(sample.rows, 100 * best.dictionary_size * sample.rows // sample.bytes + 1)

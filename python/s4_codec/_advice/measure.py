@@ -247,6 +247,8 @@ class Bench:
         """zstd with a dictionary trained on some of the rows, measured on all others."""
         every = max(2, sum(self._all.original) // _TRAINING_BYTES)
         training, others = self._split(every)
+        if training.dtype != pl.Binary:
+            return []
         is_little = _total(training.bin.size()) <= _LITTLE_BYTES
         ways: list[Way] = []
         known: list[int] = []

@@ -46,7 +46,8 @@ class SeriesRows:
         # Older versions of Polars have no extension types.
         if isinstance(series.dtype, getattr(pl, "BaseExtension", ())):
             series = series.ext.storage()
-        self._series = series.drop_nulls().alias(VALUE)
+        # Polars takes a name such as ^a$ for a pattern.
+        self._series = series.alias(VALUE).drop_nulls()
         if self._series.dtype in (pl.String, pl.Null):
             self._series = self._series.cast(pl.Binary)
 
@@ -138,7 +139,7 @@ def sampled(rows: SeriesRows | BufferRows, sample_bytes: int, seed: int) -> Samp
     starts = ends - cut
     total = int(ends[-1]) if len(ends) else 0
     chosen = random.Random(seed)
-    count = max(_LEAST_RUNS, sample_bytes // RUN_BYTES)
+    count = max(_LEAST_RUNS, min(sample_bytes, total) // RUN_BYTES)
     edges = [total * part // count for part in range(count + 1)]
     if total <= sample_bytes:
         bounds = [*_first(starts, edges[:-1]), len(sizes)]

@@ -138,6 +138,10 @@ def main(argv: list[str] | None = None) -> int:
     except Stopped as stopped:
         report(f"Error: {stopped}")
         return stopped.status
+    except KeyboardInterrupt:
+        # Polars handles SIGINT itself while it works.
+        report("Error: interrupted")
+        return 130
     except _FAILURES as error:
         report(f"Error: {_message(error)}")
         return 1
