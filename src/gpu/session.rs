@@ -296,7 +296,8 @@ impl Session {
         items: Range<usize>,
         source: &mut S,
     ) -> Result<(), GpuError> {
-        let (bytes, is_advanced) = (batch.cost.bytes, batch.index.is_decompression());
+        let bytes = batch.cost.bytes;
+        let is_advanced = !batch.is_empty() && batch.index.is_decompression();
         self.in_flight.push_back(InFlight { items, bytes, sent: None, is_advanced });
         if batch.is_empty() {
             return Ok(());
