@@ -98,12 +98,12 @@ import warnings
 warnings.simplefilter("ignore")
 column = on_gpu.decompress(s4_codec.arrow.compress(large, zstd), zstd)
 chunks = sum(-(-len(value or b"") // 65_536) for value in body)
-for codec in codecs:
+for codec in (zstd, bitcomp):
     for call in (lambda: s4_codec.arrow.compress(large, codec),
                  lambda: on_gpu.compress(column, codec)):
         expected = call()
         for kind in (1, 4):
-            for chunk in (0, 17, 100):
+            for chunk in (0, 100):
                 gpu.standin_reset()
                 # Each way meets it.
                 gpu.standin_chunk_fault(kind, uint64(chunk))
@@ -163,12 +163,12 @@ gpu.standin_reset()
 assert whole().equals(expected)
 names = [text_of(gpu.standin_call_name, n) for n in range(gpu.standin_calls())]
 typed = 0
-# Every kind of call, the first times that it is made and the last.
+# Every kind of call, the first time that it is made and the last.
 tried = {}
 for n, name in enumerate(names):
     tried.setdefault(name, []).append(n)
 for name, places in tried.items():
-    for n in {*places[:2], places[-1]}:
+    for n in {places[0], places[-1]}:
         gpu.standin_reset()
         gpu.standin_fail_call(uint64(n), 801 if name.startswith("cu") else 10_000, 0)
         try:
@@ -191,7 +191,7 @@ calls = {
 }
 for name, call in calls.items():
     expected = call()
-    for first in range(0, 40, 3):
+    for first in range(0, 40, 5):
         for count in (1, 3):
             s4_codec.release_gpu_memory()
             gpu.standin_reset()
