@@ -291,7 +291,7 @@ def test_what_is_wrong_is_said_on_the_driver(frame: DataFrame) -> None:
 
 def test_what_only_workers_can_see_is_said_there(frame: DataFrame) -> None:
     with pytest.raises(
-        PythonException, match="compress expects binary or string data.* found Int64"
+        PythonException, match=r"compress expects binary or string data.* found Int64"
     ):
         frame.select(s4spark.compress()("id")).collect()
     framed = frame.select(s4spark.encode(CpuZstdDict(DICTIONARY))("body").alias("frames"))
