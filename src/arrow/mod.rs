@@ -7,14 +7,18 @@
 //! use arrow_array::cast::AsArray;
 //! use arrow_array::{Array, BinaryArray};
 //! use s4_codec::arrow::{ArrowInput, CompressOptions, compress, decompress};
-//! use s4_codec::codec::{Codec, Form};
+//! use s4_codec::codec::{Codec, Fallback, Form};
 //! use s4_codec::column::DecompressOptions;
 //! use s4_codec::pool::NO_INTERRUPT;
 //!
 //! # fn main() -> s4_codec::error::Result<()> {
 //! let values = BinaryArray::from_opt_vec(vec![Some(b"a fine body"), None]);
 //! let codec = Codec::from_name("cpu-zstd", None)?;
-//! let options = CompressOptions { codec: codec.clone(), payload_checksum: true };
+//! let options = CompressOptions {
+//!     codec: codec.clone(),
+//!     payload_checksum: true,
+//!     fallback: Fallback::default(),
+//! };
 //! let packed = compress(&options, ArrowInput::from_array(&values)?, NO_INTERRUPT)?;
 //!
 //! let options = DecompressOptions::new(codec);
