@@ -11,7 +11,7 @@ use crate::kernel::passthrough::Passthrough;
 use crate::pool::InterruptCheck;
 
 /// Values that are no further apart are downloaded together with what is between them, which takes
-/// no longer than another download.
+/// about as long as another download.
 const MAX_GAP: u64 = 64 << 10;
 
 /// Downloads the values of `unshrunk` rows, which are in ascending order and not null, and writes

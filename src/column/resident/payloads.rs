@@ -100,13 +100,13 @@ pub fn compress_values<'a, L: Layout, V: Values<'a>>(
         return Ok(None);
     }
     let buffer = session.allocate(plan.capacity)?;
-    let mut source = ValueSource::new(encoding, writer, values, plan, &buffer, interrupted)?;
+    let mut source = PlacingSource::new(encoding, writer, values, plan, &buffer, interrupted)?;
     match session.run(&mut source, &mut Progress::default()) {
         Ok(None) => {}
         Ok(Some(_)) | Err(Stop::Unusual) => return Ok(None),
         Err(Stop::Failed(error)) => return Err(error),
     }
-    let ValueSource { column, .. } = source;
+    let PlacingSource { column, .. } = source;
     let Some(parts) = L::parts(&column.offsets, counts) else { return Ok(None) };
     let mut blocks = download(session, &buffer, &column.offsets, &parts, interrupted)?;
     drop(buffer);
@@ -214,8 +214,8 @@ impl From<GpuError> for Stop {
     }
 }
 
-/// Values as the items of a session.
-struct ValueSource<'s, V> {
+/// Values as the items of a session, whose chunks it places in the column.
+struct PlacingSource<'s, V> {
     work: Work,
     writer: ValueWriter,
     values: &'s V,
@@ -228,7 +228,7 @@ struct ValueSource<'s, V> {
     is_unusual: bool,
 }
 
-impl<'s, V> ValueSource<'s, V> {
+impl<'s, V> PlacingSource<'s, V> {
     fn new<'a>(
         encoding: Encoding,
         writer: ValueWriter,
@@ -285,7 +285,7 @@ impl<'s, V> ValueSource<'s, V> {
     }
 }
 
-impl<'a, V: Values<'a>> BatchSource<'a> for ValueSource<'_, V> {
+impl<'a, V: Values<'a>> BatchSource<'a> for PlacingSource<'_, V> {
     type Error = Stop;
 
     const SPLITS_REFUSED: bool = false;
