@@ -12,6 +12,7 @@ use crate::kernel::dictionary_set::DictionarySet;
 use crate::kernel::format::Format;
 use crate::manifest::{Manifest, UNCHECKED_BYTES, combine_crc32c};
 use crate::wire::frame::{Frame, Frames};
+use crate::wire::index::{Entry, Index};
 
 /// Refuses an encrypted body.
 pub fn refuse_encrypted(body: &[u8]) -> Result<()> {
@@ -123,6 +124,17 @@ impl<'a> Body<'a> {
     /// Where the first frame begins in the original.
     pub fn start(&self) -> u64 {
         self.original.start
+    }
+
+    /// Whether a sidecar describes these frames.
+    pub fn is_described_by(&self, index: &Index) -> bool {
+        let entries = self.frames.iter().map(|frame| Entry {
+            original_offset: frame.original.start,
+            original_size: frame.manifest().original_size,
+            compressed_offset: frame.at as u64,
+            compressed_size: frame.frame.stored_len() as u64,
+        });
+        entries.eq(index.entries())
     }
 
     /// Keeps only the frames that hold some of `range` of the original.

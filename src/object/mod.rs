@@ -202,7 +202,10 @@ impl<'a> Object<'a> {
         if let Content::Frames(frames) = &mut content
             && !is_whole
         {
-            frames.keep_range(&range);
+            match sizes_are_confirmed(frames, metadata, sidecar) {
+                true => frames.keep_range(&range),
+                false => frames.keep_range(&(0..range.end)),
+            }
         }
         let crc32c = metadata.crc32c.filter(|_| is_whole);
         Ok(Self { content, range, crc32c, device: options.device })
@@ -261,6 +264,19 @@ impl<'a> Object<'a> {
         let skip = (self.range.start - start) as usize;
         copy_to(&whole[skip..][..dst.len()], dst);
         Ok(())
+    }
+}
+
+/// Whether something beside the frames confirms the sizes that their headers state. Otherwise
+/// only decoding the frames before a range tells where it begins: headers have no checksum.
+fn sizes_are_confirmed(frames: &Body, metadata: &Metadata, sidecar: Option<Index>) -> bool {
+    match metadata.crc32c {
+        // That of all frames is made from their sizes and checksums.
+        Some(expected) => frames.crc32c() == expected,
+        None => {
+            metadata.original_size.is_some()
+                || sidecar.is_some_and(|index| frames.is_described_by(&index))
+        }
     }
 }
 

@@ -175,10 +175,12 @@ fn parse_metadata(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata> {
 ///     ``s4-codec``; missing frames at its end are then detected only with a sidecar.
 /// sidecar
 ///     The object's sidecar, if it has one. Frames are located by the headers in ``body``; the
-///     sidecar states the length of the body if the metadata does not.
+///     sidecar states the length of the body if the metadata does not, and confirms the headers.
 /// byte_range
 ///     ``(start, end)``, a half-open range of the original in bytes. Only frames that overlap it
-///     are decoded, so the checksum of the whole original is not verified.
+///     are decoded, so the checksum of the whole original is not verified. Where neither the
+///     metadata nor the sidecar confirms the sizes that the frames state, those before the range
+///     are decoded too.
 /// dictionary
 ///     For objects of cpu-zstd-dict: the dictionary's bytes, a :class:`CpuZstdDict`, or a
 ///     ``DictionarySet``. The dictionary with the ``s4-dict-id`` of the metadata must be there.

@@ -107,6 +107,34 @@ def test_sidecars_that_disagree_cannot_mislead() -> None:
         decode_s4_object(made["body"], made["metadata"], b"S4IX")
 
 
+@pytest.mark.parametrize("beside", ["nothing", "sidecar", "metadata", "both"])
+def test_a_wrong_header_cannot_shift_a_range(beside: str) -> None:
+    """The size in the header of a frame before the range is changed; the body's length is not."""
+    values = [text(5000), b"", text(7000)[:6000], text(9000)[1000:]]
+    frames = [CpuZstd().encode(value, fallback=False) for value in values]
+    sidecar = s4_codec.build_index(b"".join(frames))
+    data = b"".join(values)
+    metadata = {
+        "s4-codec": "cpu-zstd",
+        "s4-framed": "true",
+        "s4-original-size": str(len(data)),
+        "s4-crc32c": str(s4_codec.crc32c(data)),
+    }
+    options = {
+        "metadata": metadata if beside in ("metadata", "both") else None,
+        "sidecar": sidecar if beside in ("sidecar", "both") else None,
+        "byte_range": (12_000, 12_005),
+    }
+    assert decode_s4_object(b"".join(frames), **options) == data[12_000:12_005]
+    # Sizes that cancel out leave the total as it was.
+    for sizes in [(5001, 0), (5000, 7), (4999, 1)]:
+        wrong = [bytearray(frame) for frame in frames]
+        for frame, size in zip(wrong, sizes, strict=False):
+            frame[8:16] = struct.pack("<Q", size)
+        with pytest.raises((error("S4SizeMismatchError"), error("S4IoError"))):
+            decode_s4_object(b"".join(wrong), **options)
+
+
 def test_objects_from_many_threads() -> None:
     data = text(5 << 20)
     with ThreadPoolExecutor(6) as threads:
