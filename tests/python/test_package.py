@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -217,6 +218,25 @@ def test_the_dataset_example_explains(
     assert done.returncode != 0
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_package_contains_notices_and_a_bill_of_materials() -> None:
+    files = {path.name for path in metadata.files("s4-codec") or []}
+    assert {"LICENSE", "THIRD_PARTY_NOTICES.md", "s4-codec.cyclonedx.json"} <= files
+
+
+def test_notices_name_every_crate_that_is_linked_in(root: Path) -> None:
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        pytest.skip("cargo, which lists the crates, is not on PATH")
+    command = [cargo, "tree", "--locked", "--features", "python", "--edges", "normal"]
+    options = ["--prefix", "none", "--format", "{p}"]
+    done = subprocess.run([*command, *options], cwd=root, capture_output=True, text=True, check=True)
+    crates = {tuple(line.split()[:2]) for line in done.stdout.splitlines()}
+    crates = {(name, version) for name, version in crates if name != "s4-codec"}
+    linked = {f"- {name} {version.removeprefix('v')}" for name, version in crates}
+    listed = (root / "THIRD_PARTY_NOTICES.md").read_text().splitlines()
+    assert linked - set(listed) == set(), "write it again; CONTRIBUTING.md has the command"
 
 
 def test_frozen_vectors_are_listed(root: Path) -> None:
