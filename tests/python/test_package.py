@@ -231,8 +231,8 @@ def test_notices_name_every_crate_that_is_linked_in(root: Path) -> None:
         pytest.skip("cargo, which lists the crates, is not on PATH")
     command = [cargo, "tree", "--locked", "--features", "python", "--edges", "normal"]
     options = ["--prefix", "none", "--format", "{p}"]
-    done = subprocess.run([*command, *options], cwd=root, capture_output=True, text=True, check=True)
-    crates = {tuple(line.split()[:2]) for line in done.stdout.splitlines()}
+    lines = subprocess.check_output([*command, *options], cwd=root, text=True).splitlines()
+    crates = {tuple(line.split()[:2]) for line in lines}
     crates = {(name, version) for name, version in crates if name != "s4-codec"}
     linked = {f"- {name} {version.removeprefix('v')}" for name, version in crates}
     listed = (root / "THIRD_PARTY_NOTICES.md").read_text().splitlines()
