@@ -25,7 +25,8 @@ mod wire;
 
 use std::sync::Mutex;
 
-use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::exceptions::{PyImportError, PyKeyboardInterrupt};
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::error::{Error, Result, catch_panic};
@@ -33,8 +34,10 @@ use crate::pool::{self, InterruptCheck};
 use errors::{raise, raise_row};
 
 /// Compression codecs for values and columns, in the S4 wire format.
-#[pymodule(name = "s4_codec")]
+// On a free-threaded Python, importing this switches the GIL on: nothing was tested without it.
+#[pymodule(name = "s4_codec", gil_used = true)]
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    refuse_subinterpreter()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
     signals::register();
@@ -54,6 +57,19 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     Ok(())
+}
+
+/// The classes and exceptions are shared by the whole process, and belong to one interpreter.
+fn refuse_subinterpreter() -> PyResult<()> {
+    // SAFETY: called while a module is imported, so that this thread has an interpreter.
+    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    match id {
+        0 => Ok(()),
+        _ => Err(PyImportError::new_err(format!(
+            "s4_codec must be imported in the main interpreter, found subinterpreter {id}; use \
+             threads or processes instead"
+        ))),
+    }
 }
 
 /// CRC-32C (Castagnoli) of a buffer.

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COLUMN = """
 import polars as pl, s4_codec, s4_codec.polars as s4
@@ -124,4 +128,100 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     assert all(pool.map(work, range(200)))
 """
     done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_many_threads_share_a_codec_while_the_pool_is_resized() -> None:
+    code = """
+import random, threading
+import polars as pl, s4_codec, s4_codec.arrow, s4_codec.polars
+from s4_codec import CpuZstdDict, train_dictionary
+values = [b"%d GET /item/%d 200" % (n, n * 37 % 101) * 3 for n in range(2000)]
+codec = CpuZstdDict(train_dictionary(values, 4096))
+series = pl.Series("body", [*values, None])
+packed = series.s4.compress(codec)
+done, failed = threading.Event(), []
+
+def work(seed):
+    rng = random.Random(seed)
+    try:
+        for _ in range(6):
+            value = rng.choice(values)
+            assert codec.decompress(*codec.compress(value)) == value
+            assert packed.s4.decompress(codec).equals(series)
+            assert s4_codec.decode(codec.encode(value), dictionary=codec) == value
+            rows = s4_codec.arrow.decompress(s4_codec.arrow.compress(series, codec), codec)
+            assert rows.to_pylist() == series.to_list()
+    except BaseException as error:
+        failed.append(error)
+
+def resize():
+    while not done.is_set():
+        s4_codec.set_num_threads(random.randrange(1, 9))
+
+threads = [threading.Thread(target=work, args=[seed]) for seed in range(64)]
+resizer = threading.Thread(target=resize)
+for thread in [resizer, *threads]:
+    thread.start()
+for thread in threads:
+    thread.join()
+done.set()
+resizer.join()
+assert not failed, failed[0]
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_columns_in_started_processes(method: str, tmp_path: Path) -> None:
+    """Polars and the pool, used in the parent first."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import multiprocessing
+import polars as pl, s4_codec, s4_codec.polars
+
+def work(codec):
+    series = pl.Series("body", [b"a value of some length" * (n % 50) for n in range(3000)])
+    return series.s4.compress(codec).s4.decompress(codec).equals(series)
+
+if __name__ == "__main__":
+    dictionary = s4_codec.CpuZstdDict(b"a value of some length" * 9)
+    codecs = [s4_codec.CpuZstd(9), s4_codec.CpuGzip(), dictionary, s4_codec.Passthrough()]
+    assert all(map(work, codecs))
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        assert all(pool.map(work, codecs))
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("before", ["", "import s4_codec"])
+def test_a_subinterpreter_is_refused(before: str) -> None:
+    """Clearly, and the main interpreter goes on."""
+    code = """
+import importlib, importlib.util
+names = ["_interpreters", "_xxsubinterpreters"]
+found = [name for name in names if importlib.util.find_spec(name)]
+interpreters = importlib.import_module(found[0])
+other = interpreters.create()
+failed = interpreters.run_string(other, '''
+try:
+    import s4_codec
+except ImportError as error:
+    assert "interpreter" in str(error), error
+else:
+    raise AssertionError("imported")
+''')
+assert failed is None, failed
+interpreters.destroy(other)
+import s4_codec
+codec = s4_codec.CpuZstd()
+assert codec.decompress(*codec.compress(b"main")) == b"main"
+"""
+    done = run(before + code)
     assert done.returncode == 0, done.stderr
