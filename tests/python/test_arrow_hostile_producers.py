@@ -226,7 +226,7 @@ def test_released_structures() -> None:
 @pytest.mark.parametrize(
     "returned",
     [3, None, (1, 2), (), (capsule(CSchema(), SCHEMA),), [capsule(CArray(), ARRAY)] * 2],
-    ids=repr,
+    ids=["3", "None", "(1, 2)", "()", "one capsule", "two capsules of arrays"],
 )
 def test_methods_that_return_something_else(returned: Any) -> None:
     class Odd:

@@ -203,7 +203,7 @@ def test_training_takes_any_samples() -> None:
         (pl.Series([1, 2, 3]), "binary or string data, or lists of numbers, found Int64"),
         (pl.DataFrame({"a": ["x"], "b": ["y"]}), "pass one column of the table"),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_training_says_what_it_takes(wrong: Any, told: str) -> None:
     with pytest.raises(TypeError, match=told):
