@@ -81,9 +81,9 @@ class Codec:
     """A codec and its settings. The base of the codec classes.
 
     Codecs are values: immutable, hashable, equal by class and settings, and picklable.
-    Threads may share one. All methods release the GIL; do not change the input buffer during a
-    call. An interrupt (Ctrl-C) ends a call within half a second. Work that then continues in
-    the background holds the input buffer until it ends.
+    Threads may share one. Methods release the GIL for all but a few kilobytes; do not change the
+    input buffer during a call. An interrupt (Ctrl-C) ends a call within half a second. Work that
+    then continues in the background holds the input buffer until it ends.
     """
 
     @property

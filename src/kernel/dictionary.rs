@@ -91,9 +91,18 @@ impl Dictionary {
         &self.decompress
     }
 
+    /// Whether [`for_compression`](Self::for_compression) has been called for this level.
+    pub fn is_prepared(&self, level: i32) -> bool {
+        self.slot(level).is_some_and(|slot| slot.get().is_some())
+    }
+
+    fn slot(&self, level: i32) -> Option<&OnceLock<CDict<'static>>> {
+        self.compress.get(usize::try_from(level).ok()?.checked_sub(1)?)
+    }
+
     /// `None` where memory ran out.
     pub(super) fn for_compression(&self, level: i32) -> Option<&CDict<'static>> {
-        let slot = self.compress.get(usize::try_from(level).ok()?.checked_sub(1)?)?;
+        let slot = self.slot(level)?;
         if slot.get().is_none() {
             let fresh = CDict::try_create(&self.bytes, level)?;
             // Another thread may have been faster; both made the same.

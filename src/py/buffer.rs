@@ -9,6 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
+use super::brief::{detach_unless, is_brief_pass};
 use crate::kernel::copy_to;
 use crate::memory::advise_huge_pages;
 
@@ -118,7 +119,8 @@ fn untyped(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
 /// that the allocator has.
 const FRESH_BYTES: usize = 16 << 20;
 
-/// A `bytes` object of `len` bytes that `fill` initialises. `fill` should release the GIL.
+/// A `bytes` object of `len` bytes that `fill` initialises. `fill` should release the GIL
+/// unless it is brief.
 pub fn new_bytes<'py>(
     py: Python<'py>,
     len: usize,
@@ -156,7 +158,7 @@ pub fn uninit_bytes(
 /// A `bytes` object with a copy of `data`.
 pub fn to_bytes<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     new_bytes(py, data.len(), |py, dst| {
-        py.detach(|| copy_to(data, dst));
+        detach_unless(py, is_brief_pass(data.len()), || copy_to(data, dst));
         Ok(())
     })
 }

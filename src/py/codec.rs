@@ -8,6 +8,9 @@ use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 
+use super::brief::{
+    detach_unless, is_brief_admission, is_brief_compression, is_brief_decompression,
+};
 use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
 use super::cpu::{CpuGzip, CpuZstd, Passthrough};
 use super::dictionary::CpuZstdDict;
@@ -55,22 +58,24 @@ impl PyCodec {
         data: Bytes<'_>,
         compress: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
     ) -> PyResult<(Bound<'py, PyBytes>, T)> {
-        let value = data.as_slice();
-        if !background::is_long_compression(&self.0, value.len(), 1) {
-            let mut payload = PAYLOAD.take();
-            let result = py.detach(|| compress(&self.0, value, &mut payload)).map_err(raise)?;
-            return Ok((copy_payload(py, payload)?, result));
+        let (codec, value) = (&self.0, data.as_slice());
+        if background::is_long_compression(codec, value.len(), 1) {
+            return compress_in_background(py, codec, data, compress);
         }
-        compress_in_background(py, &self.0, data, compress)
+        let is_brief = is_brief_compression(codec, value.len());
+        let mut payload = PAYLOAD.take();
+        let result = detach_unless(py, is_brief, || compress(codec, value, &mut payload));
+        let result = result.map_err(raise)?;
+        Ok((copy_payload(py, payload)?, result))
     }
 }
 
 /// A codec and its settings. The base of the codec classes.
 ///
 /// Codecs are values: immutable, hashable, equal by class and settings, and picklable.
-/// Threads may share one. All methods release the GIL; do not change the input buffer during a
-/// call. An interrupt (Ctrl-C) ends a call within half a second. Work that then continues in
-/// the background holds the input buffer until it ends.
+/// Threads may share one. Methods release the GIL for all but a few kilobytes; do not change the
+/// input buffer during a call. An interrupt (Ctrl-C) ends a call within half a second. Work that
+/// then continues in the background holds the input buffer until it ends.
 #[pyclass(name = "Codec", module = "s4_codec", subclass, frozen)]
 pub struct PyCodec(pub(super) Codec);
 
@@ -304,6 +309,11 @@ impl PyCodec {
     }
 }
 
+/// Where the codec runs.
+fn device_of(codec: &Codec) -> Device {
+    codec.device().unwrap_or(Device::Cpu)
+}
+
 /// Decompresses one payload, in the background if that takes long.
 pub fn decompress<'py>(
     py: Python<'py>,
@@ -314,15 +324,19 @@ pub fn decompress<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let payload = data.as_slice();
     let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
-    let len = py.detach(|| codec.admit(payload, &manifest, limit)).map_err(raise)?;
-    let device = codec.device().unwrap_or(Device::Cpu);
+    let device = device_of(codec);
+    let admit = || codec.admit(payload, &manifest, limit);
+    let is_brief = is_brief_admission(device, payload.len());
+    let len = detach_unless(py, is_brief, admit).map_err(raise)?;
     if payload.len() > background::SHORT_PAYLOAD_BYTES
         && background::is_long_decompression(device, payload.len(), 1)
     {
         return decompress_in_background(py, codec, data, len, manifest);
     }
+    let is_brief = is_brief_decompression(device, payload.len(), manifest.original_size);
     new_bytes(py, len, |py, dst| {
-        py.detach(|| codec.decode(payload, &manifest, dst).map(drop)).map_err(raise)
+        let decode = || codec.decode(payload, &manifest, dst).map(drop);
+        detach_unless(py, is_brief, decode).map_err(raise)
     })
 }
 
@@ -399,7 +413,9 @@ fn _admit(
     max_size: u64,
 ) -> PyResult<()> {
     let (payload, manifest) = (data.as_slice(), Manifest { original_size, crc32c });
-    py.detach(|| codec.0.admit(payload, &manifest, max_size)).map(drop).map_err(raise)
+    let is_brief = is_brief_admission(device_of(&codec.0), payload.len());
+    let admit = || codec.0.admit(payload, &manifest, max_size);
+    detach_unless(py, is_brief, admit).map(drop).map_err(raise)
 }
 
 /// Decompresses into a writable buffer of ``original_size`` bytes and verifies the result. The
@@ -422,7 +438,8 @@ fn _decompress_into(
             "dst must have original_size = {original_size} bytes, but has {len}"
         )));
     }
-    py.detach(|| {
+    let is_brief = is_brief_decompression(device_of(&codec.0), payload.len(), original_size);
+    detach_unless(py, is_brief, || {
         codec.0.admit(payload, &manifest, original_size)?;
         codec.0.decode(payload, &manifest, dst).map(drop)
     })

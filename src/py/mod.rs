@@ -3,6 +3,7 @@
 //! The stub `s4_codec.pyi` repeats the docstrings; a test compares the two.
 
 mod arrow;
+mod brief;
 mod buffer;
 mod codec;
 mod cpu;
@@ -81,7 +82,8 @@ fn refuse_subinterpreter() -> PyResult<()> {
 #[pyfunction]
 fn crc32c(py: Python<'_>, data: buffer::Bytes<'_>) -> u32 {
     let data = data.as_slice();
-    py.detach(|| crate::manifest::crc32c(data))
+    let is_brief = brief::is_brief_pass(data.len());
+    brief::detach_unless(py, is_brief, || crate::manifest::crc32c(data))
 }
 
 /// The number of threads that column functions use.

@@ -4,7 +4,8 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
-use super::buffer::{Bytes, to_bytes};
+use super::brief::{detach_unless, is_brief_admission, is_brief_decompression};
+use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::dictionary_set::DictionaryArgument;
 use super::errors::raise;
 use super::held::{Held, filled_bytes};
@@ -14,6 +15,7 @@ use crate::body::{Body, refuse_encrypted};
 use crate::kernel::dictionary::dictionary_id;
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::object::decode_body;
+use crate::pool::NO_INTERRUPT;
 use crate::wire::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, Frames, Header, PADDING_MAGIC};
 use crate::wire::index::{self, Index, SIDECAR_SUFFIX, Source};
 
@@ -135,15 +137,23 @@ fn decode<'py>(
     device: Option<DeviceArgument>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let device = device_or_cpu(py, device)?;
-    let is_long = background::is_long_decompression(device, data.as_slice().len(), 1);
+    let body_len = data.as_slice().len();
     let held = Held::new(data);
     // SAFETY: only `body` keeps the slice. It drops before `held`: locals drop in reverse
     // order, and it is the first field of the tuple.
     let data = unsafe { held.as_slice_unbound() };
     let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
     let dictionary = dictionary.map(|dictionary| dictionary.0);
-    let body = py.detach(|| Body::plan(data, dictionary.as_ref(), device, limit)).map_err(raise)?;
+    let plan = || Body::plan(data, dictionary.as_ref(), device, limit);
+    let is_brief = is_brief_admission(device, body_len);
+    let body = detach_unless(py, is_brief, plan).map_err(raise)?;
     let len = usize::try_from(body.len())?;
+    if is_brief_decompression(device, body_len, body.len()) {
+        return new_bytes(py, len, |_, dst| {
+            decode_body(&body, device, dst, NO_INTERRUPT).map_err(raise)
+        });
+    }
+    let is_long = background::is_long_decompression(device, body_len, 1);
     filled_bytes(py, len, is_long, (body, held), move |(body, _), dst, interrupted| {
         decode_body(body, device, dst, interrupted)
     })
