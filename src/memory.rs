@@ -13,6 +13,8 @@ use std::ptr::NonNull;
 use std::sync::Mutex;
 
 use memmap2::MmapMut;
+#[cfg(target_os = "linux")]
+use memmap2::RemapOptions;
 
 use crate::error::{OutOfMemory, Result, reserve};
 use crate::process::PerProcess;
@@ -125,6 +127,21 @@ impl Region {
         Ok(region)
     }
 
+    /// Gives all but the first `capacity` bytes back to the system, if it can.
+    fn truncate(&mut self, capacity: usize) {
+        #[cfg(target_os = "linux")]
+        {
+            let len = self.start + capacity;
+            // SAFETY: no file is mapped, and it only shrinks, where it is: nothing is borrowed.
+            let done = unsafe { self.map.remap(len, RemapOptions::new().may_move(false)) };
+            if done.is_ok() {
+                self.capacity = capacity;
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = capacity;
+    }
+
     fn bytes(&self) -> &[u8] {
         &self.map[self.start..][..self.capacity]
     }
@@ -218,6 +235,25 @@ impl Block {
         Ok(Self { storage, len: 0 })
     }
 
+    /// Empty memory for at least `least` bytes, and for up to `most` where that costs no more:
+    /// of address space that the system lends, only what is written takes memory.
+    pub fn reserve(least: usize, most: usize) -> Result<Self, OutOfMemory> {
+        if least < HUGE_PAGE || most <= least {
+            return Self::new(least);
+        }
+        if let Some(region) = KEPT.get().take(least) {
+            return Ok(Self { storage: Storage::Region(region), len: 0 });
+        }
+        let mut capacity = most;
+        loop {
+            match Region::new(capacity) {
+                Ok(region) => return Ok(Self { storage: Storage::Region(region), len: 0 }),
+                Err(error) if capacity == least => return Err(error),
+                Err(_) => capacity = (capacity / 2).max(least),
+            }
+        }
+    }
+
     /// A block of other memory, empty.
     pub fn of(memory: impl OwnedMemory + 'static) -> Self {
         Self { storage: Storage::Owned(Box::new(memory)), len: 0 }
@@ -264,6 +300,20 @@ impl Block {
         filled
     }
 
+    /// Copies what is filled to the front of `dst`, and gives memory back as it goes; returns how
+    /// many bytes that is.
+    pub fn move_to(mut self, dst: &mut [MaybeUninit<u8>]) -> usize {
+        let is_mapped = matches!(self.storage, Storage::Region(_));
+        let pieces = self.filled_mut().chunks_mut(BLOCK_BYTES);
+        for (piece, dst) in pieces.zip(dst.chunks_mut(BLOCK_BYTES)) {
+            dst[..piece.len()].copy_from_slice(piece);
+            if is_mapped {
+                release_pages(piece);
+            }
+        }
+        self.len
+    }
+
     /// Says that the block holds `len` bytes.
     ///
     /// # Safety
@@ -284,9 +334,16 @@ impl Block {
     }
 
     /// Gives back the memory that no row took: rows that fill less than half of the block move
-    /// to one of their size, else the pages behind them go.
+    /// to one of their size if they are few, else the pages behind them go.
     pub fn shrink(mut self) -> Result<Self, OutOfMemory> {
-        let unused = self.spare().len();
+        let mut unused = self.spare().len();
+        if let Storage::Region(region) = &mut self.storage
+            && unused > self.len
+            && self.len >= HUGE_PAGE
+        {
+            region.truncate(self.len);
+            unused = region.capacity - self.len;
+        }
         if unused > self.len {
             let mut exact = Self::new(self.len)?;
             exact.spare()[..self.len].write_copy_of_slice(self.as_slice());
@@ -297,15 +354,6 @@ impl Block {
             release_pages(self.spare());
         }
         Ok(self)
-    }
-}
-
-impl From<Vec<u8>> for Block {
-    fn from(bytes: Vec<u8>) -> Self {
-        let len = bytes.len();
-        let start = Box::into_raw(bytes.into_boxed_slice()) as *mut [MaybeUninit<u8>];
-        // SAFETY: the same allocation, whose bytes need not be initialised any more but are.
-        Self { storage: Storage::Heap(unsafe { Box::from_raw(start) }), len }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::kernel::fcg1::CpuContainer;
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
 use crate::kernel::zstd::Zstd;
-use crate::kernel::{Fault, Kernel};
+use crate::kernel::{DecodedLens, Fault, Kernel};
 
 /// The kernel of any codec.
 pub(crate) enum AnyKernel<'k> {
@@ -57,20 +57,11 @@ impl Kernel for AnyKernel<'_> {
         dispatch!(self, kernel => kernel.stated_len(payload))
     }
 
-    fn decoded_guess(&mut self, payload: &[u8], bound: u64) -> u64 {
-        dispatch!(self, kernel => kernel.decoded_guess(payload, bound))
+    fn decoded_lens(&mut self, payload: &[u8]) -> Result<DecodedLens, Fault> {
+        dispatch!(self, kernel => kernel.decoded_lens(payload))
     }
 
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         dispatch!(self, kernel => kernel.decompress(payload, dst))
-    }
-
-    fn decompress_growing(
-        &mut self,
-        payload: &[u8],
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
-        dispatch!(self, kernel => kernel.decompress_growing(payload, limit, out))
     }
 }

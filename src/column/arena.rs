@@ -3,9 +3,11 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::error::{Error, Result};
-use crate::kernel::copy_to;
+use crate::error::Result;
 use crate::memory::{BLOCK_BYTES, Block};
+
+/// The largest rows that share a block.
+const SHARING_BYTES: usize = BLOCK_BYTES / 4;
 
 /// Where a row lies: which of the column's blocks, and at which byte of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,65 +36,67 @@ impl<'column> Arena<'column> {
         self.expected = bytes;
     }
 
-    /// Lends `bytes` of memory to `fill`, which initialises its front and returns how many of
-    /// those bytes to keep. A block is at most [`BLOCK_BYTES`] or one row.
+    /// Lends memory to `fill` for a row of at most `most` bytes, likely of `likely`. `fill`
+    /// initialises its front and returns how many of those bytes to keep, or `None` where the
+    /// row does not fit. Then it gets more: at first what the open block has left, then a block
+    /// that rows share, and then one of the row's own, which keeps no more than the row fills.
+    /// It had `most` bytes in the end.
     pub fn write(
         &mut self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize>,
+        mut likely: usize,
+        most: usize,
+        mut fill: impl FnMut(&mut [MaybeUninit<u8>]) -> Result<Option<usize>>,
     ) -> Result<ArenaRef> {
-        let fits = self.open.as_mut().is_some_and(|(_, block)| block.spare().len() >= bytes);
-        if !fits && bytes > BLOCK_BYTES / 4 {
-            return self.write_to_own_block(bytes, fill);
+        let mut tried = None;
+        while tried.is_none_or(|tried| tried < likely)
+            && let Some((id, block)) = self.shared_block(likely)?
+        {
+            let offset = block.len();
+            let spare = block.spare();
+            let len = spare.len().min(most);
+            if let Some(kept) = fill(&mut spare[..len])? {
+                // SAFETY: `fill` initialised that many bytes at the front of the spare part.
+                unsafe { block.set_len(offset + kept) };
+                return Ok(ArenaRef { block: *id, offset: offset as u32 });
+            }
+            (tried, likely) = (Some(len), most.min(SHARING_BYTES));
         }
-        if !fits {
+        loop {
+            let least = tried.map_or(likely, |tried| tried.saturating_mul(2).min(most));
+            let mut block = Block::reserve(least, most)?;
+            let spare = block.spare();
+            let len = spare.len().min(most);
+            if let Some(kept) = fill(&mut spare[..len])? {
+                // SAFETY: `fill` initialised that many bytes at the front.
+                unsafe { block.set_len(kept) };
+                let block = block.shrink()?;
+                let id = self.ids.fetch_add(1, Ordering::Relaxed);
+                self.full.push((id, block));
+                return Ok(ArenaRef { block: id, offset: 0 });
+            }
+            tried = Some(len);
+        }
+    }
+
+    /// The open block, with at least `bytes` left; `None` for a row that is too large to share
+    /// one, which leaves it to smaller rows.
+    fn shared_block(&mut self, bytes: usize) -> Result<Option<&mut (u32, Block)>> {
+        if self.open.as_mut().is_none_or(|(_, block)| block.spare().len() < bytes) {
+            if bytes > SHARING_BYTES {
+                return Ok(None);
+            }
             let block = self.next_block(bytes)?;
             let id = self.ids.fetch_add(1, Ordering::Relaxed);
-            self.full.extend(self.open.replace((id, block)));
-        }
-        match &mut self.open {
-            Some((id, block)) => {
-                let offset = block.len();
-                let len = fill(&mut block.spare()[..bytes])?;
-                // SAFETY: `fill` initialised that many bytes at the front of the spare part.
-                unsafe { block.set_len(offset + len) };
-                Ok(ArenaRef { block: *id, offset: offset as u32 })
+            if let Some((id, full)) = self.open.replace((id, block)) {
+                self.full.push((id, full.shrink()?));
             }
-            None => Err(Error::OutOfMemory { bytes: bytes as u64 }),
         }
-    }
-
-    /// Takes a row that is too large to share a block, memory and all; others are copied, and
-    /// their memory stays.
-    pub fn take(&mut self, row: &mut Vec<u8>) -> Result<ArenaRef> {
-        if row.len() <= BLOCK_BYTES / 4 {
-            return self.write(row.len(), |dst| Ok(copy_to(row, dst)));
-        }
-        let block = Block::from(std::mem::take(row));
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.full.push((id, block));
-        Ok(ArenaRef { block: id, offset: 0 })
-    }
-
-    /// A row too large to share a block gets its own; the open block waits for small ones.
-    fn write_to_own_block(
-        &mut self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize>,
-    ) -> Result<ArenaRef> {
-        let mut block = Block::new(bytes)?;
-        let len = fill(&mut block.spare()[..bytes])?;
-        // SAFETY: `fill` initialised that many bytes at the front.
-        unsafe { block.set_len(len) };
-        let block = block.shrink()?;
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.full.push((id, block));
-        Ok(ArenaRef { block: id, offset: 0 })
+        Ok(self.open.as_mut())
     }
 
     fn next_block(&mut self, bytes: usize) -> Result<Block> {
         let capacity = match self.expected.max(bytes) {
-            wanted if wanted > BLOCK_BYTES / 4 => BLOCK_BYTES,
+            wanted if wanted > SHARING_BYTES => BLOCK_BYTES,
             wanted => wanted,
         };
         Ok(Block::new(capacity)?)

@@ -4,7 +4,7 @@ use super::scheduler::SPAN_COST;
 use super::{DecompressOptions, Payload};
 use crate::codec::{AnyKernel, Codec};
 use crate::error::{Error, Result};
-use crate::kernel::{Kernel, Scratch};
+use crate::kernel::{DecodedLens, Kernel, Scratch};
 use crate::wire::frame::{FRAME_MAGIC, Frames};
 
 /// The bytes that a row of frames states to decode to.
@@ -15,34 +15,43 @@ pub fn stated_by_frames(body: &[u8]) -> u64 {
 }
 
 /// The bytes that a row decodes to, by what it or its payload states: what decompressing it will
-/// reserve, unless it is a bare payload that states a wrong length. 0 where it is bad.
-pub fn stated_len(options: &DecompressOptions, scratch: &mut Scratch, payload: Payload) -> u64 {
-    match payload {
+/// reserve, unless it is a bare payload that states a wrong length. 0 where it is bad, and `None`
+/// where it states nothing.
+pub fn stated_len(
+    options: &DecompressOptions,
+    scratch: &mut Scratch,
+    payload: Payload,
+) -> Option<u64> {
+    let size = match payload {
         Payload::Null | Payload::Refused(..) => 0,
-        Payload::Sealed(_, manifest) if manifest.original_size > options.limit() => 0,
         Payload::Sealed(_, manifest) => manifest.original_size,
-        Payload::Bare(payload) => bare_guess(options, scratch, payload),
-        Payload::Frames(body) => {
-            Some(stated_by_frames(body)).filter(|&size| size <= options.limit()).unwrap_or(0)
-        }
-    }
+        Payload::Bare(payload) => return stated_by_bare(options, scratch, payload),
+        Payload::Frames(body) => stated_by_frames(body),
+    };
+    Some(if size <= options.limit() { size } else { 0 })
 }
 
-/// What a bare payload will likely decode to; 0 where it is bad. Apart from rows that state
-/// their size, which need no kernel and its large stack frame.
+/// The same of a bare payload. Apart from rows that state their size, which need no kernel and
+/// its large stack frame.
 #[inline(never)]
-fn bare_guess(options: &DecompressOptions, scratch: &mut Scratch, payload: &[u8]) -> u64 {
-    let mut kernel = options.codec.kernel(scratch);
-    bare_lens(options, &mut kernel, payload, options.bare_limit()).map_or(0, |(_, guess)| guess)
+fn stated_by_bare(
+    options: &DecompressOptions,
+    scratch: &mut Scratch,
+    payload: &[u8],
+) -> Option<u64> {
+    let limit = options.bare_limit();
+    let lens = bare_lens(options, &mut options.codec.kernel(scratch), payload, limit);
+    lens.map_or(Some(0), |lens| lens.stated)
 }
 
-/// What a bare payload can decode to at most, and what it will likely, within `limit`.
+/// What a bare payload can decode to, and what it states. A length that is stated is within
+/// `limit`.
 pub fn bare_lens(
     options: &DecompressOptions,
     kernel: &mut AnyKernel,
     payload: &[u8],
     limit: u64,
-) -> Result<(u64, u64)> {
+) -> Result<DecodedLens> {
     if payload.starts_with(&FRAME_MAGIC) && options.codec != Codec::Passthrough {
         return Err(Error::BadManifest(
             "this is an S4F2 frame, not a bare payload; decode reads frames".into(),
@@ -52,8 +61,14 @@ pub fn bare_lens(
     if kernel.stated_len(payload).map_err(error)?.is_some_and(|stated| stated > limit) {
         return Err(Error::OutputExceedsLimit { limit });
     }
-    let bound = kernel.decoded_bound(payload).map_err(error)?;
-    Ok((bound, kernel.decoded_guess(payload, bound).min(limit)))
+    let DecodedLens { most, stated } = kernel.decoded_lens(payload).map_err(error)?;
+    Ok(DecodedLens { most, stated: stated.map(|stated| stated.min(limit)) })
+}
+
+/// What a bare payload states to decode to, else a length that few exceed.
+pub fn likely_of_bare(lens: DecodedLens, payload: &[u8]) -> u64 {
+    const HIGH_RATIO: u64 = 8;
+    lens.stated.unwrap_or_else(|| lens.most.min((payload.len() as u64).saturating_mul(HIGH_RATIO)))
 }
 
 /// The bytes that a row is likely to decode to, for sharing out the work; an unchecked claim

@@ -1,7 +1,7 @@
 //! One row: decoded with everything that its call, its worker and the GPU have for it.
 
 use super::bad_rows::{BadRow, OnError};
-use super::estimate::{bare_lens, stated_by_frames};
+use super::estimate::{bare_lens, likely_of_bare, stated_by_frames};
 use super::layout::RowWriter;
 use super::scheduler::{Job, Worker};
 use super::{DecompressOptions, Payload, mistake};
@@ -11,7 +11,6 @@ use crate::error::{Error, Result, to_len};
 use crate::gpu::{ItemId, Prefetch};
 use crate::kernel::{Fault, Kernel, Scratch};
 use crate::manifest::Manifest;
-use crate::memory::BLOCK_BYTES;
 use crate::wire::codec_id::CodecId;
 use crate::wire::frame::Frame;
 
@@ -165,42 +164,28 @@ impl RowDecoder<'_> {
         let options = self.options;
         let kernel = &mut options.codec.prefetched_kernel(id, self.prefetch, self.scratch);
         let limit = options.bare_limit().min(W::MAX_ROW_BYTES).min(remaining);
-        let (bound, guess) = bare_lens(options, kernel, payload, limit)?;
-        let (mut too_long, mut len) = (false, 0);
-        let decoded = worker.out.write(to_len(guess)?, |dst| {
-            let written = kernel.decompress(payload, dst).map_err(|fault| match fault {
-                // Longer than its structure allows is damage; longer than the guess is not.
-                Fault::TooLong if guess >= bound => {
-                    Fault::corrupt("the decoded data is longer than the payload states")
-                        .into_error(kernel.name(), guess)
+        let lens = bare_lens(options, kernel, payload, limit)?;
+        let most = lens.most.min(limit);
+        let likely = likely_of_bare(lens, payload).min(most);
+        let mut len = 0;
+        let row = worker.out.write_within(to_len(likely)?, to_len(most)?, |dst| {
+            let written = match kernel.decompress(payload, dst) {
+                Ok(written) => written,
+                Err(Fault::TooLong) if (dst.len() as u64) < most => return Ok(None),
+                // Longer than its structure allows is damage.
+                Err(Fault::TooLong) if lens.most <= limit => {
+                    let reason = "the decoded data is longer than the payload states";
+                    return Err(Fault::corrupt(reason).into_error(kernel.name(), most));
                 }
-                Fault::TooLong => {
-                    too_long = true;
-                    Error::OutputExceedsLimit { limit }
-                }
-                other => options.bare_error(other, limit),
-            })?;
+                Err(fault) => return Err(options.bare_error(fault, limit)),
+            };
             // SAFETY: the kernel initialised the first `written` bytes.
             let value = unsafe { dst[..written].assume_init_ref() };
             options.content.check(value)?;
             len = written as u64;
-            Ok(value)
-        });
-        if !too_long || guess == limit {
-            return Ok((decoded?, len));
-        }
-        let mut grown = std::mem::take(&mut worker.grown);
-        grown.clear();
-        kernel
-            .decompress_growing(payload, to_len(limit)?, &mut grown)
-            .map_err(|fault| options.bare_error(fault, limit))?;
-        options.content.check(&grown)?;
-        let len = grown.len() as u64;
-        let value = worker.out.take(&mut grown);
-        if grown.capacity() <= BLOCK_BYTES {
-            worker.grown = grown;
-        }
-        Ok((value?, len))
+            Ok(Some(value))
+        })?;
+        Ok((row, len))
     }
 }
 

@@ -108,8 +108,6 @@ pub struct Worker<O> {
     failed: Option<RowError>,
     /// Bytes and rows not yet added to [`Total`].
     pending: (u64, u64),
-    /// Memory for rows that outgrew their guess.
-    pub grown: Vec<u8>,
 }
 
 impl Job {
@@ -156,13 +154,8 @@ impl Job {
         // Workers between one range and the next.
         let idle: Mutex<Vec<Worker<O>>> = Mutex::default();
         let start = || {
-            let fresh = || Worker {
-                out: writer(),
-                bad: BadRows::default(),
-                failed: None,
-                pending: (0, 0),
-                grown: Vec::new(),
-            };
+            let fresh =
+                || Worker { out: writer(), bad: BadRows::default(), failed: None, pending: (0, 0) };
             let worker = lock(&idle).pop();
             worker.unwrap_or_else(fresh)
         };

@@ -1,7 +1,7 @@
 //! Ranges of rows that decode to a limited number of bytes, for callers that cannot hold all the
 //! values of a column at once.
 
-use super::estimate::{bare_lens, stated_len};
+use super::estimate::{bare_lens, likely_of_bare, stated_len};
 use super::{DecompressOptions, Payload, Payloads};
 use crate::error::Result;
 use crate::kernel::Scratch;
@@ -58,7 +58,10 @@ impl Splitter {
 
 /// The bytes that a row may decode to. What is refused anyway counts nothing.
 fn decoded_len(options: &DecompressOptions, scratch: &mut Scratch, payload: Payload) -> u64 {
-    let Payload::Bare(bytes) = payload else { return stated_len(options, scratch, payload) };
-    let lens = bare_lens(options, &mut options.codec.kernel(scratch), bytes, options.bare_limit());
-    lens.map_or(0, |(bound, guess)| guess.max(bound / BOUND_SHARE))
+    let Payload::Bare(bytes) = payload else {
+        return stated_len(options, scratch, payload).unwrap_or(0);
+    };
+    let limit = options.bare_limit();
+    let lens = bare_lens(options, &mut options.codec.kernel(scratch), bytes, limit);
+    lens.map_or(0, |lens| likely_of_bare(lens, bytes).max(lens.most / BOUND_SHARE))
 }

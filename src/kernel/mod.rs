@@ -27,7 +27,7 @@ use std::cell::Cell;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::{Deref, DerefMut};
 
-use crate::error::{Error, OutOfMemory, reserve};
+use crate::error::{Error, OutOfMemory};
 
 /// Why a kernel could not do its work.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +99,15 @@ impl From<OutOfMemory> for Fault {
     }
 }
 
+/// How long a payload decodes to be, as far as it says so itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodedLens {
+    /// The most bytes that it can decode to; see [`Kernel::decoded_bound`].
+    pub most: u64,
+    /// The length that it states, at most `most`. It is a claim, which may be wrong either way.
+    pub stated: Option<u64>,
+}
+
 /// One codec with its settings, bound to this thread's scratch state.
 pub trait Kernel {
     /// The codec's name in the S4 wire format.
@@ -120,33 +129,16 @@ pub trait Kernel {
         Ok(None)
     }
 
-    /// A length to try first for a payload whose original size is not known;
-    /// at most `bound`, which is what `decoded_bound` said.
-    fn decoded_guess(&mut self, _payload: &[u8], bound: u64) -> u64 {
-        bound
+    /// The lengths to try for a payload whose original size is not known.
+    fn decoded_lens(&mut self, payload: &[u8]) -> Result<DecodedLens, Fault> {
+        let most = self.decoded_bound(payload)?;
+        Ok(DecodedLens { most, stated: Some(most) })
     }
 
     /// Decodes the whole payload to the front of `dst` and returns the decoded length.
     /// Exactly that many bytes are then initialised. [`Fault::TooLong`] where `dst`
     /// is too short; bytes left over after the payload's end are [`Fault::Corrupt`].
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault>;
-
-    /// Appends the decoded payload to `out`, growing it as needed, never by more than
-    /// `limit` in all. For payloads that outgrew `decoded_guess`.
-    fn decompress_growing(
-        &mut self,
-        payload: &[u8],
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
-        let bound = self.decoded_bound(payload)?;
-        let len = usize::try_from(bound).unwrap_or(usize::MAX).min(limit);
-        reserve(out, len)?;
-        let written = self.decompress(payload, &mut out.spare_capacity_mut()[..len])?;
-        // SAFETY: `decompress` initialised the first `written` bytes of the spare capacity.
-        unsafe { out.set_len(out.len() + written) };
-        Ok(())
-    }
 }
 
 /// State that kernels reuse, one set per thread.

@@ -13,7 +13,7 @@ use zstd::zstd_safe::{self, CCtx, DCtx, DDict, WriteBuf, get_error_name};
 
 use super::dictionary_set::DictionarySet;
 use super::format::resembles;
-use super::{Fault, Kernel, Scratch};
+use super::{DecodedLens, Fault, Kernel, Scratch};
 
 /// The name of the codec without a dictionary in the S4 wire format.
 pub const NAME: &str = "cpu-zstd";
@@ -185,6 +185,10 @@ impl Kernel for Zstd<'_> {
         decoded_bound(payload)
     }
 
+    fn decoded_lens(&mut self, payload: &[u8]) -> Result<DecodedLens, Fault> {
+        decoded_lens(payload)
+    }
+
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         if payload.is_empty() {
             // libzstd calls no frame at all a success.
@@ -223,15 +227,19 @@ unsafe impl WriteBuf for Destination<'_> {
     unsafe fn filled_until(&mut self, _n: usize) {}
 }
 
+fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
+    decoded_lens(payload).map(|lens| lens.most)
+}
+
 /// Walks the headers of every frame and block and adds up the most that each can yield:
 /// raw and RLE blocks state their size, a compressed block yields at most
 /// min(window, 128 KiB), and a frame at most its content size where it states one.
 ///
 /// `ZSTD_decompressBound` will not do: it repeats the stated content size, even 4 GiB
 /// over 100 bytes of blocks.
-fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
+fn decoded_lens(payload: &[u8]) -> Result<DecodedLens, Fault> {
     let mut rest = Reader(payload);
-    let mut total = 0u64;
+    let (mut most, mut all_state_it) = (0u64, true);
     while !rest.0.is_empty() {
         let left = rest.0.len();
         if left < 4 && left < payload.len() {
@@ -242,14 +250,16 @@ fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
             let len = rest.le(4)?;
             rest.skip(len)?;
         } else if magic == MAGIC {
-            total = total.saturating_add(walk_frame(&mut rest)?.most);
+            let frame = walk_frame(&mut rest)?;
+            most = most.saturating_add(frame.most);
+            all_state_it &= frame.states_len;
         } else {
             let at = payload.len() - rest.0.len() - 4;
             let look = resembles(&payload[at..]);
             return Err(Fault::corrupt(format!("no zstd frame starts at byte {at}{look}")));
         }
     }
-    Ok(total)
+    Ok(DecodedLens { most, stated: all_state_it.then_some(most) })
 }
 
 /// What the headers of a frame's blocks say.
@@ -258,6 +268,8 @@ struct Walked {
     most: u64,
     /// And at least: those of raw and RLE blocks.
     least: u64,
+    /// Whether it states its content size, or all its blocks do.
+    states_len: bool,
     /// Whether no block is larger than the window lets it be.
     blocks_fit: bool,
 }
@@ -309,7 +321,8 @@ fn walk_frame(rest: &mut Reader) -> Result<Walked, Fault> {
         rest.skip(4)?;
     }
     let most = content_size.map_or(blocks, |size| size.min(blocks));
-    Ok(Walked { most, least, blocks_fit })
+    let states_len = content_size.is_some() || least == most;
+    Ok(Walked { most, least, states_len, blocks_fit })
 }
 
 /// Whether `chunk` is one frame, and nothing else, that can hold `len` bytes and asks for

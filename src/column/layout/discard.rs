@@ -20,18 +20,26 @@ impl<const MAX_ROW_BYTES: u64> RowWriter for Discard<MAX_ROW_BYTES> {
 
     const MAX_ROW_BYTES: u64 = MAX_ROW_BYTES;
 
-    fn write(
+    fn write_within(
         &mut self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
+        likely: usize,
+        most: usize,
+        mut fill: impl FnMut(&mut [MaybeUninit<u8>]) -> Result<Option<&[u8]>>,
     ) -> Result<u8> {
-        let kept = self.block.take().filter(|block| block.capacity() >= bytes);
+        let kept = self.block.take().filter(|block| block.capacity() >= likely);
         let mut block = match kept {
             Some(block) => block,
-            None => Block::new(bytes.max(MIN_BLOCK_BYTES))?,
+            None => Block::new(likely.max(MIN_BLOCK_BYTES))?,
         };
-        let filled = fill(&mut block.spare()[..bytes]).map(|_| 0);
-        self.block = Some(block).filter(|_| bytes <= BLOCK_BYTES);
-        filled
+        loop {
+            let spare = block.spare();
+            let len = spare.len().min(most);
+            let fits = fill(&mut spare[..len]).map(|row| row.is_some());
+            if fits != Ok(false) {
+                self.block = Some(block).filter(|block| block.capacity() <= BLOCK_BYTES);
+                return fits.map(|_| 0);
+            }
+            block = Block::reserve(len.saturating_mul(2).min(most), most)?;
+        }
     }
 }

@@ -32,24 +32,25 @@ impl RowWriter for InPlace<'_> {
 
     const MAX_ROW_BYTES: u64 = i64::MAX as u64;
 
-    fn write(
+    fn write_within(
         &mut self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
+        likely: usize,
+        _most: usize,
+        mut fill: impl FnMut(&mut [MaybeUninit<u8>]) -> Result<Option<&[u8]>>,
     ) -> Result<u64> {
         let place = self.dst.len();
-        if let Some(dst) = self.dst.get_mut(..bytes) {
-            let row = fill(dst)?;
-            if row.len() == place {
-                return Ok(place as u64);
-            }
+        if let Some(dst) = self.dst.get_mut(..likely)
+            && let Some(row) = fill(dst)?
+            && row.len() == place
+        {
+            return Ok(place as u64);
         }
         self.misplaced.store(true, Ordering::Relaxed);
-        Err(Error::SizeMismatch { expected: place as u64, actual: bytes as u64 })
+        Err(Error::SizeMismatch { expected: place as u64, actual: likely as u64 })
     }
 }
 
-/// What a row states, and the length of its payload.
+/// What a row states, and the length of its payload. What is not stated is not credible.
 fn stated_and_held(
     options: &DecompressOptions,
     scratch: &mut Scratch,
@@ -61,7 +62,7 @@ fn stated_and_held(
         }
         Payload::Null | Payload::Refused(..) => 0,
     };
-    (stated_len(options, scratch, payload), held)
+    (stated_len(options, scratch, payload).unwrap_or(u64::MAX), held)
 }
 
 /// The offsets of every chunk's rows, if the sizes that they state are credible.

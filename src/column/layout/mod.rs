@@ -12,7 +12,6 @@ use std::sync::atomic::AtomicU32;
 use super::arena::ArenaRef;
 use super::{BadRows, DecompressOptions, Decompressed, Payloads};
 use crate::error::Result;
-use crate::kernel::copy_to;
 use crate::memory::{Block, Zero};
 use crate::pool::InterruptCheck;
 
@@ -110,21 +109,26 @@ pub trait RowWriter: Send {
     /// Says how many bytes are to come in all, so that a small column takes little memory.
     fn expect(&mut self, _bytes: usize) {}
 
-    /// Writes one row of at most `bytes`: `fill` gets that much memory, initialises its front
-    /// and returns the row, which is that front.
+    /// Writes one row of at most `most` bytes, likely of `likely`: `fill` gets at least that much
+    /// memory, initialises its front and returns the row, which is that front. Where it returns
+    /// `None`, because the row does not fit, it gets more, until it had `most` bytes.
+    fn write_within(
+        &mut self,
+        likely: usize,
+        most: usize,
+        fill: impl FnMut(&mut [MaybeUninit<u8>]) -> Result<Option<&[u8]>>,
+    ) -> Result<Self::Row>;
+
+    /// The same of a row of at most `bytes`, which `fill` gets at once.
+    #[inline]
     fn write(
         &mut self,
         bytes: usize,
         fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
-    ) -> Result<Self::Row>;
-
-    /// Takes a finished row, and its memory where that saves a copy; else the memory stays with
-    /// the caller.
-    fn take(&mut self, row: &mut Vec<u8>) -> Result<Self::Row> {
-        self.write(row.len(), |dst| {
-            copy_to(row, dst);
-            // SAFETY: `dst` is as long as `row`, which was copied over all of it.
-            Ok(unsafe { dst.assume_init_ref() })
+    ) -> Result<Self::Row> {
+        let mut fill = Some(fill);
+        self.write_within(bytes, bytes, |dst| {
+            fill.take().map_or(Ok(None), |fill| fill(dst).map(Some))
         })
     }
 }

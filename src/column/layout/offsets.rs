@@ -16,7 +16,7 @@ use crate::column::scheduler::Spans;
 use crate::column::{BadRows, DecompressOptions, Decompressed, Payloads};
 use crate::error::{Error, Result};
 use crate::kernel::copy_to;
-use crate::memory::{Block, Zero, zeroed};
+use crate::memory::{BLOCK_BYTES, Block, Zero, zeroed};
 use crate::pool::{self, InterruptCheck};
 
 /// One chunk of byte strings.
@@ -141,23 +141,19 @@ impl RowWriter for ArenaWriter<'_> {
         self.0.expect(bytes);
     }
 
-    fn write(
+    fn write_within(
         &mut self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
+        likely: usize,
+        most: usize,
+        mut fill: impl FnMut(&mut [MaybeUninit<u8>]) -> Result<Option<&[u8]>>,
     ) -> Result<RowRef> {
         let mut len = 0;
-        let ArenaRef { block, offset } = self.0.write(bytes, |dst| {
-            len = fill(dst)?.len();
-            Ok(len)
+        let ArenaRef { block, offset } = self.0.write(likely, most, |dst| {
+            let row = fill(dst)?.map(<[u8]>::len);
+            len = row.unwrap_or(0);
+            Ok(row)
         })?;
         Ok(RowRef { len: len as u64, block, offset })
-    }
-
-    fn take(&mut self, row: &mut Vec<u8>) -> Result<RowRef> {
-        let len = row.len() as u64;
-        let ArenaRef { block, offset } = self.0.take(row)?;
-        Ok(RowRef { len, block, offset })
     }
 }
 
@@ -203,6 +199,11 @@ impl SourceBlock {
 
     /// Moves `len` bytes that no other call moves; returns how many.
     fn move_to(&self, offset: usize, len: usize, dst: &mut [MaybeUninit<u8>]) -> usize {
+        if len > BLOCK_BYTES {
+            // The row has the block to itself, and is not held twice either.
+            let block = self.block.write().unwrap_or_else(PoisonError::into_inner).take();
+            return block.map_or(0, |block| block.move_to(dst));
+        }
         let moved = match &*self.block.read().unwrap_or_else(PoisonError::into_inner) {
             Some(block) => copy_to(&block.as_ref()[offset..][..len], dst),
             None => 0,

@@ -93,27 +93,20 @@ impl RowWriter for ViewWriter<'_> {
         self.0.expect(bytes);
     }
 
-    fn write(
+    fn write_within(
         &mut self,
-        bytes: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<&[u8]>,
+        likely: usize,
+        most: usize,
+        mut fill: impl FnMut(&mut [MaybeUninit<u8>]) -> Result<Option<&[u8]>>,
     ) -> Result<View> {
         let mut view = 0;
-        let arena_ref = self.0.write(bytes, |dst| {
-            let row = fill(dst)?;
+        let arena_ref = self.0.write(likely, most, |dst| {
+            let Some(row) = fill(dst)? else { return Ok(None) };
             view = view_of(row)?;
             // What the view holds itself need not stay.
-            Ok(if row.len() <= INLINE { 0 } else { row.len() })
+            Ok(Some(if row.len() <= INLINE { 0 } else { row.len() }))
         })?;
         Ok(with_place(view, arena_ref))
-    }
-
-    fn take(&mut self, row: &mut Vec<u8>) -> Result<View> {
-        let view = view_of(row)?;
-        if row.len() <= INLINE {
-            return Ok(view);
-        }
-        Ok(with_place(view, self.0.take(row)?))
     }
 }
 

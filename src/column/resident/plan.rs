@@ -90,7 +90,7 @@ fn credible_len(options: &DecompressOptions, scratch: &mut Scratch, payload: Pay
         Payload::Frames(body) => {
             Body::plan(body, codec.dictionary(), Device::Cpu, limit).map(|frames| frames.len())
         }
-        other => return stated_len(options, scratch, other),
+        other => return stated_len(options, scratch, other).unwrap_or(0),
     };
     admitted.unwrap_or(0)
 }

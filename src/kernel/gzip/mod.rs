@@ -11,22 +11,18 @@
 //! - zero bytes after the last member, with which tar and tape writers pad, skipped. Anything
 //!   else there is an error.
 //!
-//! libdeflate decodes a member into memory that holds all of it. Where its length is not
-//! known, the one that the last member states is tried first; a member that is longer is
-//! decoded again with twice the memory (`output::Growing`), so that all attempts together take
-//! at most about three times the work of one.
+//! libdeflate decodes a member into memory that holds all of it. Only the last member's length
+//! is found without decoding: see [`stated_len`].
 
 mod libdeflate;
 mod member;
-mod output;
 
 use std::mem::MaybeUninit;
 
 use self::libdeflate::{Compressor, Decompressor, Inflated, KNOWS_OVERRUN, OVERRUN};
 use self::member::{TRAILER, check_trailer, header_len};
-use self::output::{Fixed, Growing, Output};
 use super::format::resembles;
-use super::{Fault, Kernel, Scratch};
+use super::{DecodedLens, Fault, Kernel, Scratch};
 use crate::error::extend;
 
 /// The codec's name in the S4 wire format.
@@ -68,8 +64,8 @@ impl Contexts {
         Ok(self.compressor.insert(compressor))
     }
 
-    /// Decodes all of `payload` into `output`.
-    fn decode(&mut self, payload: &[u8], output: &mut impl Output) -> Result<(), Fault> {
+    /// Decodes all of `payload` to the front of `dst`; returns the decoded length.
+    fn decode(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         if payload.is_empty() {
             return Err(Fault::corrupt("the payload is empty"));
         }
@@ -77,32 +73,34 @@ impl Contexts {
             Some(kept) => kept,
             slot => slot.insert(Decompressor::new()?),
         };
-        let mut rest = payload;
+        let (mut rest, mut len) = (payload, 0);
         loop {
             let at = payload.len() - rest.len();
             let corrupt =
                 |reason| Fault::Corrupt(format!("{reason} at byte {at}{}", foreign(rest)));
             let deflated = &rest[header_len(rest).map_err(corrupt)?..];
             let stream = &deflated[..deflated.len() - TRAILER];
-            let (read, written) = loop {
-                match decompressor.inflate(stream, output.spare()) {
-                    Inflated::Done { read, written } => break (read, written),
-                    Inflated::Damaged => return Err(corrupt("a truncated or damaged member")),
-                    // More than deflate can hold is damage.
-                    Inflated::TooLong if output.spare().len() as u64 >= decoded_most(deflated) => {
-                        return Err(corrupt("a truncated or damaged member"));
-                    }
-                    Inflated::TooLong => output.grow(decoded_most(deflated))?,
+            let spare = &mut dst[len..];
+            let (read, written) = match decompressor.inflate(stream, spare) {
+                Inflated::Done { read, written } => (read, written),
+                // More than deflate can hold is damage.
+                Inflated::TooLong if (spare.len() as u64) < decoded_most(deflated) => {
+                    return Err(Fault::TooLong);
+                }
+                Inflated::TooLong | Inflated::Damaged => {
+                    return Err(corrupt("a truncated or damaged member"));
                 }
             };
+            // SAFETY: libdeflate has just initialised the first `written` bytes of `spare`.
+            let decoded = unsafe { spare[..written].assume_init_ref() };
             let (trailer, after) = deflated[read..].split_at(TRAILER);
-            check_trailer(trailer, output.commit(written)).map_err(corrupt)?;
-            rest = after;
+            check_trailer(trailer, decoded).map_err(corrupt)?;
+            (rest, len) = (after, len + written);
             if rest.is_empty() {
-                return Ok(());
+                return Ok(len);
             }
             if rest.starts_with(&[0]) {
-                let Some(zeros) = rest.iter().position(|&byte| byte != 0) else { return Ok(()) };
+                let Some(zeros) = rest.iter().position(|&byte| byte != 0) else { return Ok(len) };
                 let at = payload.len() - rest.len() + zeros;
                 return Err(Fault::Corrupt(format!(
                     "expected only zero padding after the last member, found other bytes at byte {at}"
@@ -136,6 +134,16 @@ impl Input {
 /// The most bytes that `bytes` can decode to.
 fn decoded_most(bytes: &[u8]) -> u64 {
     (bytes.len() as u64).saturating_mul(MAX_EXPANSION)
+}
+
+/// The length that the last member states (ISIZE), unless the payload shows that it has more
+/// members: one alone is at most a little longer than what it decodes to.
+fn stated_len(payload: &[u8]) -> Option<u64> {
+    // A header and a trailer with a usual name.
+    const WRAPPER: u64 = 64;
+    let isize = u64::from(u32::from_le_bytes(*payload.last_chunk()?));
+    let is_one_member = payload.len() as u64 <= isize + isize / 64 + WRAPPER;
+    (is_one_member && isize <= decoded_most(payload)).then_some(isize)
 }
 
 impl Kernel for Gzip<'_> {
@@ -173,28 +181,12 @@ impl Kernel for Gzip<'_> {
         Ok(decoded_most(payload))
     }
 
-    fn decoded_guess(&mut self, payload: &[u8], bound: u64) -> u64 {
-        payload
-            .last_chunk::<4>()
-            .map_or(0, |isize| u64::from(u32::from_le_bytes(*isize)).min(bound))
+    fn decoded_lens(&mut self, payload: &[u8]) -> Result<DecodedLens, Fault> {
+        Ok(DecodedLens { most: decoded_most(payload), stated: stated_len(payload) })
     }
 
     fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        let mut output = Fixed { dst, written: 0 };
-        self.contexts.decode(payload, &mut output)?;
-        Ok(output.written)
-    }
-
-    fn decompress_growing(
-        &mut self,
-        payload: &[u8],
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
-        let mut output = Growing::new(out, limit);
-        // The usual ratio of text.
-        output.reserve(payload.len().saturating_mul(4))?;
-        self.contexts.decode(payload, &mut output)
+        self.contexts.decode(payload, dst)
     }
 }
 
