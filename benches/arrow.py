@@ -24,16 +24,16 @@ from harness import (
     Contender,
     Corpus,
     CpuCodec,
-    argument_parser,
-    describe,
+    Rates,
     load,
     measure,
     progress,
     ratio,
     speed,
+    table,
 )
-from harness import table as print_table
 from memory import resident
+from report import Report, benchmark_parser
 
 import s4_codec.arrow
 import s4_codec.polars
@@ -42,6 +42,7 @@ from s4_codec import num_threads
 LINES, DOCUMENTS = 200_000, 10_000
 MILLION = 1_000_000
 BODY = "body"
+COLUMNS = {"Mrow/s": "", "Polars": ".3f", "Arrow": ".3f", "Arrow/Polars": ".2f"}
 
 
 def contenders(rows: pl.Series, codec: CpuCodec) -> dict[str, list[Contender]]:
@@ -83,8 +84,7 @@ def contenders(rows: pl.Series, codec: CpuCodec) -> dict[str, list[Contender]]:
     }
 
 
-def bench(corpus: Corpus, rounds: int, shrink: int) -> None:
-    describe(corpus, rounds, num_threads(), ["pyarrow"])
+def bench(report: Report, corpus: Corpus, rounds: int, shrink: int) -> None:
     columns = {
         "log lines": (corpus.lines, LINES // shrink),
         "JSON documents": (corpus.documents, DOCUMENTS // shrink),
@@ -92,16 +92,16 @@ def bench(corpus: Corpus, rounds: int, shrink: int) -> None:
     for codec in CODECS.values():
         for what, (values, count) in columns.items():
             rows = pl.Series(BODY, (values * -(-count // len(values)))[:count], pl.Binary)
-            lines = []
+            lines: list[list[str | float]] = []
+            measured: list[Rates] = []
             for direction, pair in contenders(rows, codec).items():
                 progress(f"{codec}, {direction}, {what}")
                 rates = measure(pair, rounds)
                 progress("")
                 numbers = [speed(rates, name) * count / pair[0].size for name in rates]
-                cells = [f"{number:.3f}" for number in numbers]
-                lines.append([direction, *cells, f"{ratio(rates, 'Arrow', 'Polars'):.2f}"])
-            header = ["Mrow/s", "Polars", "Arrow", "Arrow/Polars"]
-            print_table(f"{codec}, {count:,} {what}", header, lines)
+                lines.append([direction, *numbers, ratio(rates, "Arrow", "Polars")])
+                measured.append(rates)
+            report.table(f"{codec}, {count:,} {what}", COLUMNS, lines, measured)
 
 
 def memory(corpus: Corpus) -> None:
@@ -126,20 +126,20 @@ def memory(corpus: Corpus) -> None:
             numbers = (source, array.nbytes, held, freed)
             lines.append([f"{name} {step}", *(f"{number / 2**20:,.0f}" for number in numbers)])
     header = ["MiB", "input", "result", "resident growth", "PyArrow memory freed with input"]
-    print_table(f"{MILLION:,} log lines", header, lines)
+    table(f"{MILLION:,} log lines", header, lines)
 
 
 def main() -> None:
-    parser = argument_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--quick", action="store_true", help="7 rounds, a quarter of the rows")
+    parser = benchmark_parser(__doc__, rounds=11, quick="7 rounds, a quarter of the rows")
     parser.add_argument("--memory", action="store_true", help="memory held instead of speed")
     args = parser.parse_args()
     corpus = load(args.data)
     if args.memory:
         memory(corpus)
-    else:
-        bench(corpus, 7 if args.quick else args.rounds, 4 if args.quick else 1)
+        return
+    rounds = 7 if args.quick else args.rounds
+    report = Report(args, corpus, rounds, num_threads())
+    bench(report, corpus, rounds, 4 if args.quick else 1)
 
 
 if __name__ == "__main__":

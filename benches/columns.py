@@ -23,8 +23,6 @@ from harness import (
     CODECS,
     Contender,
     CpuCodec,
-    argument_parser,
-    describe,
     load,
     measure,
     optional,
@@ -32,10 +30,10 @@ from harness import (
     ratio,
     raw_driver,
     speed,
-    table,
 )
 from memory import print_memory
 from peers import DISTRIBUTIONS, Peer, peers
+from report import Report, benchmark_parser
 
 import s4_codec.polars as s4
 from s4_codec import CpuZstd, Passthrough, num_threads
@@ -53,6 +51,8 @@ LOOPED = {"pyarrow"}
 
 #: Peers that loop over rows get one tenth of them: their cost is proportional to the rows.
 ROW_BY_ROW = 10
+
+COLUMNS = {"": "", "Mrow/s": ".3f", "MB/s": ",.0f", "/raw": ".2f"}
 
 #: Compression and decompression.
 Runs = tuple[Callable[[], object], Callable[[], object]]
@@ -220,8 +220,10 @@ def contenders(case: Case) -> dict[str, list[Contender]]:
     return directions
 
 
-def bench(codec: CpuCodec, what: str, rows: list[bytes], count: int, rounds: int) -> None:
-    """Measures and prints one column with one codec."""
+def bench(
+    report: Report, codec: CpuCodec, what: str, rows: list[bytes], count: int, rounds: int
+) -> None:
+    """Measures and reports one column with one codec."""
     case = tile(codec, rows, count)
     for direction, found in contenders(case).items():
         title = f"{codec}, {direction}, {count:,} {what} of {case.total / count:,.0f} bytes"
@@ -230,17 +232,15 @@ def bench(codec: CpuCodec, what: str, rows: list[bytes], count: int, rounds: int
         progress("")
         lines = []
         for name in rates:
-            to_raw = f"{ratio(rates, name, RAW):.2f}" if RAW in rates else "-"
+            to_raw = ratio(rates, name, RAW) if RAW in rates else None
             rate = speed(rates, name)
-            lines.append([name, f"{rate * count / case.total:.3f}", f"{rate:,.0f}", to_raw])
-        table(title, ["", "Mrow/s", "MB/s", "/raw"], lines)
+            lines.append((name, rate * count / case.total, rate, to_raw))
+        report.table(title, COLUMNS, lines, [{name: rates[name]} for name in rates])
 
 
 def main() -> None:
-    parser = argument_parser(__doc__)
+    parser = benchmark_parser(__doc__, rounds=11, quick="7 rounds, a quarter of the rows")
     parser.add_argument("--codec", choices=CODECS, help="default: all")
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--quick", action="store_true", help="7 rounds, a quarter of the rows")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
     args = parser.parse_args()
     names = list(CODECS) if args.codec is None else [args.codec]
@@ -248,11 +248,12 @@ def main() -> None:
         print_memory(names, args.data)
         return
     corpus, rounds = load(args.data), 7 if args.quick else args.rounds
-    describe(corpus, rounds, num_threads(), DISTRIBUTIONS)
+    report = Report(args, corpus, rounds, num_threads(), DISTRIBUTIONS)
     shrink = 4 if args.quick else 1
     for name in names:
-        bench(CODECS[name], "log lines", corpus.lines, LINES // shrink, rounds)
-        bench(CODECS[name], "JSON documents", corpus.documents, DOCUMENTS // shrink, rounds)
+        codec = CODECS[name]
+        bench(report, codec, "log lines", corpus.lines, LINES // shrink, rounds)
+        bench(report, codec, "JSON documents", corpus.documents, DOCUMENTS // shrink, rounds)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from functools import partial
 import polars as pl
 from harness import (
     Contender,
-    argument_parser,
-    describe,
     load,
     measure,
     optional,
@@ -24,22 +22,23 @@ from harness import (
     ratio,
     raw_driver,
     speed,
-    table,
 )
+from report import Report, benchmark_parser
 
 import s4_codec.polars as s4
 from s4_codec import CpuZstd, CpuZstdDict, num_threads, train_dictionary
 
 LINES, DOCUMENTS, BODY, LEVEL = 200_000, 10_000, "body", 3
 RAW, OURS, PLAIN = "raw libzstd, prepared dictionary", "CpuZstdDict", "CpuZstd"
+COLUMNS = {"": "", "ratio": ".2f", "Mrow/s": ".3f", "/raw": ".2f", "/no dictionary": ".2f"}
 
 
 def total_bytes(column: pl.Series) -> int:
     return int(column.bin.size().sum())
 
 
-def bench(what: str, values: list[bytes], count: int, rounds: int) -> None:
-    """Measures and prints one column."""
+def bench(report: Report, what: str, values: list[bytes], count: int, rounds: int) -> None:
+    """Measures and reports one column."""
     dictionary = train_dictionary(values[::10])
     rows = pl.DataFrame({BODY: (values * -(-count // len(values)))[:count]})
     total = total_bytes(rows[BODY])
@@ -71,28 +70,26 @@ def bench(what: str, values: list[bytes], count: int, rounds: int) -> None:
             stored = packed[PLAIN if name == PLAIN else OURS][BODY].struct.field("payload")
             mrows = speed(rates, name) * count / total
             lines.append(
-                [
+                (
                     name,
-                    f"{total / total_bytes(stored):.2f}",
-                    f"{mrows:.3f}",
-                    f"{ratio(rates, name, RAW):.2f}" if RAW in rates else "-",
-                    f"{ratio(rates, name, PLAIN):.2f}",
-                ]
+                    total / total_bytes(stored),
+                    mrows,
+                    ratio(rates, name, RAW) if RAW in rates else None,
+                    ratio(rates, name, PLAIN),
+                )
             )
         title = f"{direction}, {count:,} {what} of {total / count:,.0f} bytes"
-        table(title, ["", "ratio", "Mrow/s", "/raw", "/no dictionary"], lines)
+        report.table(title, COLUMNS, lines, [{name: rates[name]} for name in rates])
 
 
 def main() -> None:
-    parser = argument_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--quick", action="store_true", help="7 rounds, a quarter of the rows")
+    parser = benchmark_parser(__doc__, rounds=11, quick="7 rounds, a quarter of the rows")
     args = parser.parse_args()
     rounds, shrink = (7, 4) if args.quick else (args.rounds, 1)
     corpus = load(args.data)
-    describe(corpus, rounds, num_threads(), [])
-    bench("log lines", corpus.lines, LINES // shrink, rounds)
-    bench("JSON documents", corpus.documents, DOCUMENTS // shrink, rounds)
+    report = Report(args, corpus, rounds, num_threads())
+    bench(report, "log lines", corpus.lines, LINES // shrink, rounds)
+    bench(report, "JSON documents", corpus.documents, DOCUMENTS // shrink, rounds)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ CpuCodec = CpuZstd | CpuGzip
 #: What is measured, by name.
 CODECS: dict[str, CpuCodec] = {"cpu-zstd": CpuZstd(3), "cpu-gzip": CpuGzip(6)}
 
+#: What this run left out, and why.
+SKIPPED: list[str] = []
+
 #: MB/s of original bytes, one number a round, by contender.
 Rates = dict[str, list[float]]
 
@@ -94,13 +97,19 @@ def load(folder: Path | None) -> Corpus:
     return Corpus(data_source(folder), log.splitlines(), status.splitlines(), log + status + xml)
 
 
+def skip(reason: str) -> None:
+    """Prints and records that something is left out."""
+    print(f"skipped: {reason}")
+    SKIPPED.append(reason)
+
+
 @functools.cache
 def optional(module: str, distribution: str) -> Any | None:
-    """An optional module; prints once that it is not installed."""
+    """An optional module; says once that it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:
-        print(f"skipped: {distribution} is not installed")
+        skip(f"{distribution} is not installed")
         return None
 
 
@@ -112,7 +121,7 @@ def raw_driver(threads: int) -> Raw | None:
 
         return Raw(threads)
     except (ImportError, OSError, subprocess.SubprocessError) as error:
-        print(f"skipped: the raw libraries need cargo and pyarrow ({error})")
+        skip(f"the raw libraries need cargo and pyarrow ({error})")
         return None
 
 

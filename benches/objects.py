@@ -1,7 +1,7 @@
 """Whole objects: encode_s4_object and decode, against another release of the package.
 
     python benches/objects.py --other PYTHON
-    python benches/objects.py --mib 64
+    python benches/objects.py --quick
     python benches/objects.py --data DIR
 
 PYTHON is the interpreter of a virtual environment with another ``s4-codec``, such as the
@@ -19,17 +19,17 @@ from pathlib import Path
 
 from harness import (
     Contender,
-    argument_parser,
-    describe,
     load,
     measure,
     progress,
     ratio,
     speed,
-    table,
 )
+from report import Report, benchmark_parser
 
 from s4_codec import decode, encode_s4_object, num_threads
+
+COLUMNS = {"": "", "MB/s": ",.0f", "ours/it": ".2f"}
 
 WORKER = """
 import sys, s4_codec as s4
@@ -72,16 +72,16 @@ class Other:
 
 
 def main() -> None:
-    parser = argument_parser(__doc__)
+    parser = benchmark_parser(__doc__, rounds=7, quick="5 rounds, 64 MiB")
     parser.add_argument("--other", help="interpreter with another s4-codec")
-    parser.add_argument("--mib", type=int, default=256, help="size of the object")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--mib", type=int, default=256, help="size of the object; default: 256")
     args = parser.parse_args()
-    corpus, size = load(args.data), args.mib << 20
+    rounds, mib = (5, 64) if args.quick else (args.rounds, args.mib)
+    corpus, size = load(args.data), mib << 20
     data = (corpus.text * -(-size // len(corpus.text)))[:size]
     body = encode_s4_object(data)["body"]
     assert decode(body) == data
-    describe(corpus, args.rounds, num_threads(), [])
+    report = Report(args, corpus, rounds, num_threads())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data"
         path.write_bytes(data)
@@ -94,15 +94,12 @@ def main() -> None:
             if other is not None:
                 name = f"s4-codec {other.version}"
                 contenders.append(Contender(name, size, partial(other.run, verb)))
-            progress(f"{verb} {args.mib} MiB")
-            rates = measure(contenders, args.rounds)
+            progress(f"{verb} {mib} MiB")
+            rates = measure(contenders, rounds)
             progress("")
-            lines = [
-                [name, f"{speed(rates, name):,.0f}", f"{ratio(rates, 'ours', name):.2f}"]
-                for name in rates
-            ]
-            stored = f"stored in {len(body):,} bytes"
-            table(f"{verb} {args.mib} MiB, {stored}", ["", "MB/s", "ours is"], lines)
+            lines = [(name, speed(rates, name), ratio(rates, "ours", name)) for name in rates]
+            title = f"{verb} {mib} MiB, stored in {len(body):,} bytes"
+            report.table(title, COLUMNS, lines, [{name: rates[name]} for name in rates])
 
 
 if __name__ == "__main__":

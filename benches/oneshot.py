@@ -11,12 +11,14 @@ crc32c, in one call for a column of the same values. It writes one output after 
 values that fit the cache, calls that reuse the memory of one value can be faster.
 
 The last columns are our rate relative to the fastest peer, to the fastest peer that also checks
-its output, and to raw.
+its output, and to raw. The last table has the geometric means of these ratios.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,8 +29,6 @@ from harness import (
     Contender,
     CpuCodec,
     Rates,
-    argument_parser,
-    describe,
     fastest,
     load,
     measure,
@@ -36,12 +36,14 @@ from harness import (
     ratio,
     raw_driver,
     speed,
-    table,
 )
 from peers import DISTRIBUTIONS, Peer, peers
+from report import Report, benchmark_parser
 
-SIZES = [100, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 32 << 20]
+SIZES = [100, 1 << 10, 10 << 10, 100 << 10, 1 << 20, 8 << 20, 32 << 20]
+QUICK_SIZE = 8 << 20
 OURS, RAW = "ours", "raw"
+RATIOS = ("/fastest", "/fastest checking", "/raw")
 
 #: The approximate minimum duration of a sample.
 LEAST_SECONDS = 0.01
@@ -170,56 +172,101 @@ def label(size: int) -> str:
     return f"{size} B"
 
 
-def over(rates: Rates, others: Iterable[str]) -> str:
+def over(rates: Rates, others: Iterable[str]) -> float | None:
     """Our rate relative to the fastest of ``others``."""
     best = fastest(rates, others)
-    return f"{ratio(rates, OURS, best):.2f}" if best else "-"
+    return ratio(rates, OURS, best) if best else None
 
 
-def print_rates(
-    title: str, results: dict[int, Rates], names: list[str], checking: list[str]
-) -> None:
-    header = ["MB/s", OURS, *names, RAW, "/fastest", "/fastest checking", "/raw"]
-    rows = []
+@dataclass(frozen=True)
+class Ratios:
+    """Our rates for one codec, direction and size, relative to those of :data:`RATIOS`."""
+
+    codec: str
+    direction: str
+    size: int
+    values: tuple[float | None, ...]
+
+
+def report_rates(
+    report: Report,
+    codec: CpuCodec,
+    direction: str,
+    results: dict[int, Rates],
+    names: list[str],
+    checking: list[str],
+) -> list[Ratios]:
+    """Reports the rates of all sizes beside those of the peers in ``names``."""
+    columns = dict.fromkeys((OURS, *names, RAW), ",.0f") | dict.fromkeys(RATIOS, ".2f")
+    rows: list[list[str | float | None]] = []
+    found = []
     for size, rates in results.items():
-        measured = [f"{speed(rates, name):,.0f}" for name in (OURS, *names)]
-        limit = f"{speed(rates, RAW):,.0f}" if RAW in rates else "-"
+        measured = [speed(rates, name) for name in (OURS, *names)]
+        limit = speed(rates, RAW) if RAW in rates else None
         checked = [name for name in names if name in checking]
-        ratios = [over(rates, names), over(rates, checked), over(rates, rates.keys() & {RAW})]
+        ratios = tuple(over(rates, each) for each in (names, checked, rates.keys() & {RAW}))
         rows.append([label(size), *measured, limit, *ratios])
-    table(title, header, rows)
+        found.append(Ratios(codec.name, direction, size, ratios))
+    title = f"{codec}, {direction}"
+    report.table(title, {"MB/s": "", **columns}, rows, list(results.values()))
+    return found
 
 
-def print_other_levels(results: dict[int, Rates], found: Sequence[Peer]) -> None:
+def report_other_levels(report: Report, results: dict[int, Rates], found: Sequence[Peer]) -> None:
     for peer in found:
         rows = [
-            [label(size), f"{speed(rates, peer.name):,.0f}", over(rates, [peer.name])]
+            (label(size), speed(rates, peer.name), over(rates, [peer.name]))
             for size, rates in results.items()
         ]
         title = f"{peer.name} at its own level {peer.own_level}, compress: not the same work"
-        table(title, ["MB/s", peer.name, "ours/it"], rows)
+        report.table(title, {"MB/s": "", peer.name: ",.0f", "ours/it": ".2f"}, rows)
 
 
-def print_lengths(cases: dict[int, Case], found: Sequence[Peer]) -> None:
-    """Prints the compressed lengths at levels of the same number."""
-    rows = []
+def report_lengths(report: Report, cases: dict[int, Case], found: Sequence[Peer]) -> None:
+    """Reports the compressed lengths at levels of the same number."""
+    rows: list[list[str | float]] = []
     for size, case in cases.items():
         ours = sum(map(len, case.payloads))
         theirs = [sum(len(compress_once(peer, value)) for value in case.values) for peer in found]
-        lengths = [f"{total / ours:.3f}" for total in theirs]
-        rows.append([label(size), f"{100 * ours / case.total:.1f} %", *lengths])
-    header = ["", "ours/original", *(f"{peer.name}/ours" for peer in found)]
-    table(f"{next(iter(cases.values())).codec}, bytes of payload", header, rows)
+        rows.append([label(size), ours / case.total, *(total / ours for total in theirs)])
+    columns = {f"{peer.name}/ours": ".3f" for peer in found}
+    title = f"{next(iter(cases.values())).codec}, bytes of payload"
+    report.table(title, {"": "", "ours/original": ".1%", **columns}, rows)
 
 
-def print_checks(codec: CpuCodec, found: Sequence[Peer], checking: list[str]) -> None:
+def report_checks(
+    report: Report, codec: CpuCodec, found: Sequence[Peer], checking: list[str]
+) -> None:
     rows = [[OURS, "yes: crc32c and length"]]
     rows += [[peer.name, "yes" if peer.name in checking else "no"] for peer in found]
-    table(f"{codec}: refuses a payload with one flipped bit", ["", "checks output"], rows)
+    title = f"{codec}: refuses a payload with one flipped bit"
+    report.table(title, {"": "", "checks output": ""}, rows)
 
 
-def bench(codec: CpuCodec, text: bytes, sizes: Sequence[int], rounds: int) -> None:
-    """Measures and prints one codec."""
+def mean(values: list[float]) -> float | None:
+    return statistics.geometric_mean(values) if values else None
+
+
+def report_means(report: Report, found: Sequence[Ratios]) -> None:
+    """Reports the geometric means of the ratios, and the lowest to the fastest peer."""
+    rows: list[list[str | float | None]] = []
+    large = [each for each in found if each.direction == "decompress" and each.size >= 1 << 20]
+    for name, cells in (("all", found), ("decompress from 1 MiB on", large)):
+        columns = zip(*(each.values for each in cells), strict=True)
+        means = [mean([value for value in column if value is not None]) for column in columns]
+        if means:
+            rows.append([f"geometric mean, {name}", *means, str(len(cells))])
+    low = min(found, key=lambda each: each.values[0] or math.inf)
+    if low.values[0] is not None:
+        rows.append([f"lowest: {low.codec}, {low.direction} {label(low.size)}", *low.values, "1"])
+    header = {"": "", **dict.fromkeys(RATIOS, ".3f"), "cells": ""}
+    report.table("ours, relative to the others", header, rows)
+
+
+def bench(
+    report: Report, codec: CpuCodec, text: bytes, sizes: Sequence[int], rounds: int
+) -> list[Ratios]:
+    """Measures and reports one codec."""
     found = peers(codec)
     checking = [peer.name for peer in found if checks_output(codec, peer)]
     cases = {size: cut(codec, text, size) for size in sizes}
@@ -233,28 +280,29 @@ def bench(codec: CpuCodec, text: bytes, sizes: Sequence[int], rounds: int) -> No
         decompress[size] = measure(decompressors(case, found), rounds, LEAST_SECONDS)
     progress("")
     same_level = [peer.name for peer in found if peer.own_level is None]
-    print_rates(f"{codec}, compress", compress, same_level, checking)
-    print_rates(f"{codec}, decompress", decompress, [peer.name for peer in found], checking)
-    print_other_levels(compress, [peer for peer in found if peer.own_level is not None])
-    print_lengths(cases, found)
-    print_checks(codec, found, checking)
+    names = [peer.name for peer in found]
+    ratios = report_rates(report, codec, "compress", compress, same_level, checking)
+    ratios += report_rates(report, codec, "decompress", decompress, names, checking)
+    report_other_levels(report, compress, [peer for peer in found if peer.own_level is not None])
+    report_lengths(report, cases, found)
+    report_checks(report, codec, found, checking)
+    return ratios
 
 
 def main() -> None:
-    parser = argument_parser(__doc__)
+    parser = benchmark_parser(__doc__, rounds=21, quick="7 rounds, nothing above 8 MiB")
     parser.add_argument("--codec", choices=CODECS, help="default: all")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="BYTES")
-    parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--quick", action="store_true", help="7 rounds, nothing above 1 MiB")
     args = parser.parse_args()
     if min(args.sizes) < 1:
         parser.error("--sizes: expected at least 1 byte")
     rounds = 7 if args.quick else args.rounds
-    sizes = [size for size in args.sizes if size <= 1 << 20] if args.quick else args.sizes
+    sizes = [size for size in args.sizes if size <= QUICK_SIZE] if args.quick else args.sizes
     corpus = load(args.data)
-    describe(corpus, rounds, 1, DISTRIBUTIONS)
-    for codec in CODECS.values() if args.codec is None else [CODECS[args.codec]]:
-        bench(codec, corpus.text, sizes, rounds)
+    report = Report(args, corpus, rounds, 1, DISTRIBUTIONS)
+    codecs = CODECS.values() if args.codec is None else [CODECS[args.codec]]
+    ratios = [bench(report, codec, corpus.text, sizes, rounds) for codec in codecs]
+    report_means(report, list(itertools.chain(*ratios)))
 
 
 if __name__ == "__main__":
