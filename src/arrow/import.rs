@@ -140,24 +140,39 @@ pub fn unread(name: &str) -> DataType {
     DataType::List(Field::new(name, DataType::Null, true).into())
 }
 
-/// An exported array, or an array inside of one. Buffers that are read from it keep the whole
-/// export alive.
+/// An exported array, or an array inside of one, or a range of its rows. Buffers that are read from
+/// it keep the whole export alive.
 pub struct SharedArray<'a> {
     array: &'a CArray,
     owner: Arc<CArray>,
+    /// The first row and the number of rows, where these are not all; they were checked.
+    range: Option<(usize, usize)>,
 }
 
 impl<'a> SharedArray<'a> {
     pub fn new(owner: &'a Arc<CArray>) -> Self {
-        Self { array: owner, owner: Arc::clone(owner) }
+        Self { array: owner, owner: Arc::clone(owner), range: None }
     }
 
     fn sharing<'b>(&self, array: &'b CArray) -> SharedArray<'b> {
-        SharedArray { array, owner: Arc::clone(&self.owner) }
+        SharedArray { array, owner: Arc::clone(&self.owner), range: None }
     }
 
     pub fn child(&self, i: usize) -> Result<SharedArray<'_>> {
         Ok(self.sharing(self.array.child(i)?))
+    }
+
+    /// The rows of a struct's field that are the struct's own. A slice of a struct comes with its
+    /// fields whole, so importing those would take as long for every slice as for all rows.
+    fn field(&self, i: usize, name: &str) -> Result<SharedArray<'_>> {
+        let ((offset, rows), field) = (self.bounds()?, self.child(i)?);
+        let (wanted, found) = (offset + rows, field.bounds()?.1);
+        if found < wanted {
+            return Err(malformed(format!(
+                "expected {wanted} rows in field {name:?}, found {found}"
+            )));
+        }
+        Ok(SharedArray { range: Some((offset, rows)), ..field })
     }
 
     fn dictionary(&self) -> Result<SharedArray<'_>> {
@@ -172,7 +187,7 @@ impl<'a> SharedArray<'a> {
         if offset.checked_add(rows).is_none_or(|end| end >= isize::MAX as usize / 32) {
             return Err(malformed(format!("{rows} rows at offset {offset} exceed any buffer")));
         }
-        Ok((offset, rows))
+        Ok(self.range.map_or((offset, rows), |(first, rows)| (offset + first, rows)))
     }
 
     fn buffers(&self) -> Result<usize> {
@@ -382,18 +397,12 @@ fn dictionary(array: &SharedArray, keys: &DataType, values: &DataType) -> Result
 }
 
 fn structs(array: &SharedArray, fields: &Fields) -> Result<ArrayRef> {
-    let (offset, rows) = array.bounds()?;
+    let (_, rows) = array.bounds()?;
     array.expect_children(fields.len())?;
-    let columns = fields.iter().enumerate().map(|(i, field)| {
-        let column = import(&array.child(i)?, field.data_type())?;
-        if column.len() < offset + rows {
-            let (name, found, wanted) = (field.name(), column.len(), offset + rows);
-            return Err(malformed(format!(
-                "expected {wanted} rows in field {name:?}, found {found}"
-            )));
-        }
-        Ok(column.slice(offset, rows))
-    });
+    let columns = fields
+        .iter()
+        .enumerate()
+        .map(|(i, field)| import(&array.field(i, field.name())?, field.data_type()));
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let fields = fields
         .iter()
