@@ -395,3 +395,39 @@ fn a_row_that_turns_null_leaves_no_bytes() {
         (&[0, 0][..], 0)
     );
 }
+
+/// Values that count how often each is read: first to cut spans, then to compress it.
+struct ReadCounts {
+    values: Vec<Vec<u8>>,
+    reads: Vec<AtomicUsize>,
+    /// How many were compressed before the last was.
+    before_last: AtomicUsize,
+}
+
+impl Rows for ReadCounts {
+    fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    fn get(&self, row: usize) -> Option<&[u8]> {
+        let again = self.reads[row].fetch_add(1, Ordering::Relaxed) > 0;
+        if again && row + 1 == self.values.len() {
+            let done = self.reads.iter().filter(|reads| reads.load(Ordering::Relaxed) > 1);
+            self.before_last.store(done.count(), Ordering::Relaxed);
+        }
+        Some(&self.values[row])
+    }
+}
+
+#[test]
+fn a_large_value_at_the_end_does_not_wait_for_all_others() {
+    let small = 300_000;
+    let mut values = vec![Vec::new(); small];
+    values.push(vec![0; 16 << 20]);
+    let reads = values.iter().map(|_| AtomicUsize::new(0)).collect();
+    let rows = [ReadCounts { values, reads, before_last: AtomicUsize::new(usize::MAX) }];
+    column::compress::<Views, _>(&codec("passthrough", None), &rows, NO_INTERRUPT)
+        .expect("compresses");
+    let before = rows[0].before_last.load(Ordering::Relaxed);
+    assert!(before < small / 2, "{before} of {small} small values were compressed before it");
+}

@@ -5,11 +5,12 @@
 //! ```
 //!
 //! Rows are split into spans by bytes, not by count, so that a column of one huge and a million
-//! tiny values keeps every core busy. Workers take spans from one queue and run each row through
-//! the codec's kernel straight into a writer of the output [`Layout`]. What the layout keeps of a
-//! row goes into the span's own slice of the result, so no sorting is needed. [`Views`] keep rows
-//! in blocks and a view of each; with [`Offsets`], rows whose sizes are known are decoded in their
-//! final places (`layout::in_place`), and others are moved together (`layout::offsets`).
+//! tiny values keeps every core busy. Workers take spans from one queue, the largest first
+//! (`largest_first`), and run each row through the codec's kernel straight into a writer of the
+//! output [`Layout`]. What the layout keeps of a row goes into the span's own slice of the result,
+//! so no sorting is needed. [`Views`] keep rows in blocks and a view of each; with [`Offsets`], rows
+//! whose sizes are known are decoded in their final places (`layout::in_place`), and others are
+//! moved together (`layout::offsets`).
 //!
 //! Payloads whose own checksums are recorded are checked before any is decoded
 //! (`payload_crc32c`). Which error a column reports does not depend on timing: every row before
@@ -23,6 +24,7 @@ mod content;
 mod decompress;
 mod estimate;
 mod frame_info;
+mod largest_first;
 mod layout;
 mod mistake;
 mod offload;

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::bad_rows::{BadRow, BadRows, OnError};
+use super::largest_first::LargestFirst;
 use crate::background::ROW_COST;
 use crate::error::{Error, Result, RowError};
 use crate::gpu::Prefetch;
@@ -165,6 +166,7 @@ impl Job {
                 (span, part)
             });
             let run = |worker: &mut Worker<O>, (span, part)| work(worker, &span, part, prefetch);
+            let items = LargestFirst::new(items);
             let workers = pool::run_parallel(items, start, run, interrupted)?;
             lock(&idle).extend(workers);
             Ok(())
