@@ -1,7 +1,8 @@
 """What a benchmark prints, and the same with all digits as one JSON document.
 
 ```text
-{benchmark, command, date, seconds, machine, versions, threads, rounds, data, skipped, tables}
+{benchmark, command, date, seconds, machine, versions, threads, rounds, data, skipped, tables,
+notes}
 ```
 
 A table has a ``title``, the ``unit`` of its corner, and ``rows``: each has its name under
@@ -48,7 +49,7 @@ def benchmark_parser(doc: str | None, rounds: int, quick: str) -> argparse.Argum
 
 
 def machine() -> dict[str, Any]:
-    """The processor, the cores that this process may use, the memory, and the load."""
+    """The processor, the cores that this process may use, the memory, and what else runs."""
     model = platform.processor()
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -58,7 +59,27 @@ def machine() -> dict[str, Any]:
         "cores": CORES,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "load_1min": os.getloadavg()[0],
+        "busy_cores": busy_cores(),
     }
+
+
+def busy_cores(seconds: float = 0.3) -> float | None:
+    """The cores that are busy while this process sleeps; None where that is not known."""
+    try:
+        before = _core_seconds()
+        time.sleep(seconds)
+        busy, idle = (b - a for a, b in zip(before, _core_seconds(), strict=True))
+        return round((os.cpu_count() or 1) * busy / (busy + idle), 2)
+    except (OSError, ZeroDivisionError):
+        return None
+
+
+def _core_seconds() -> tuple[int, int]:
+    """The time that all cores have been busy and idle, in ticks."""
+    user, nice, system, idle, waiting, *rest = map(
+        int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    )
+    return user + nice + system + sum(rest), idle + waiting
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
@@ -89,6 +110,7 @@ class Report:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         self._start = time.perf_counter()
         self._tables: list[dict[str, object]] = []
+        self._notes: list[str] = []
         host = machine()
         self._run = {
             "benchmark": Path(sys.argv[0]).stem,
@@ -102,7 +124,7 @@ class Report:
         }
         harness.describe(corpus, rounds, threads, distributions)
         memory = f"{host['memory_bytes'] / (1 << 30):.0f} GiB"
-        print(f"{host['cpu']}, {CORES} cores, {memory}; load {host['load_1min']:.2f}")
+        print(f"{host['cpu']}, {CORES} cores, {memory}; busy before: {host['busy_cores']} cores")
 
     def table(
         self,
@@ -136,6 +158,12 @@ class Report:
         self._tables.append({"title": title, "unit": unit, "rows": recorded})
         self._save()
 
+    def note(self, text: str) -> None:
+        """Prints and records a sentence."""
+        print(text, flush=True)
+        self._notes.append(text)
+        self._save()
+
     def _save(self) -> None:
         if self._path is None:
             return
@@ -144,6 +172,7 @@ class Report:
             "seconds": round(time.perf_counter() - self._start, 1),
             "skipped": [without_folders(reason) for reason in harness.SKIPPED],
             "tables": self._tables,
+            "notes": self._notes,
         }
         write_json(self._path, document)
 

@@ -48,6 +48,8 @@ BENCHMARKS = [
     Benchmark("dictionaries", "dictionaries.py", (10, 60)),
     Benchmark("arrow", "arrow.py", (20, 120), ("pyarrow",)),
     Benchmark("objects", "objects.py", (5, 30)),
+    Benchmark("few-rows", "few_rows.py", (50, 300), ("pyarrow",)),
+    Benchmark("scaling", "scaling.py", (60, 400)),
 ]
 
 
