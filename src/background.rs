@@ -29,14 +29,19 @@ pub const SHORT_PAYLOAD_BYTES: usize = 1 << 20;
 /// Whether compressing `bytes` bytes in `rows` rows takes ten milliseconds or more, and so is
 /// worth a background thread, which costs some hundredths of a millisecond.
 pub fn is_long_compression(codec: &Codec, bytes: usize, rows: usize) -> bool {
-    let short = match codec.level() {
+    let device = codec.device().unwrap_or(Device::Cpu);
+    let work = bytes.saturating_add(rows.saturating_mul(ROW_COST));
+    work > short_value_bytes(codec) && !is_for_gpu(device)
+}
+
+/// Compressing this many bytes takes ten to twenty milliseconds.
+pub(crate) fn short_value_bytes(codec: &Codec) -> usize {
+    match codec.level() {
         None | Some(..=3) => 4 << 20,
         Some(4..=9) => 1 << 20,
         Some(10..=15) => 128 << 10,
         Some(_) => 32 << 10,
-    };
-    let device = codec.device().unwrap_or(Device::Cpu);
-    bytes.saturating_add(rows.saturating_mul(ROW_COST)) > short && !is_for_gpu(device)
+    }
 }
 
 /// The same for decompressing payloads of `bytes` bytes in `rows` rows.

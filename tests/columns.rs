@@ -5,8 +5,10 @@ mod common;
 use common::{Packed, PackedRows, Values, codec, codecs, compress, decompress, noise, pack, text};
 use s4_codec::background;
 use s4_codec::codec::{Codec, Fallback};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use s4_codec::column::{
@@ -430,4 +432,31 @@ fn a_large_value_at_the_end_does_not_wait_for_all_others() {
         .expect("compresses");
     let before = rows[0].before_last.load(Ordering::Relaxed);
     assert!(before < small / 2, "{before} of {small} small values were compressed before it");
+}
+
+/// Values that note which threads read them.
+struct Readers(Vec<Vec<u8>>, Mutex<HashSet<ThreadId>>);
+
+impl Rows for Readers {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, row: usize) -> Option<&[u8]> {
+        self.1.lock().expect("no panic").insert(thread::current().id());
+        Some(&self.0[row])
+    }
+}
+
+#[test]
+fn a_small_column_at_a_slow_level_is_shared_by_all_threads() {
+    let threads = || {
+        pool::set_num_threads(6).expect("a valid number");
+        let rows = [Readers(vec![text(4 << 10); 64], Mutex::default())];
+        column::compress::<Views, _>(&codec("cpu-zstd", Some(19)), &rows, NO_INTERRUPT)
+            .expect("compresses");
+        rows[0].1.lock().expect("no panic").len()
+    };
+    // Other tests set the number of threads too.
+    assert!((0..20).any(|_| threads() > 3), "at most 3 threads compress 256 KiB in 64 values");
 }

@@ -10,14 +10,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use super::bad_rows::{BadRow, BadRows, OnError};
 use super::largest_first::LargestFirst;
-use crate::background::ROW_COST;
+use crate::background::{ROW_COST, short_value_bytes};
+use crate::codec::Codec;
 use crate::error::{Error, Result, RowError};
 use crate::gpu::Prefetch;
 use crate::pool::{self, InterruptCheck};
 use crate::process::lock;
 
-/// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond.
+/// Work that one span should hold: bytes, and [`ROW_COST`] a row. About a millisecond of
+/// decompressing, or of compressing at a low level.
 pub const SPAN_COST: usize = 256 << 10;
+
+/// Spans that compressing [`short_value_bytes`] takes: each is about a millisecond.
+const SHORT_VALUE_SPANS: usize = 16;
 
 /// Rows of one chunk that one worker takes at a time.
 pub struct Span {
@@ -30,8 +35,10 @@ pub struct Span {
     pub bytes: usize,
 }
 
-/// Cuts chunks into spans of about [`SPAN_COST`], each only when a worker asks for it.
+/// Cuts chunks into spans of about equal work, each only when a worker asks for it.
 pub struct Spans<F> {
+    /// Work that one span should hold.
+    cost: usize,
     /// Rows of each chunk.
     chunks: Vec<usize>,
     /// Bytes of a row, by chunk and place in it.
@@ -45,7 +52,14 @@ pub struct Spans<F> {
 
 impl<F: Fn(usize, usize) -> usize> Spans<F> {
     pub fn new(chunks: impl Iterator<Item = usize>, bytes: F) -> Self {
-        Self { chunks: chunks.collect(), bytes, chunk: 0, row: 0, first: 0, end: usize::MAX }
+        let (chunks, end) = (chunks.collect(), usize::MAX);
+        Self { cost: SPAN_COST, chunks, bytes, chunk: 0, row: 0, first: 0, end }
+    }
+
+    /// The same for compressing, so that a column at a slow level is shared by all threads too.
+    pub fn for_compression(self, codec: &Codec) -> Self {
+        let cost = short_value_bytes(codec) / SHORT_VALUE_SPANS;
+        Self { cost, ..self }
     }
 
     /// The spans before position `end` that have not been handed out.
@@ -68,7 +82,7 @@ impl<F: Fn(usize, usize) -> usize> Iterator for Spans<F> {
             return None;
         }
         let (mut bytes, mut end) = (0usize, start);
-        while end < rows && bytes.saturating_add((end - start) * ROW_COST) < SPAN_COST {
+        while end < rows && bytes.saturating_add((end - start) * ROW_COST) < self.cost {
             bytes = bytes.saturating_add((self.bytes)(chunk, end));
             end += 1;
         }
