@@ -36,6 +36,9 @@ from s4_codec import __version__
 Cell = str | float | None
 
 ABSENT = "-"
+
+#: More busy cores than this disturb a measurement.
+QUIET = 0.25
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -112,7 +115,7 @@ class Report:
         self._tables: list[dict[str, object]] = []
         self._notes: list[str] = []
         host = machine()
-        self._run = {
+        self._run: dict[str, Any] = {
             "benchmark": Path(sys.argv[0]).stem,
             "command": without_folders(" ".join(["python", *sys.argv])),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -157,6 +160,11 @@ class Report:
             recorded.append(record)
         self._tables.append({"title": title, "unit": unit, "rows": recorded})
         self._save()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether other processes left the cores alone when the run began."""
+        return (self._run["machine"]["busy_cores"] or 0.0) < QUIET
 
     def note(self, text: str) -> None:
         """Prints and records a sentence."""

@@ -129,7 +129,7 @@ def name_of(who: str, threads: int) -> str:
     return f"{who}, {threads} thread{'s' * (threads > 1)}"
 
 
-def explain(column: Column, rates: Rates, threads: int) -> str | None:
+def explain(column: Column, rates: Rates, threads: int, is_quiet: bool) -> str | None:
     """What is known of an efficiency below :data:`GOOD`."""
     ours, one = name_of("ours", threads), name_of("ours", 1)
     efficiency = ratio(rates, ours, one) / threads
@@ -140,12 +140,16 @@ def explain(column: Column, rates: Rates, threads: int) -> str | None:
     if values < 4 * threads:
         turns = -(-values // threads)
         most = values / threads / turns
-        reason = f"{values} value{'s' * (values > 1)}, each one task, in {turns} turns"
+        reason = (
+            f"{values} value{'s' * (values > 1)}, each one task, in {turns} turn{'s' * (turns > 1)}"
+        )
     else:
         most = min(1.0, 1 / column.largest_share / threads)
         reason = f"the largest value is {column.largest_share:.0%} of the bytes, and one task"
     if most < GOOD:
         return f"{text}, at most {most:.0%}: {reason}"
+    if not is_quiet:
+        return f"{text}; other processes kept cores busy, so the cause is not known"
     raw, raw_one = name_of("raw", threads), name_of("raw", 1)
     if raw not in rates:
         return f"{text}; the raw library is missing, so the cause is not known"
@@ -192,7 +196,7 @@ def bench(
     print()
     for column, rates in zip(found, measured, strict=True):
         for count in threads[1:]:
-            if text := explain(column, rates, count):
+            if text := explain(column, rates, count, report.is_quiet):
                 report.note(f"{codec}, {direction}, {text}")
 
 
