@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -27,16 +26,15 @@ from harness import (
     CODECS,
     Contender,
     Corpus,
-    argument_parser,
-    describe,
+    Rates,
     load,
     measure,
     progress,
     ratio,
     speed,
-    table,
 )
 from memory import peak, resident
+from report import Cell, Report, benchmark_parser
 
 import s4_codec.arrow
 import s4_codec.polars
@@ -131,8 +129,8 @@ class Result:
     kind: str
     #: Bytes of all values.
     size: int
-    #: Median MB/s of decoded bytes, by call.
-    rates: dict[str, float]
+    #: MB/s of decoded bytes, by call.
+    rates: Rates
     #: The speed of bare payloads relative to sealed ones, by host.
     ratios: dict[str, float]
     #: Bytes by which a call raises the peak memory.
@@ -147,46 +145,42 @@ def result(name: str, values: list[bytes], number: int, args: argparse.Namespace
     kind, size = KINDS[number], sum(map(len, values))
     progress(f"{name}, {kind.codec}, {kind.name}")
     runs = calls(kind, values)
-    rounds = QUICK_ROUNDS if args.quick else ROUNDS
+    rounds = QUICK_ROUNDS if args.quick else args.rounds
     rates = measure([Contender(call, size, run) for call, run in runs.items()], rounds)
     growths = {}
     for call in runs:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             growths[call] = pool.apply(growth, (number, name, args.data, args.quick, call))
-    medians = {call: speed(rates, call) for call in runs}
     ratios = {host: ratio(rates, f"{host} bare", f"{host} sealed") for host in HOSTS}
-    return Result(name, kind.codec, kind.name, size, medians, ratios, growths)
+    return Result(name, kind.codec, kind.name, size, rates, ratios, growths)
 
 
 def main() -> None:
-    parser = argument_parser(__doc__)
-    parser.add_argument("--quick", action="store_true", help="few rounds, small columns")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
+    parser = benchmark_parser(__doc__, ROUNDS, quick="few rounds, small columns")
     args = parser.parse_args()
     corpus = load(args.data)
-    rounds = QUICK_ROUNDS if args.quick else ROUNDS
-    describe(corpus, rounds, num_threads(), ("pyarrow", "zstandard"))
+    rounds = QUICK_ROUNDS if args.quick else args.rounds
+    report = Report(args, corpus, rounds, num_threads(), ["zstandard"])
     results = [
         result(name, values, number, args)
         for name, values in columns(corpus, args.quick).items()
         for number in range(len(KINDS))
     ]
     progress("")
-    header = ["MB/s", *results[0].rates, *(f"{host} bare/sealed" for host in HOSTS)]
-    lines = []
+    lines: list[list[Cell]] = []
     for each in results:
-        rates = [f"{rate:.0f}" for rate in each.rates.values()]
-        lines.append([each.title, *rates, *(f"{number:.2f}" for number in each.ratios.values())])
-    table("decompression", header, lines)
+        medians = [speed(each.rates, call) for call in each.rates]
+        lines.append([each.title, *medians, *each.ratios.values()])
+    columns_of_rates = dict.fromkeys(results[0].rates, ",.0f")
+    columns_of_ratios = dict.fromkeys((f"{host} bare/sealed" for host in HOSTS), ".2f")
+    header = {"MB/s": "", **columns_of_rates, **columns_of_ratios}
+    report.table("decompression", header, lines, [each.rates for each in results])
     lines = []
     for each in results:
         sizes = [each.size, *each.growths.values()]
-        lines.append([each.title, *(f"{size / MIB:.0f}" for size in sizes)])
-    table("growth of the peak memory", ["MiB", "output", *results[0].growths], lines)
-    if args.json:
-        document = {"benchmark": "bare", "threads": num_threads(), "rounds": rounds}
-        rows = [asdict(each) for each in results]
-        args.json.write_text(json.dumps({**document, "results": rows}, indent=1) + "\n")
+        lines.append([each.title, *(size / MIB for size in sizes)])
+    header = {"MiB": "", "output": ",.0f", **dict.fromkeys(results[0].growths, ",.0f")}
+    report.table("growth of the peak memory", header, lines)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ BENCHMARKS = [
     Benchmark("columns-1-thread", "columns.py", (60, 350), one_thread=True),
     Benchmark("dictionaries", "dictionaries.py", (10, 60)),
     Benchmark("arrow", "arrow.py", (20, 120), ("pyarrow",)),
+    Benchmark("bare", "bare.py", (60, 300), ("pyarrow", "zstandard")),
     Benchmark("objects", "objects.py", (5, 30)),
     Benchmark("few-rows", "few_rows.py", (50, 300), ("pyarrow",)),
     Benchmark("scaling", "scaling.py", (60, 400)),
