@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::codec::Codec;
 use crate::error::{Error, Result, catch_panic};
 use crate::gpu::{self, Device};
+use crate::memory::probe;
 use crate::pool::{self, INTERRUPT_POLL, InterruptCheck};
 use crate::process::{PerProcess, lock};
 
@@ -113,6 +114,7 @@ impl Thread {
         if let Some(idle) = IDLE.get().lock().ok().and_then(|mut idle| idle.pop()) {
             return Ok(idle);
         }
+        probe()?;
         let (send, receive) = channel::<Work>();
         thread::Builder::new()
             .name("s4-call".into())

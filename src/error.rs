@@ -1,6 +1,9 @@
 //! The one error type, and the one table that says which public exception each error is.
 
+use std::collections::TryReserveError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::allocator;
 
 /// The exception classes of the public API. `S4Error` is the base of those that
 /// are about data; Python defines the tree with the same names.
@@ -289,23 +292,44 @@ impl From<OutOfMemory> for Error {
 
 /// Reserves memory for exactly `additional` more items.
 pub(crate) fn reserve<T>(items: &mut Vec<T>, additional: usize) -> Result<(), OutOfMemory> {
-    items
-        .try_reserve_exact(additional)
-        .map_err(|_| OutOfMemory { bytes: additional.saturating_mul(size_of::<T>()) as u64 })
+    reserve_by(items, additional, Vec::try_reserve_exact)
+}
+
+/// Reserves by `how`. Fails too if the memory would be that of the emergency pool, which is for
+/// those who cannot fail.
+fn reserve_by<T>(
+    items: &mut Vec<T>,
+    additional: usize,
+    how: impl Fn(&mut Vec<T>, usize) -> Result<(), TryReserveError>,
+) -> Result<(), OutOfMemory> {
+    match how(items, additional) {
+        Ok(()) if !allocator::contains(items.as_ptr()) => Ok(()),
+        _ => Err(OutOfMemory { bytes: additional.saturating_mul(size_of::<T>()) as u64 }),
+    }
 }
 
 /// Appends a copy of `bytes`; memory grows as it does with [`Vec::extend_from_slice`].
 pub(crate) fn extend(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), OutOfMemory> {
-    out.try_reserve(bytes.len()).map_err(|_| OutOfMemory { bytes: bytes.len() as u64 })?;
+    reserve_by(out, bytes.len(), Vec::try_reserve)?;
     out.extend_from_slice(bytes);
     Ok(())
 }
 
 /// Appends `item`; memory grows as it does with [`Vec::push`].
 pub(crate) fn push<T>(items: &mut Vec<T>, item: T) -> Result<(), OutOfMemory> {
-    items.try_reserve(1).map_err(|_| OutOfMemory { bytes: size_of::<T>() as u64 })?;
+    reserve_by(items, 1, Vec::try_reserve)?;
     items.push(item);
     Ok(())
+}
+
+/// Collects items; memory grows as it does with [`Iterator::collect`].
+pub(crate) fn collect<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>, OutOfMemory> {
+    let mut collected = Vec::new();
+    reserve(&mut collected, items.size_hint().0)?;
+    for item in items {
+        push(&mut collected, item)?;
+    }
+    Ok(collected)
 }
 
 /// A size in memory: more than the address space holds is memory that cannot be had.

@@ -45,6 +45,7 @@
 
 #![deny(missing_docs)]
 
+pub mod allocator;
 pub mod background;
 pub mod body;
 pub mod codec;
@@ -67,3 +68,8 @@ pub mod arrow;
 mod polars;
 #[cfg(feature = "python")]
 mod py;
+
+/// The Python module's own; other programs that use this crate choose theirs.
+#[cfg(feature = "python")]
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;

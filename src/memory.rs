@@ -16,6 +16,7 @@ use memmap2::MmapMut;
 #[cfg(target_os = "linux")]
 use memmap2::RemapOptions;
 
+use crate::allocator;
 use crate::error::{OutOfMemory, Result, reserve};
 use crate::process::PerProcess;
 
@@ -86,8 +87,19 @@ pub fn zeroed<T: Zero>(len: usize) -> Result<Vec<T>, OutOfMemory> {
     // values of `T`.
     unsafe {
         let start = NonNull::new(alloc_zeroed(layout).cast::<T>()).ok_or_else(failed)?;
-        Ok(Vec::from_raw_parts(start.as_ptr(), len, len))
+        let zeros = Vec::from_raw_parts(start.as_ptr(), len, len);
+        // The emergency pool is for those who cannot fail.
+        if allocator::contains(zeros.as_ptr()) { Err(failed()) } else { Ok(zeros) }
     }
+}
+
+/// Fails where memory is short. For what would end the process there: to start a thread, the
+/// standard library allocates without a way to fail, and past this crate's allocator.
+pub fn probe() -> Result<(), OutOfMemory> {
+    let mut bytes: Vec<u8> = Vec::new();
+    reserve(&mut bytes, 64 << 10)?;
+    std::hint::black_box(bytes);
+    Ok(())
 }
 
 /// Integers: any bytes are values of them.

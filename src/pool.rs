@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
+use crate::memory::probe;
 use crate::process::{PerProcess, lock};
 
 static POOL: PerProcess<Mutex<Option<Arc<ThreadPool>>>> = PerProcess::new();
@@ -26,6 +27,7 @@ fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
     if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() == threads) {
         return Ok(Arc::clone(pool));
     }
+    probe()?;
     let pool = ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|index| format!("s4-codec-{index}"))

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 
+use crate::memory::probe;
 use crate::pool::INTERRUPT_POLL;
 
 #[cfg(unix)]
@@ -73,6 +74,7 @@ fn ask() -> Option<Receiver<bool>> {
         let _ = send.send(stops());
         drop(waits);
     };
+    probe().ok()?;
     thread::Builder::new().name("s4-signal".into()).spawn(body).ok()?;
     let _ = done.recv_timeout(INTERRUPT_POLL);
     Some(receive)

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers in order, by their place in `src`.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
+    "allocator.rs",
     "error.rs",
     "process.rs",
     "memory.rs",

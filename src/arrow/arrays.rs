@@ -4,14 +4,13 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use arrow_array::{
-    Array, ArrayRef, Int64Array, LargeBinaryArray, LargeStringArray, StringViewArray, StructArray,
-};
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_array::{Array, ArrayRef, Int64Array, LargeBinaryArray, LargeStringArray, StructArray};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields};
 
+use super::texts::{bits, large_strings, string_views, validity_of};
 use crate::column::OffsetsColumn;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect};
 use crate::memory::Block;
 use crate::wire::codec_id::CodecId;
 use crate::wire::frame::FrameInfo;
@@ -37,10 +36,10 @@ pub fn manifest_fields(payload: DataType, payload_checksum: bool) -> Fields {
 /// The validity of a column from that of its chunks, with `bad_rows` made null. A copy, so that
 /// the input need not stay alive.
 pub fn validity(
-    chunks: impl Iterator<Item = (usize, Option<NullBuffer>)>,
+    chunks: impl Iterator<Item = (usize, Option<NullBuffer>)> + Clone,
     bad_rows: &[usize],
-) -> Option<NullBuffer> {
-    let mut bits = BooleanBufferBuilder::new(0);
+) -> Result<Option<NullBuffer>> {
+    let mut bits = bits(chunks.clone().map(|(rows, _)| rows).sum())?;
     for (rows, nulls) in chunks {
         match nulls {
             Some(nulls) => bits.append_buffer(nulls.inner()),
@@ -48,7 +47,7 @@ pub fn validity(
         }
     }
     bad_rows.iter().for_each(|&row| bits.set_bit(row, false));
-    Some(NullBuffer::new(bits.finish())).filter(|nulls| nulls.null_count() > 0)
+    Ok(Some(NullBuffer::new(bits.finish())).filter(|nulls| nulls.null_count() > 0))
 }
 
 /// The validity of one chunk, which has these of the column's rows; with `bad_rows` made null.
@@ -56,10 +55,10 @@ pub fn chunk_validity(
     nulls: Option<NullBuffer>,
     bad_rows: &[usize],
     rows: &Range<usize>,
-) -> Option<NullBuffer> {
+) -> Result<Option<NullBuffer>> {
     let start = bad_rows.partition_point(|&row| row < rows.start);
     let end = bad_rows.partition_point(|&row| row < rows.end);
-    let bad: Vec<_> = bad_rows[start..end].iter().map(|row| row - rows.start).collect();
+    let bad = collect(bad_rows[start..end].iter().map(|row| row - rows.start))?;
     validity([(rows.len(), nulls)].into_iter(), &bad)
 }
 
@@ -132,22 +131,25 @@ pub fn info_array(
 ) -> Result<ArrayRef> {
     let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
     let info = || rows.iter().enumerate().map(|(row, info)| valid(row).then_some(info));
-    let names = || info().map(|info| info?.codec.map(CodecId::name));
-    let codec: ArrayRef = match text {
-        DataType::Utf8View => Arc::new(StringViewArray::from_iter(names())),
-        _ => Arc::new(LargeStringArray::from_iter(names())),
+    let names = info().map(|info| info?.codec.map(CodecId::name));
+    let codec = match text {
+        DataType::Utf8View => string_views(rows.len(), names)?,
+        _ => large_strings(rows.len(), names)?,
     };
     // The sums in `FrameInfo` fit 63 bits.
-    let number = |of: fn(&FrameInfo) -> Option<i64>| -> ArrayRef {
-        Arc::new(Int64Array::from_iter(info().map(|info| info.and_then(of))))
+    let number = |of: fn(&FrameInfo) -> Option<i64>| -> Result<ArrayRef> {
+        let numbers = || info().map(|info| info.and_then(of));
+        let validity = validity_of(rows.len(), numbers().map(|number| number.is_some()))?;
+        let numbers = collect(numbers().map(Option::unwrap_or_default))?;
+        Ok(Arc::new(Int64Array::new(numbers.into(), Some(validity))))
     };
     let columns: Vec<ArrayRef> = vec![
         codec,
-        number(|info| Some(info.original_size as i64)),
-        number(|info| Some(info.compressed_size as i64)),
-        number(|info| info.crc32c.map(i64::from)),
-        number(|info| Some(info.frames.into())),
-        number(|info| Some(info.passthrough_frames.into())),
+        number(|info| Some(info.original_size as i64))?,
+        number(|info| Some(info.compressed_size as i64))?,
+        number(|info| info.crc32c.map(i64::from))?,
+        number(|info| Some(info.frames.into()))?,
+        number(|info| Some(info.passthrough_frames.into()))?,
     ];
     StructArray::try_new(info_fields(text), columns, nulls)
         .map(|array| Arc::new(array) as ArrayRef)

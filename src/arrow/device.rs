@@ -239,7 +239,7 @@ pub fn compress_from_device<O: Send + Sync>(
     let checksums = payload_checksum.then(|| column.payload_checksums(interrupted)).transpose()?;
     let payload = column.payload.into_iter().next();
     let payload = payload.ok_or_else(|| Error::Argument("no chunk was compressed".into()))?;
-    let nulls = validity([(rows, nulls)].into_iter(), &[]);
+    let nulls = validity([(rows, nulls)].into_iter(), &[])?;
     let payload = large_binary(payload, nulls.clone(), false);
     match form {
         Form::Frame => Ok(payload),

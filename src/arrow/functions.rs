@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use arrow_array::builder::LargeStringBuilder;
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::DataType;
 
 use super::arrays::{chunk_validity, info_array, large_binary, manifest_array, validity};
 use super::input::{ArrowInput, bytes_column, payload_column, values_column};
+use super::texts::large_strings;
 use super::total_size::TotalSize;
 use super::window::{ArraysWithWarning, WindowedBadRows, each_window};
 use super::{ByteRows, PayloadRows};
@@ -53,7 +53,7 @@ pub fn compress(
             let mut first = 0;
             let arrays = chunks.iter().zip(column.payload).map(|(chunk, payload)| {
                 let rows = chunk.count();
-                let nulls = validity([(rows, chunk.nulls()?)].into_iter(), &[]);
+                let nulls = validity([(rows, chunk.nulls()?)].into_iter(), &[])?;
                 let payload = large_binary(payload, nulls.clone(), false);
                 let (sizes, crcs) = (sizes.slice(first, rows), crcs.slice(first, rows));
                 let checksums = checksums.as_ref().map(|all| all.slice(first, rows));
@@ -80,7 +80,7 @@ pub fn encode(
         move |codec, chunks, interrupted| {
             let columns = column::encode::<Offsets, _>(codec, fallback, chunks, interrupted)?;
             let arrays = chunks.iter().zip(columns).map(|(chunk, column)| {
-                let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[]);
+                let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[])?;
                 Ok(large_binary(column, nulls, false))
             });
             arrays.collect()
@@ -133,11 +133,11 @@ pub fn frame_info(
                 .map(|chunk| {
                     let rows = first..first + chunk.count();
                     first = rows.end;
-                    let nulls = chunk_validity(chunk.nulls()?, column.bad_rows.rows(), &rows);
+                    let nulls = chunk_validity(chunk.nulls()?, column.bad_rows.rows(), &rows)?;
                     info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
                 })
                 .collect();
-            window_bad_rows.add(column.bad_rows, column.rows.len());
+            window_bad_rows.add(column.bad_rows, column.rows.len())?;
             arrays
         },
         interrupted,
@@ -167,11 +167,11 @@ pub fn decompress(
             let rows = first..first + chunk.count();
             first = rows.end;
             total.add(values.bytes.as_ref().len(), rows.len());
-            let nulls = chunk_validity(chunk.nulls(), column.bad_rows.rows(), &rows);
-            large_binary(values, nulls, options.content == Content::Text)
+            let nulls = chunk_validity(chunk.nulls(), column.bad_rows.rows(), &rows)?;
+            Ok(large_binary(values, nulls, options.content == Content::Text))
         });
-        let arrays = arrays.collect();
-        window_bad_rows.add(column.bad_rows, first);
+        let arrays = arrays.collect::<Result<_>>()?;
+        window_bad_rows.add(column.bad_rows, first)?;
         Ok(arrays)
     };
     let is_long = |bytes, rows| is_long_decompression(device, bytes, rows);
@@ -191,16 +191,13 @@ pub fn verify(
     let (device, options) = (decoding_device(options, form), options.clone());
     let function = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
         let bad = column::verify::<_, { i64::MAX as u64 }>(&options, chunks, interrupted)?;
-        let (mut reasons, mut first) = (bad.reasons().iter().peekable(), 0);
+        let mut first = 0;
         let arrays = chunks.iter().map(|chunk| {
-            let mut texts = LargeStringBuilder::new();
-            for row in first..first + chunk.count() {
-                texts.append_option(reasons.next_if(|(bad, _)| *bad == row).map(|(_, text)| text));
-            }
-            first += chunk.count();
-            Arc::new(texts.finish()) as ArrayRef
+            let rows = first..first + chunk.count();
+            first = rows.end;
+            Ok(large_strings(rows.len(), bad.reason_of_each(rows))?)
         });
-        Ok(arrays.collect())
+        arrays.collect()
     };
     let is_long = |bytes, rows| is_long_decompression(device, bytes, rows);
     each_window(input, column, is_long, function, interrupted)

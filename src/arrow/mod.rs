@@ -43,6 +43,7 @@ mod list_type;
 mod number_lists;
 mod numbers;
 mod rows;
+mod texts;
 mod total_size;
 mod volatile;
 #[cfg(feature = "python")]
@@ -76,5 +77,6 @@ pub(crate) use {
     functions::decoding_device,
     import::{SharedArray, data_type, import, numbers},
     numbers::{CAST_ITEMS, is_number_list, item_bytes},
+    texts::string_views,
     walks::{each_value, split_rows},
 };

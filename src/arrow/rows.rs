@@ -16,6 +16,7 @@ use arrow_schema::DataType;
 
 use super::number_lists::NumberLists;
 use super::numbers::is_number_list;
+use super::texts::validity_of;
 use super::volatile::{between, read_once, viewed};
 use super::{
     CRC32C, ORIGINAL_SIZE, PAYLOAD, PAYLOAD_CRC32C, check_payloads, type_text, value_text,
@@ -167,9 +168,8 @@ impl ByteRows {
     }
 
     fn nulls_by_row(&self) -> Result<NullBuffer> {
-        // An error, not an abort, where memory is short.
-        drop(bits(self.count())?);
-        Ok((0..self.count()).map(|row| self.get(row).is_some()).collect::<BooleanBuffer>().into())
+        let are_valid = (0..self.count()).map(|row| self.get(row).is_some());
+        Ok(validity_of(self.count(), are_valid)?)
     }
 }
 

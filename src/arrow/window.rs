@@ -40,9 +40,9 @@ pub struct WindowedBadRows {
 
 impl WindowedBadRows {
     /// Adds the bad rows of the next window, which has `rows` rows.
-    pub fn add(&self, bad: BadRows, rows: usize) {
+    pub fn add(&self, bad: BadRows, rows: usize) -> Result<()> {
         let start = self.rows.fetch_add(rows, Ordering::Relaxed);
-        lock(&self.bad).extend(bad, start);
+        Ok(lock(&self.bad).extend(bad, start)?)
     }
 
     /// The result of the whole call: an error where the bad rows show a mistake of the caller's.

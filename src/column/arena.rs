@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::error::Result;
+use crate::error::{Result, push};
 use crate::memory::{BLOCK_BYTES, Block};
 
 /// The largest rows that share a block.
@@ -71,7 +71,7 @@ impl<'column> Arena<'column> {
                 unsafe { block.set_len(kept) };
                 let block = block.shrink()?;
                 let id = self.ids.fetch_add(1, Ordering::Relaxed);
-                self.full.push((id, block));
+                push(&mut self.full, (id, block))?;
                 return Ok(ArenaRef { block: id, offset: 0 });
             }
             tried = Some(len);
@@ -88,7 +88,7 @@ impl<'column> Arena<'column> {
             let block = self.next_block(bytes)?;
             let id = self.ids.fetch_add(1, Ordering::Relaxed);
             if let Some((id, full)) = self.open.replace((id, block)) {
-                self.full.push((id, full.shrink()?));
+                push(&mut self.full, (id, full.shrink()?))?;
             }
         }
         Ok(self.open.as_mut())
@@ -105,7 +105,7 @@ impl<'column> Arena<'column> {
     /// The blocks and their ids.
     pub fn finish(mut self) -> Result<Vec<(u32, Block)>> {
         if let Some((id, block)) = self.open.take() {
-            self.full.push((id, block.shrink()?));
+            push(&mut self.full, (id, block.shrink()?))?;
         }
         Ok(self.full)
     }

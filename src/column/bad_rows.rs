@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::error::{Error, Mistake, Result, RowError};
+use crate::error::{Error, Mistake, OutOfMemory, Result, RowError, push};
 
 /// What a bad row does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,22 +80,27 @@ impl BadRows {
     }
 
     /// Adds a bad row.
-    pub(super) fn add(&mut self, error: RowError, on_error: OnError) {
-        self.rows.push(error.row);
+    pub(super) fn add(&mut self, error: RowError, on_error: OnError) -> Result<(), OutOfMemory> {
+        push(&mut self.rows, error.row)?;
         self.pattern = self.pattern.and(error.mistake.map_or(Pattern::Mixed, Pattern::Same));
         if on_error == OnError::Report {
             let reason = format!("{}: {}", error.source.class().name(), error.source);
-            self.reasons.push((error.row, reason));
+            push(&mut self.reasons, (error.row, reason))?;
         }
         if self.first.as_ref().is_none_or(|first| error.row < first.row) {
             self.first = Some(Box::new(error));
         }
+        Ok(())
     }
 
     /// Adds those of another part of the column, `start` rows after the beginning of this.
-    pub fn extend(&mut self, mut other: Self, start: usize) {
-        self.rows.extend(other.rows.into_iter().map(|row| row + start));
-        self.reasons.extend(other.reasons.into_iter().map(|(row, reason)| (row + start, reason)));
+    pub fn extend(&mut self, mut other: Self, start: usize) -> Result<(), OutOfMemory> {
+        for row in other.rows {
+            push(&mut self.rows, row + start)?;
+        }
+        for (row, reason) in other.reasons {
+            push(&mut self.reasons, (row + start, reason))?;
+        }
         if let Some(first) = &mut other.first {
             first.row += start;
         }
@@ -106,6 +111,7 @@ impl BadRows {
         self.good += other.good;
         self.passthrough += other.passthrough;
         self.pattern = self.pattern.and(other.pattern);
+        Ok(())
     }
 
     /// Puts rows into ascending order.
@@ -129,6 +135,14 @@ impl BadRows {
     /// Positions and reasons in ascending order, with [`OnError::Report`].
     pub fn reasons(&self) -> &[(usize, String)] {
         &self.reasons
+    }
+
+    /// The reason of each row in a range of positions, with [`OnError::Report`]; `None` where a
+    /// row is good.
+    pub fn reason_of_each(&self, rows: Range<usize>) -> impl Iterator<Item = Option<&str>> + Clone {
+        let start = self.reasons.partition_point(|&(row, _)| row < rows.start);
+        let mut reasons = self.reasons[start..].iter().peekable();
+        rows.map(move |row| reasons.next_if(|(bad, _)| *bad == row).map(|(_, text)| &text[..]))
     }
 
     /// Whether no row is bad.

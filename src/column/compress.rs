@@ -6,7 +6,7 @@ use super::resident::compress_through_gpu;
 use super::scheduler::{Job, Spans};
 use super::{Rows, offload};
 use crate::codec::{AnyKernel, Codec, Fallback, Form, ValueWriter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect};
 use crate::gpu::ItemId;
 use crate::kernel::Scratch;
 use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
@@ -62,7 +62,7 @@ fn compress_to<L: Layout, C: Rows>(
     {
         return Ok(column);
     }
-    let counts: Vec<usize> = chunks.iter().map(C::count).collect();
+    let counts = collect(chunks.iter().map(C::count))?;
     let job = Job::new(counts.iter().sum());
     let mut rows = zeroed::<<L::Writer<'_> as RowWriter>::Row>(job.rows())?;
     let mut original_size = zeroed::<i64>(job.rows())?;

@@ -8,7 +8,7 @@ use super::resident::decompress_through_gpu;
 use super::row::RowDecoder;
 use super::scheduler::{Job, Spans};
 use super::{BadRows, DecompressOptions, Decompressed, OnError, Payloads, offload};
-use crate::error::Result;
+use crate::error::{Result, collect};
 use crate::gpu;
 use crate::kernel::Scratch;
 use crate::memory::zeroed;
@@ -51,7 +51,7 @@ pub(super) fn decompress_by_workers<L: Layout, C: Payloads>(
     if let Some(column) = L::decompress_in_place(options, chunks, interrupted)? {
         return Ok(column);
     }
-    let counts: Vec<usize> = chunks.iter().map(C::count).collect();
+    let counts = collect(chunks.iter().map(C::count))?;
     let job = Job::with_total_limit(counts.iter().sum(), options.max_total_size);
     let writer = || L::writer(job.block_ids());
     let (written, bad_rows) = decompress_rows(options, chunks, &job, writer, interrupted)?;

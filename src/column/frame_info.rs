@@ -48,7 +48,7 @@ pub fn frame_info<C: Rows>(
                         if on_error == OnError::Raise {
                             return Err(bad);
                         }
-                        job.record_bad(worker, span.first + i, bad, on_error);
+                        job.record_bad(worker, span.first + i, bad, on_error)?;
                     }
                 }
                 Ok(())

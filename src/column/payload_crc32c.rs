@@ -9,7 +9,7 @@ use super::layout::offsets::OffsetsColumn;
 use super::layout::view::ViewColumn;
 use super::scheduler::Spans;
 use super::{Compressed, Payload, Payloads};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, push};
 use crate::manifest::crc32c;
 use crate::memory::zeroed;
 use crate::pool::{self, InterruptCheck};
@@ -41,8 +41,9 @@ pub fn vet<'a, C: Payloads>(
     });
     let found = pool::run_parallel(
         spans,
-        Vec::new,
-        |refused, span| {
+        || Ok(Vec::new()),
+        |found: &mut Result<Vec<_>>, span| {
+            let Ok(refused) = found else { return };
             let chunk = &chunks[span.chunk];
             for row in span.rows {
                 if pool::stopped() {
@@ -54,20 +55,24 @@ pub fn vet<'a, C: Payloads>(
                     continue;
                 }
                 let actual = crc32c(payload);
-                if check(recorded, actual).is_err() {
-                    refused.push((span.chunk, row, actual));
+                if check(recorded, actual).is_err()
+                    && let Err(short) = push(refused, (span.chunk, row, actual))
+                {
+                    *found = Err(short.into());
+                    return;
                 }
             }
         },
         interrupted,
     )?;
+    let found = found.into_iter().collect::<Result<Vec<_>>>()?;
     if found.iter().all(Vec::is_empty) {
         return Ok(None);
     }
     let vetted = chunks.iter().map(|chunk| Vetted { chunk, refused: Vec::new() });
     let mut vetted: Vec<_> = vetted.collect();
     for (chunk, row, actual) in found.into_iter().flatten() {
-        vetted[chunk].refused.push((row, actual));
+        push(&mut vetted[chunk].refused, (row, actual))?;
     }
     vetted.iter_mut().for_each(|chunk| chunk.refused.sort_unstable());
     Ok(Some(vetted))
@@ -123,7 +128,7 @@ fn crc32c_of_rows<'a>(
     row: impl Fn(usize, usize) -> &'a [u8] + Sync,
     interrupted: InterruptCheck,
 ) -> Result<Vec<i64>> {
-    let counts: Vec<_> = counts.collect();
+    let counts = collect(counts)?;
     let mut checksums = zeroed::<i64>(counts.iter().sum())?;
     let mut rest = &mut checksums[..];
     let work = Spans::new(counts.into_iter(), |chunk, i| row(chunk, i).len()).map(|span| {

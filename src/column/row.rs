@@ -74,7 +74,7 @@ impl RowDecoder<'_> {
                 if options.on_error == OnError::Raise || !is_about_data {
                     return Err(bad);
                 }
-                job.record_bad(worker, position, bad, options.on_error);
+                job.record_bad(worker, position, bad, options.on_error)?;
                 Ok(None)
             }
         }

@@ -12,7 +12,7 @@ use super::bad_rows::{BadRow, BadRows, OnError};
 use super::largest_first::LargestFirst;
 use crate::background::{ROW_COST, short_value_bytes};
 use crate::codec::Codec;
-use crate::error::{Error, Result, RowError};
+use crate::error::{Error, OutOfMemory, Result, RowError};
 use crate::gpu::Prefetch;
 use crate::pool::{self, InterruptCheck};
 use crate::process::lock;
@@ -243,8 +243,13 @@ impl Job {
         row: usize,
         bad: BadRow,
         on_error: OnError,
-    ) {
-        worker.bad.add(bad.at(row, self.rows), on_error);
+    ) -> Result<(), BadRow> {
+        let short = |short: OutOfMemory| BadRow {
+            source: short.into(),
+            context: String::new(),
+            mistake: None,
+        };
+        worker.bad.add(bad.at(row, self.rows), on_error).map_err(short)
     }
 
     /// Bytes that a worker should expect when it starts on `span`.
@@ -285,7 +290,7 @@ impl Job {
         let (mut outs, mut bad, mut failed) = (Vec::new(), BadRows::default(), Vec::new());
         for worker in workers {
             failed.extend(worker.failed);
-            bad.extend(worker.bad, 0);
+            bad.extend(worker.bad, 0)?;
             outs.push(worker.out);
         }
         if let Some(first) = failed.into_iter().min_by_key(|failed| failed.row) {

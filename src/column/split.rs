@@ -3,7 +3,7 @@
 
 use super::estimate::{bare_lens, likely_of_bare, stated_len};
 use super::{DecompressOptions, Payload, Payloads};
-use crate::error::Result;
+use crate::error::{Result, push};
 use crate::kernel::Scratch;
 use crate::pool::Listener;
 
@@ -40,7 +40,7 @@ impl Splitter {
             let bytes = decoded_len(options, &mut scratch, chunk.get(row));
             let together = self.bytes.saturating_add(bytes);
             if together > self.max_bytes && self.starts.last() != Some(&self.rows) {
-                self.starts.push(self.rows);
+                push(&mut self.starts, self.rows)?;
                 self.bytes = bytes;
             } else {
                 self.bytes = together;

@@ -7,16 +7,15 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use sha2::{Digest, Sha256};
-use zstd::zstd_safe::{CDict, DDict};
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
+use zstd::zstd_safe::{CDict, DCtx, DDict};
 
-use crate::error::{Error, Result};
+use super::zstd::error_code;
+use crate::error::{Error, Result, extend};
 use crate::process::{PerProcess, lock};
 
 /// The most recently used dictionaries are kept even if no codec holds them.
 const KEPT: usize = 16;
-
-/// What trained dictionaries begin with.
-const MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
 
 /// zstd's highest level.
 const MAX_LEVEL: usize = 22;
@@ -30,6 +29,24 @@ pub struct Dictionary {
     decompress: DDict<'static>,
     /// By level, from 1 on.
     compress: [OnceLock<CDict<'static>>; MAX_LEVEL],
+}
+
+/// A zstd frame of no bytes.
+const EMPTY_FRAME: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+
+/// Why libzstd did not prepare a dictionary: it is damaged, or memory is short. Only a context
+/// that uses it as it is says which.
+fn refusal(bytes: &[u8]) -> Error {
+    let used = DCtx::try_create()
+        .map(|mut context| context.decompress_using_dict(&mut [0; 0][..], &EMPTY_FRAME, bytes));
+    match used {
+        Some(Err(code)) if error_code(code) == ZSTD_ErrorCode::ZSTD_error_dictionary_corrupted => {
+            Error::Backend(
+                "the dictionary is damaged: it starts as a trained one, but is not valid".into(),
+            )
+        }
+        _ => Error::OutOfMemory { bytes: bytes.len() as u64 },
+    }
 }
 
 impl Dictionary {
@@ -50,17 +67,12 @@ impl Dictionary {
             return Ok(found);
         }
         // Prepared outside of the lock: it takes a while.
-        let decompress =
-            DDict::try_create(bytes).ok_or_else(|| match bytes.starts_with(&MAGIC) {
-                true => Error::Backend(
-                    "the dictionary is damaged: it starts as a trained one, but is not valid"
-                        .into(),
-                ),
-                false => Error::OutOfMemory { bytes: bytes.len() as u64 },
-            })?;
+        let decompress = DDict::try_create(bytes).ok_or_else(|| refusal(bytes))?;
         let compress = [const { OnceLock::new() }; MAX_LEVEL];
         let digest = Sha256::digest(bytes).into();
-        let fresh = Arc::new(Self { bytes: bytes.to_vec(), digest, decompress, compress });
+        let mut copy = Vec::new();
+        extend(&mut copy, bytes)?;
+        let fresh = Arc::new(Self { bytes: copy, digest, decompress, compress });
         let mut kept = lock(prepared);
         let dictionary = find(&mut kept).unwrap_or_else(|| {
             kept.push(Arc::clone(&fresh));

@@ -3,7 +3,7 @@
 use zstd::zstd_safe;
 use zstd::zstd_safe::zstd_sys::{ZSTD_ErrorCode, ZSTD_getErrorCode};
 
-use crate::error::{Error, Result, extend, reserve};
+use crate::error::{Error, Result, extend, push, reserve};
 
 const MEMORY: ZSTD_ErrorCode = ZSTD_ErrorCode::ZSTD_error_memory_allocation;
 
@@ -68,7 +68,7 @@ impl Training {
                 continue;
             }
             extend(&mut self.bytes, sample)?;
-            self.lens.push(sample.len());
+            push(&mut self.lens, sample.len())?;
             break;
         }
         Ok(())
@@ -83,7 +83,11 @@ impl Training {
             to += pair[0];
         }
         self.bytes.truncate(to);
-        self.lens = self.lens.iter().copied().step_by(2).collect();
+        let mut position = 0;
+        self.lens.retain(|_| {
+            position += 1;
+            position % 2 == 1
+        });
         self.stride *= 2;
     }
 

@@ -204,7 +204,7 @@ impl Kernel for Zstd<'_> {
     }
 }
 
-fn error_code(code: usize) -> ZSTD_ErrorCode {
+pub(super) fn error_code(code: usize) -> ZSTD_ErrorCode {
     // SAFETY: a pure function of its argument.
     unsafe { zstd_sys::ZSTD_getErrorCode(code) }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryViewArray, StringViewArray};
+use arrow_array::{ArrayRef, BinaryViewArray};
 use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
@@ -50,12 +50,4 @@ pub fn values_array(values: ViewColumn, nulls: Option<NullBuffer>, content: Cont
     } else {
         Arc::new(array)
     }
-}
-
-/// The reasons of bad rows, by their positions in ascending order; null where a row is good.
-pub fn reasons_array(reasons: &[(usize, String)], rows: usize) -> ArrayRef {
-    let mut reasons = reasons.iter().peekable();
-    Arc::new(StringViewArray::from_iter(
-        (0..rows).map(|row| reasons.next_if(|(bad, _)| *bad == row).map(|(_, text)| text)),
-    ))
 }

@@ -94,7 +94,7 @@ impl Decompression {
     ) -> Result<Values> {
         let column = column::decompress::<Views, _>(&self.options, chunks, interrupted)?;
         let validities = chunks.iter().map(|chunk| (chunk.count(), chunk.nulls()));
-        let nulls = validity(validities, column.bad_rows.rows());
+        let nulls = validity(validities, column.bad_rows.rows())?;
         let values = values_array(column.values, nulls, self.options.content);
         let values = match literal_for {
             Some(rows) => repeated(&values, rows)?,
@@ -117,7 +117,7 @@ impl Decompression {
         let values = chunks.iter().zip(column.values).map(|(chunk, values)| {
             let rows = first..first + chunk.count();
             first = rows.end;
-            let nulls = chunk_validity(chunk.nulls(), bad_rows.rows(), &rows);
+            let nulls = chunk_validity(chunk.nulls(), bad_rows.rows(), &rows)?;
             let values = binary_array(values, nulls);
             lists.read(match literal_for {
                 Some(rows) => repeated_bytes(&values, rows)?,

@@ -4,7 +4,7 @@ use arrow_array::{ArrayRef, new_empty_array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
-use super::arrays::{compressed_array, compressed_type, info_type, reasons_array, values_array};
+use super::arrays::{compressed_array, compressed_type, info_type, values_array};
 use super::decompression::Decompression;
 use super::dictionary_sets;
 use super::dtype::{Dtype, Field};
@@ -13,7 +13,7 @@ use super::options::{OptionsError, PickledOptions};
 use super::row::{check_names, name_row, row_name};
 use crate::arrow::{
     ByteRows, ColumnType, CompressOptions, PayloadRows, check_payloads, decoding_device,
-    info_array, validity,
+    info_array, string_views, validity,
 };
 use crate::background::{self, is_long_compression, is_long_decompression};
 use crate::codec::{Codec, Fallback, Form, ZstdLevel};
@@ -248,7 +248,8 @@ impl Expression for VerifyExpr {
         let is_long = is_long_payloads(&chunks, decoding_device(&options, self.0));
         let work = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
             let bad = column::verify::<_, VIEW_MAX_BYTES>(&options, chunks, interrupted)?;
-            Ok(reasons_array(bad.reasons(), chunks.iter().map(Payloads::count).sum()))
+            let rows = chunks.iter().map(Payloads::count).sum();
+            Ok(string_views(rows, bad.reason_of_each(0..rows))?)
         };
         Ok(vec![run_interruptible(is_long, chunks, work)?])
     }
@@ -315,7 +316,7 @@ fn is_long_payloads(chunks: &[PayloadRows], device: Device) -> bool {
 
 fn bytes_validity(chunks: &[ByteRows], bad_rows: &[usize]) -> Result<Option<NullBuffer>> {
     let validities = chunks.iter().map(|chunk| Ok((chunk.count(), chunk.nulls()?)));
-    Ok(validity(validities.collect::<Result<Vec<_>>>()?.into_iter(), bad_rows))
+    validity(validities.collect::<Result<Vec<_>>>()?.into_iter(), bad_rows)
 }
 
 fn payload_chunks(inputs: &[Series], form: Form) -> Result<Vec<PayloadRows>> {

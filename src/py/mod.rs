@@ -39,6 +39,9 @@ use errors::{raise, raise_row};
 #[pymodule(name = "s4_codec", gil_used = true)]
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     refuse_subinterpreter()?;
+    // The standard library gives each thread a handle at first use, in memory that it allocates
+    // without a way to fail. The thread that imports gets its own now.
+    let _ = std::thread::current();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
     signals::register();

@@ -15,7 +15,7 @@ use crate::arrow::each_value;
 use crate::background;
 use crate::codec::{Codec, ZstdLevel};
 use crate::column::{self, Views};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::dictionary_set::DictionarySet;
 use crate::kernel::training::{SplitSamples, Training};
@@ -121,7 +121,7 @@ fn stored_bytes(
     interrupted: InterruptCheck,
 ) -> Result<u64> {
     let codec = Codec::Zstd { level: ZstdLevel::DEFAULT, dictionary };
-    let rows: Vec<&[u8]> = samples.samples().collect();
+    let rows = collect(samples.samples())?;
     let column = column::compress::<Views, _>(&codec, &[&rows[..]], interrupted)?;
     Ok((0..rows.len()).map(|row| column.payload.get(row).len() as u64).sum())
 }

@@ -187,20 +187,20 @@ impl<'a, C: Payloads> Assembly<'a, C> {
     }
 
     /// All bad rows, with those of the CPU.
-    pub fn judge(&mut self, mut bad_rows: BadRows) -> BadRows {
+    pub fn judge(&mut self, mut bad_rows: BadRows) -> Result<BadRows> {
         let bad_on_gpu = self.bad.len();
         for bad in self.bad.drain(..) {
-            bad_rows.add(bad, self.options.on_error);
+            bad_rows.add(bad, self.options.on_error)?;
         }
         let on_gpu = (0..self.column.rows).filter(|&row| self.plan.kind(row) == Kind::Gpu);
         on_gpu.skip(bad_on_gpu).for_each(|_| bad_rows.count_good());
         bad_rows.sort();
-        bad_rows
+        Ok(bad_rows)
     }
 
     /// Writes which rows are not null.
     pub fn finish(mut self, bad_rows: BadRows) -> Result<Decompressed<ResidentColumn>> {
-        let bad_rows = self.judge(bad_rows);
+        let bad_rows = self.judge(bad_rows)?;
         let Self { session, plan, mut column, .. } = self;
         let mut validity = zeroed::<u8>(column.rows.div_ceil(8))?;
         let mut valid = 0;

@@ -216,7 +216,7 @@ fn decompress_through<L: Layout, C: Payloads>(
     if placement.retries && !assembly.bad.is_empty() {
         return Ok(None);
     }
-    let bad_rows = assembly.judge(bad_rows);
+    let bad_rows = assembly.judge(bad_rows)?;
     let parts = runs.into_iter().zip(blocks).map(|(rows, block)| {
         let mut bytes = Block::of(block);
         // SAFETY: the mirror filled the block's front as far as its rows go.
