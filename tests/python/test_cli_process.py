@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from codecs_table import text
+from preloaded import CAUGHT, run_preloaded
 from test_cli import CLI, FRAME, PADDING, check, run
 
 import s4_codec
@@ -137,13 +138,23 @@ def test_long_names(folder: Path) -> None:
 
 def test_faults_of_the_system(tmp_path: Path) -> None:
     """Whichever call to the system fails, whenever a signal comes or the input gets shorter:
-    all is right, or there are one line, no stray file, and no body beside another's sidecar."""
-    script = Path(__file__).with_name("cli_faults.py")
-    command = [sys.executable, str(script), str(tmp_path / "folder")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    *wrong, tried = done.stdout.splitlines() or [done.stderr]
-    assert not wrong, "\n".join(wrong[:20])
-    assert int(tried) > 500, done.stderr
+    all is right, or there are one line, no stray file, and no body beside another's sidecar. All
+    calls: ``preloaded.py cli_faults``."""
+    done = run_preloaded("cli_faults", tmp_path, "--sample", 3, **CAUGHT)
+    assert not done.stderr, done.stderr
+    assert done.stdout.endswith(" faults, 0 wrong\n"), done.stdout
+    assert int(done.stdout.splitlines()[-1].split()[0]) > 400, done.stdout
+
+
+def test_kills_and_writers_at_once(tmp_path: Path) -> None:
+    """There is the old file or the new one, and a body beside its own sidecar."""
+    options = ("--kills", 10, "--writers", 16, "--rounds", 3)
+    done = run_preloaded("cli_faults", tmp_path, *options, **CAUGHT)
+    assert not done.stderr, done.stderr
+    kills, writers = done.stdout.splitlines()
+    assert kills.startswith("10 kills: "), kills
+    assert kills.endswith(" 0 wrong"), kills
+    assert writers == "16 writers at once, 3 times: 0 wrong"
 
 
 @pytest.mark.parametrize(

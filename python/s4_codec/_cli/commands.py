@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from itertools import chain, islice
@@ -22,10 +23,9 @@ from .dictionaries import dictionary_codec, read_dictionaries
 from .files import Frames, in_order, walked
 from .inputs import Input
 from .listing import print_frames, print_frames_json, print_index, print_index_json
-from .output import Output, check_output, commit
+from .output import Output, check_output, commit, output_errors, write_all
 from .progress import Progress
-from .signals import interruptible
-from .streams import Failure, reason, report, standard_stream
+from .streams import Failure, report, standard_stream
 
 if TYPE_CHECKING:
     import argparse
@@ -175,15 +175,14 @@ def _state(frame: _StoredFrame, payload: Any, decoders: Decoders, limits: Limits
 
 
 def show(call: Callable[..., None], *args: Any) -> None:
-    """Prints a listing to standard output."""
-    try:
-        interruptible(call, *args)
-        interruptible(sys.stdout.flush)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        msg = f"standard output: {reason(error)}"
-        raise Failure(msg) from error
+    """Prints a listing to standard output, which may be unbuffered: Python then drops what a short
+    write leaves."""
+    listing = io.StringIO()
+    with contextlib.redirect_stdout(listing):
+        call(*args)
+    data = listing.getvalue().encode(sys.stdout.encoding, "backslashreplace")
+    with output_errors("standard output", is_standard=True):
+        write_all(standard_stream(1), data)
 
 
 def index(args: argparse.Namespace) -> None:

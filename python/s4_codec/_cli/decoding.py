@@ -19,7 +19,7 @@ from ..s4_codec import (
 from ..s4_codec import decode as decode_body
 from .files import IN_MEMORY, Frames, decode_frame, in_order, walked
 from .inputs import Part
-from .streams import Failure
+from .streams import Failure, choose_temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +83,8 @@ class Limits:
                 f"bytes); --max-total-size SIZE raises the limit"
             )
             raise Failure(msg)
+        if original > IN_MEMORY:
+            choose_temporary_folder()
         self.frames += frames
         self.original += original
 

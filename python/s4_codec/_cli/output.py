@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import sys
@@ -15,6 +16,7 @@ from .streams import PIECE, Failure, errors_of, refuse_closed, standard_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from typing_extensions import Buffer
 
@@ -22,6 +24,27 @@ if TYPE_CHECKING:
 
 #: Names of standard output.
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def write_all(descriptor: int, data: Buffer) -> None:
+    """Writes all of ``data``, at most ``PIECE`` bytes at a time."""
+    with memoryview(data) as view:
+        start = 0
+        while start < len(view):
+            with view[start : start + PIECE] as piece:
+                start += interruptible(os.write, descriptor, piece)
+
+
+@contextlib.contextmanager
+def output_errors(name: str, is_standard: bool) -> Iterator[None]:
+    """As :func:`errors_of`, but a closed pipe on standard output is not an error to report."""
+    try:
+        with errors_of(name):
+            yield
+    except Failure as failure:
+        if is_standard and isinstance(failure.__cause__, BrokenPipeError):
+            raise failure.__cause__ from None
+        raise
 
 
 class Output:
@@ -63,23 +86,12 @@ class Output:
         return None if self._scratch is None else os.path.dirname(self._target)
 
     def write(self, data: Buffer) -> None:
-        """Writes all of ``data``, at most ``PIECE`` bytes at a time."""
-        with memoryview(data) as view, self._errors():
-            start = 0
-            while start < len(view):
-                with view[start : start + PIECE] as piece:
-                    start += interruptible(os.write, self._descriptor, piece)
+        """Writes all of ``data``."""
+        with self._errors():
+            write_all(self._descriptor, data)
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            with errors_of(self.name):
-                yield
-        except Failure as failure:
-            # A closed pipe on standard output is not an error to report.
-            if self.is_standard and isinstance(failure.__cause__, BrokenPipeError):
-                raise failure.__cause__ from None
-            raise
+    def _errors(self) -> AbstractContextManager[None]:
+        return output_errors(self.name, self.is_standard)
 
     def finish(self) -> None:
         """Flushes what was written to the disk, and raises what failed."""
@@ -127,35 +139,61 @@ def commit(body: Output, sidecar: Output | None = None) -> None:
     """Renames a complete file to its final name, and its sidecar with it.
 
     A body never lies beside the sidecar of another body: both new files are on the disk before
-    the old sidecar is removed, and that happens before the new body gets its name.
+    the old sidecar is removed, and that happens before the new body gets its name. Other processes
+    that write the pair meanwhile wait.
     """
     outputs = [body] if sidecar is None else [body, sidecar]
     for output in outputs:
         output.finish()
     check()
-    folders = {output.folder: output.name for output in outputs if output.folder is not None}
-    if sidecar is not None:
-        sidecar.remove_old()
-    for output in outputs:
-        output.place()
-    for folder, name in folders.items():
-        with errors_of(name):
-            _sync_folder(folder)
+    names = {output.folder: output.name for output in outputs if output.folder is not None}
+    with contextlib.ExitStack() as stack:
+        folders = []
+        for folder, name in names.items():
+            with errors_of(name):
+                folders.append((name, stack.enter_context(_opened(folder))))
+        if sidecar is not None:
+            _lock(folders[0][1])
+            sidecar.remove_old()
+        for output in outputs:
+            output.place()
+        for name, descriptor in folders:
+            with errors_of(name):
+                _sync(descriptor)
 
 
-def _sync_folder(folder: str) -> None:
-    """Flushes the names of new files to the disk, if the file system supports it."""
+@contextlib.contextmanager
+def _opened(folder: str) -> Iterator[int | None]:
+    """The descriptor of a folder, or None if it may not be read."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
+        yield None
         return
     try:
-        os.fsync(descriptor)
+        yield descriptor
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def _lock(folder: int | None) -> None:
+    """Waits until no other process has locked the folder, if the file system supports it; the
+    lock ends when its descriptor is closed."""
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            interruptible(fcntl.flock, folder, fcntl.LOCK_EX)
+
+
+def _sync(folder: int | None) -> None:
+    """Flushes the names of new files to the disk, if the file system supports it."""
+    if folder is None:
+        return
+    try:
+        os.fsync(folder)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
-    finally:
-        os.close(descriptor)
 
 
 def _scratch_name(target: str) -> tuple[str, str]:

@@ -90,6 +90,13 @@ def temporary_file() -> Iterator[int]:
         yield file.fileno()
 
 
+def choose_temporary_folder() -> None:
+    """Chooses the folder of temporary files. Python tries each by writing a file to it, which
+    would stay if that were left to a thread and a signal ended the command meanwhile."""
+    with spool_errors():
+        tempfile.gettempdir()
+
+
 @contextlib.contextmanager
 def spool_errors() -> Iterator[None]:
     """Turns system errors into failures that name the folder of temporary files."""
