@@ -1,0 +1,264 @@
+"""The peak memory of every operation, each in a process whose address space is limited.
+
+    python benches/peak_memory.py [--mib 256] [--json FILE] [--only TEXT]
+
+A process holds its input, may take as much address space more as its output and a fixed amount
+(ALLOWANCE), and runs one operation. "growth" is what it then came to hold at most, beyond what it
+held before. Linux.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from harness import argument_parser, data_source, load, progress, table
+
+import s4_codec
+import s4_codec.arrow as s4a
+import s4_codec.polars as s4
+from s4_codec import Codec, CpuGzip, CpuZstd, CpuZstdDict, NvcompZstd, Passthrough, _cli
+
+MIB = 1 << 20
+#: What a call may take beyond its input and output: blocks and contexts of each thread, memory
+#: kept for reuse, and the address space that the C library reserves for each thread.
+ALLOWANCE = 320 * MIB
+
+#: The input of an operation, and what then runs and is measured.
+Prepared = tuple[Any, Callable[[], Any]]
+Operation = Callable[[list[bytes]], Prepared]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The memory of one operation in bytes."""
+
+    operation: str
+    input: int
+    output: int
+    #: What the process came to hold beyond what it held before.
+    growth: int
+    #: Whether it ran within ``ALLOWANCE``; else the error.
+    error: str | None
+
+
+def codecs(documents: list[bytes]) -> dict[str, Codec]:
+    dictionary = s4_codec.train_dictionary(documents[:2000], 16 << 10)
+    found = (Passthrough(), CpuZstd(), CpuGzip(), CpuZstdDict(dictionary), NvcompZstd("auto"))
+    return {codec.name: codec for codec in found}
+
+
+NAMES = ("passthrough", "cpu-zstd", "cpu-gzip", "cpu-zstd-dict", "nvcomp-zstd")
+
+
+def operations() -> Iterator[tuple[str, Operation]]:
+    """All operations by name."""
+    for name in NAMES:
+        for verb in ("compress", "encode", "decompress", "decode"):
+            yield f"value, {name}: {verb}", partial(value, name, verb)
+    for name in NAMES:
+        for verb in ("compress", "encode", "decompress", "decode", "verify"):
+            yield f"Polars, {name}: {verb}", partial(polars_column, name, verb)
+            yield f"Arrow, {name}: {verb}", partial(arrow_column, name, verb)
+    for name in ("cpu-zstd", "cpu-gzip"):
+        yield f"Polars, {name}: bare", partial(polars_column, name, "decompress bare")
+        yield f"Arrow, {name}: bare", partial(arrow_column, name, "decompress bare")
+    yield "Polars: frame_info", partial(polars_column, "cpu-zstd", "frame_info")
+    yield "Arrow: frame_info", partial(arrow_column, "cpu-zstd", "frame_info")
+    for verb in ("encode", "decode", "decode a range"):
+        yield f"object: {verb}", partial(stored_object, verb)
+    yield "train_dictionary", training
+    for verb in ("encode", "encode --codec gzip", "decode", "inspect --verify", "reindex"):
+        yield f"command: {verb}", partial(command, verb)
+
+
+def value(name: str, verb: str, documents: list[bytes]) -> Prepared:
+    codec, data = codecs(documents)[name], b"".join(documents)
+    if verb in ("compress", "encode"):
+        return data, partial(getattr(codec, verb), data)
+    if verb == "decompress":
+        sealed = codec.compress(data)
+        return sealed[0], partial(codec.decompress, *sealed)
+    frame = codec.encode(data, fallback=False)
+    dictionary = codec.dict_bytes if isinstance(codec, CpuZstdDict) else None
+    return frame, partial(s4_codec.decode, frame, dictionary)
+
+
+def polars_column(name: str, verb: str, documents: list[bytes]) -> Prepared:
+    codec, frame = codecs(documents)[name], pl.DataFrame({"body": documents})
+    dictionary = codec if isinstance(codec, CpuZstdDict) else None
+    run = {
+        "compress": lambda: s4.compress("body", codec),
+        "encode": lambda: s4.encode("body", codec),
+        "decompress": lambda: s4.decompress("body", codec),
+        "decompress bare": lambda: s4.decompress("body", codec),
+        "verify": lambda: s4.verify("body", codec),
+        "decode": lambda: s4.decode("body", dictionary=dictionary),
+        "frame_info": lambda: s4.frame_info("body"),
+    }[verb]()
+    if verb in ("decode", "frame_info"):
+        frame = frame.select(s4.encode("body", codec))
+    elif verb not in ("compress", "encode"):
+        frame = frame.select(s4.compress("body", codec))
+    if verb == "decompress bare":
+        frame = frame.select(pl.col("body").struct.field("payload").alias("body"))
+    return frame, lambda: frame.select(run)
+
+
+def arrow_column(name: str, verb: str, documents: list[bytes]) -> Prepared:
+    codec, array = codecs(documents)[name], pa.array(documents, pa.large_binary())
+    dictionary = codec if isinstance(codec, CpuZstdDict) else None
+    if verb in ("compress", "encode"):
+        return array, partial(getattr(s4a, verb), array, codec)
+    if verb in ("decode", "frame_info"):
+        frames = s4a.encode(array, codec)
+        options = {"dictionary": dictionary} if verb == "decode" else {}
+        return frames, partial(getattr(s4a, verb), frames, **options)
+    packed = s4a.compress(array, codec)
+    if verb == "decompress bare":
+        packed = packed.field("payload")
+    return packed, partial(s4a.verify if verb == "verify" else s4a.decompress, packed, codec)
+
+
+def stored_object(verb: str, documents: list[bytes]) -> Prepared:
+    data = b"".join(documents)
+    if verb == "encode":
+        return data, partial(s4_codec.encode_s4_object, data)
+    made = s4_codec.encode_s4_object(data)
+    part = None if verb == "decode" else (len(data) // 2, len(data) // 2 + 1000)
+    stored = (made["body"], made["metadata"], made["sidecar"], part)
+    return made["body"], partial(s4_codec.decode_s4_object, *stored)
+
+
+def training(documents: list[bytes]) -> Prepared:
+    column = pa.array(documents, pa.large_binary())
+    return column, partial(s4_codec.train_dictionary, column)
+
+
+def command(verb: str, documents: list[bytes]) -> Prepared:
+    """The command reads and writes files, so that nothing of them counts."""
+    folder = tempfile.mkdtemp()
+    data = b"".join(documents)
+    name, *options = verb.split()
+    if name != "encode":
+        data = s4_codec.encode_s4_object(data)["body"]
+    Path(folder, "in").write_bytes(data)
+    output = [] if name == "inspect" else ["-o", f"{folder}/out"]
+
+    def run() -> None:
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            open(os.devnull, "w") as null,
+            contextlib.redirect_stdout(null),
+        ):
+            found = _cli.main([name, f"{folder}/in", *output, *options])
+        shutil.rmtree(folder)
+        if found:
+            raise MemoryError
+
+    return b"", run
+
+
+def size(data: Any) -> int:
+    """The bytes of an input or a result."""
+    if isinstance(data, bytes):
+        return len(data)
+    if isinstance(data, (tuple, list)):
+        return sum(map(size, data))
+    if isinstance(data, dict):
+        return sum(map(size, data.values()))
+    if isinstance(data, pl.DataFrame):
+        return int(data.estimated_size())
+    return int(getattr(data, "nbytes", 0))
+
+
+def status(key: str) -> int:
+    """A line of this process's status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{key}:"))
+
+
+def prepared(name: str, mib: int, data: Path | None) -> Prepared:
+    documents = load(data).documents
+    copies = mib * MIB // sum(map(len, documents)) + 1
+    return dict(operations())[name](documents * copies)
+
+
+def sizes(name: str, mib: int, data: Path | None) -> tuple[int, int]:
+    """The bytes of an operation's input and output."""
+    source, run = prepared(name, mib, data)
+    return size(source), size(run())
+
+
+def take_blocks() -> pl.DataFrame:
+    """A column in as many blocks as are kept for reuse."""
+    values = pl.DataFrame({"body": [bytes(MIB // 2)] * 130})
+    return values.select(s4.compress("body", Passthrough()))
+
+
+def measured(name: str, mib: int, data: Path | None, source: int, output: int) -> Peak:
+    """Runs an operation in this process, with memory for its output and ``ALLOWANCE``."""
+    _source, run = prepared(name, mib, data)
+    # Blocks that are kept for reuse would serve the operation: others replace them, and are held.
+    for _ in range(2):
+        _held = take_blocks()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    limit = status("VmSize") + output + ALLOWANCE
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    error = None
+    try:
+        run()
+    except (MemoryError, OSError, RuntimeError, pl.exceptions.ComputeError) as failure:
+        error = str(failure) or "MemoryError"
+    return Peak(name, source, output, status("VmHWM") - before, error)
+
+
+def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--mib", type=int, default=256, help="MiB of values (default: 256)")
+    parser.add_argument("--only", default="", help="operations whose name contains this")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
+    args = parser.parse_args()
+    print(f"data: {data_source(args.data)}; {s4_codec.num_threads()} threads")
+    peaks = []
+    for name, _ in operations():
+        if args.only not in name:
+            continue
+        progress(name)
+        source, output = in_process(sizes, name, args.mib, args.data)
+        peaks.append(in_process(measured, name, args.mib, args.data, source, output))
+    progress("")
+    rows = []
+    for peak in peaks:
+        numbers = (peak.input, peak.output, peak.growth, peak.growth - peak.output)
+        rows.append([peak.operation, *(f"{n / MIB:,.0f}" for n in numbers), peak.error or "yes"])
+    title = f"peak memory, with an address space of the output and {ALLOWANCE // MIB} MiB"
+    table(title, ["MiB", "input", "output", "growth", "growth - output", "fits"], rows)
+    if args.json is not None:
+        document = {"threads": s4_codec.num_threads(), "peaks": [asdict(peak) for peak in peaks]}
+        args.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
