@@ -27,7 +27,8 @@ pub const BLOCK_BYTES: usize = 4 << 20;
 /// How much dropped memory is kept for the next columns.
 const KEPT_BYTES: usize = 64 << 20;
 
-const HUGE_PAGE: usize = 2 << 20;
+/// Bytes of a huge page.
+pub const HUGE_PAGE: usize = 2 << 20;
 
 /// Less unused memory than this stays with its block.
 const WORTH_RELEASING: usize = 256 << 10;

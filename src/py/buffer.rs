@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::brief::{detach_unless, is_brief_pass};
 use crate::kernel::copy_to;
-use crate::memory::advise_huge_pages;
+use crate::memory::{HUGE_PAGE, advise_huge_pages};
 
 /// An argument: any object with a C-contiguous buffer, of any item type.
 pub enum Bytes<'py> {
@@ -115,10 +115,6 @@ fn untyped(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
     })
 }
 
-/// Results from this size on get fresh pages from the system. Smaller ones mostly reuse pages
-/// that the allocator has.
-const FRESH_BYTES: usize = 16 << 20;
-
 /// A `bytes` object of `len` bytes that `fill` initialises. `fill` should release the GIL
 /// unless it is brief.
 pub fn new_bytes<'py>(
@@ -148,7 +144,9 @@ pub fn uninit_bytes(
         let bytes = Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>();
         let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<MaybeUninit<u8>>();
         let start = NonNull::new(start).ok_or_else(|| PyErr::fetch(py))?;
-        if len >= FRESH_BYTES {
+        // The caller may keep its results, so that the allocator has only fresh pages: huge ones
+        // then take a third off a fast decompression. For used pages the advice costs little.
+        if len >= HUGE_PAGE {
             advise_huge_pages(std::slice::from_raw_parts_mut(start.as_ptr(), len));
         }
         Ok((bytes, start))
