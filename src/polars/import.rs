@@ -77,9 +77,10 @@ fn temporal<T: ArrowPrimitiveType>(array: &SharedArray, data_type: &DataType) ->
 /// Strings, which [`import`] reads as bytes, as strings again.
 fn as_text(bytes: &ArrayRef) -> ArrayRef {
     match bytes.data_type() {
-        // SAFETY: Polars' strings are UTF-8, and what reads them here does not rely on it.
         DataType::BinaryView => {
-            Arc::new(unsafe { bytes.as_binary_view().clone().to_string_view_unchecked() })
+            let views = bytes.as_binary_view().clone();
+            // SAFETY: Polars' strings are UTF-8, and what reads them here does not rely on it.
+            Arc::new(unsafe { views.to_string_view_unchecked() })
         }
         DataType::LargeBinary => match LargeStringArray::try_from_binary(bytes.as_binary().clone())
         {
