@@ -8,8 +8,6 @@
 
 use std::mem::MaybeUninit;
 
-use crc_fast::{CrcAlgorithm, Digest};
-
 use crate::error::{Error, Result, to_len};
 use crate::kernel::{Fault, Kernel};
 
@@ -79,16 +77,12 @@ impl Manifest {
         payload: &[u8],
         dst: &'dst mut [MaybeUninit<u8>],
     ) -> Result<&'dst [u8]> {
-        let (mut crc32c, mut seen) = (0, 0);
         let written = kernel
-            .decompress_in_pieces(payload, dst, &mut |piece| {
-                crc32c = append_crc32c(crc32c, piece);
-                seen += piece.len();
-            })
+            .decompress(payload, dst)
             .map_err(|fault| fault.into_error(kernel.name(), self.original_size))?;
         // SAFETY: the kernel initialised the first `written` bytes.
         let decoded = unsafe { dst[..written].assume_init_ref() };
-        self.confirm_sums(written as u64, || append_crc32c(crc32c, &decoded[seen..]))?;
+        self.confirm(decoded)?;
         Ok(decoded)
     }
 
@@ -115,14 +109,6 @@ impl Manifest {
 #[inline]
 pub fn crc32c(data: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(data)
-}
-
-/// The CRC-32C of data whose CRC-32C is `crc32c`, followed by `data`.
-#[inline]
-fn append_crc32c(crc32c: u32, data: &[u8]) -> u32 {
-    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, (!crc32c).into());
-    digest.update(data);
-    digest.finalize() as u32
 }
 
 /// The CRC-32C of two concatenated pieces of data, from those of each and the second's length.

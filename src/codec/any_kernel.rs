@@ -7,7 +7,7 @@ use crate::kernel::fcg1::CpuContainer;
 use crate::kernel::gzip::Gzip;
 use crate::kernel::passthrough::Passthrough;
 use crate::kernel::zstd::Zstd;
-use crate::kernel::{DecodedLens, Fault, Kernel, OnPiece};
+use crate::kernel::{DecodedLens, Fault, Kernel};
 
 /// The kernel of any codec.
 pub(crate) enum AnyKernel<'k> {
@@ -61,12 +61,7 @@ impl Kernel for AnyKernel<'_> {
         dispatch!(self, kernel => kernel.decoded_lens(payload))
     }
 
-    fn decompress_in_pieces(
-        &mut self,
-        payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-        on_piece: &mut OnPiece,
-    ) -> Result<usize, Fault> {
-        dispatch!(self, kernel => kernel.decompress_in_pieces(payload, dst, on_piece))
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
+        dispatch!(self, kernel => kernel.decompress(payload, dst))
     }
 }

@@ -16,7 +16,7 @@ use super::source::{BatchSource, Progress};
 use crate::kernel::fcg1::{
     Algorithm, CHUNK_BYTES, Container, ContainerWriter, CpuContainer, Encoding,
 };
-use crate::kernel::{Fault, Kernel, OnPiece, copy_to};
+use crate::kernel::{Fault, Kernel, copy_to};
 use crate::pool::{self, NO_INTERRUPT};
 use crate::process::lock;
 
@@ -317,12 +317,7 @@ impl Kernel for GpuKernel<'_> {
         self.cpu_fallback.stated_len(payload)
     }
 
-    fn decompress_in_pieces(
-        &mut self,
-        payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-        _on_piece: &mut OnPiece,
-    ) -> Result<usize, Fault> {
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         self.run(Direction::Decompress, dst.len(), payload, dst)
     }
 }

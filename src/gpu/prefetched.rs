@@ -8,7 +8,7 @@ use super::kernel::GpuKernel;
 use super::results::BatchResults;
 use super::session::Session;
 use crate::kernel::fcg1::{ContainerWriter, CpuContainer, Encoding, HEADER_BYTES};
-use crate::kernel::{Fault, Kernel, OnPiece, copy_to};
+use crate::kernel::{Fault, Kernel, copy_to};
 use crate::manifest::{Manifest, combine_crc32c};
 
 /// What a GPU has for the items of a call.
@@ -133,12 +133,7 @@ impl Kernel for PrefetchedKernel<'_> {
         Ok(Some(self.total()))
     }
 
-    fn decompress_in_pieces(
-        &mut self,
-        _payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-        _on_piece: &mut OnPiece,
-    ) -> Result<usize, Fault> {
+    fn decompress(&mut self, _payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         let decoded = self.total();
         if decoded != dst.len() as u64 {
             return Err(Fault::Length { decoded });

@@ -108,13 +108,6 @@ pub struct DecodedLens {
     pub stated: Option<u64>,
 }
 
-/// What looks at the pieces of a result, in their order.
-pub type OnPiece<'a> = dyn FnMut(&[u8]) + 'a;
-
-/// Bytes from which on a result has pieces. A shorter one fits the last-level cache, from which a
-/// checksum reads as fast as it computes.
-const PIECES_FROM: usize = 16 << 20;
-
 /// One codec with its settings, bound to this thread's scratch state.
 pub trait Kernel {
     /// The codec's name in the S4 wire format.
@@ -145,21 +138,7 @@ pub trait Kernel {
     /// Decodes the whole payload to the front of `dst` and returns the decoded length.
     /// Exactly that many bytes are then initialised. [`Fault::TooLong`] where `dst`
     /// is too short; bytes left over after the payload's end are [`Fault::Corrupt`].
-    ///
-    /// Shows pieces of a long result to `on_piece` while they are in cache: the first from the
-    /// start of `dst`, each from where the last one ended, and none before its bytes are final.
-    /// The pieces need not reach the end of the result, and there may be none.
-    fn decompress_in_pieces(
-        &mut self,
-        payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-        on_piece: &mut OnPiece,
-    ) -> Result<usize, Fault>;
-
-    /// As [`decompress_in_pieces`](Self::decompress_in_pieces), where nobody looks at the pieces.
-    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
-        self.decompress_in_pieces(payload, dst, &mut |_| ())
-    }
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault>;
 }
 
 /// State that kernels reuse, one set per thread.

@@ -2,13 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use super::{Fault, Kernel, OnPiece, PIECES_FROM, copy_to};
+use super::{Fault, Kernel, copy_to};
 
 /// The codec's name in the S4 wire format.
 pub const NAME: &str = "passthrough";
-
-/// Bytes of a piece, so that it is in the second-level cache.
-const PIECE_BYTES: usize = 128 << 10;
 
 /// The kernel of `passthrough`.
 pub struct Passthrough;
@@ -30,21 +27,10 @@ impl Kernel for Passthrough {
         Ok(payload.len() as u64)
     }
 
-    fn decompress_in_pieces(
-        &mut self,
-        payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-        on_piece: &mut OnPiece,
-    ) -> Result<usize, Fault> {
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         if payload.len() > dst.len() {
             return Err(Fault::TooLong);
         }
-        if payload.len() < PIECES_FROM {
-            return Ok(copy_to(payload, dst));
-        }
-        for (piece, dst) in payload.chunks(PIECE_BYTES).zip(dst.chunks_mut(PIECE_BYTES)) {
-            on_piece(dst[..piece.len()].write_copy_of_slice(piece));
-        }
-        Ok(payload.len())
+        Ok(copy_to(payload, dst))
     }
 }

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use super::{Algorithm, CHUNK_BYTES, Container, ContainerWriter, DataType, Encoding, damaged};
 use crate::kernel::gdeflate::{Decoder, PAGE_MAX};
 use crate::kernel::zstd::Zstd;
-use crate::kernel::{Fault, Kernel, OnPiece, PIECES_FROM, Scratch};
+use crate::kernel::{Fault, Kernel, Scratch};
 
 const GDEFLATE_NEEDS_GPU: &str = "compressing to GDeflate needs an NVIDIA GPU; \
                                   gpu_status() says why none is used";
@@ -130,26 +130,16 @@ impl Kernel for CpuContainer<'_> {
         Container::parse(payload, self.algorithm()).map(|container| Some(container.total))
     }
 
-    fn decompress_in_pieces(
-        &mut self,
-        payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-        on_piece: &mut OnPiece,
-    ) -> Result<usize, Fault> {
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         let container = Container::parse(payload, self.algorithm())?;
         if container.total != dst.len() as u64 {
             return Err(Fault::Length { decoded: container.total });
         }
-        let len = dst.len();
         let chunk_dsts = dst.chunks_mut(container.chunk_bytes as usize);
         for (i, ((chunk, _), dst)) in container.chunks().zip(chunk_dsts).enumerate() {
             self.decode_chunk(chunk, dst).map_err(|fault| in_chunk(i, fault))?;
-            if len >= PIECES_FROM {
-                // SAFETY: the chunk was decoded to exactly `dst`.
-                on_piece(unsafe { dst.assume_init_ref() });
-            }
         }
-        Ok(len)
+        Ok(dst.len())
     }
 }
 

@@ -22,7 +22,7 @@ use std::mem::MaybeUninit;
 use self::libdeflate::{Compressor, Decompressor, Inflated, KNOWS_OVERRUN, OVERRUN};
 use self::member::{TRAILER, check_trailer, header_len};
 use super::format::resembles;
-use super::{DecodedLens, Fault, Kernel, OnPiece, Scratch};
+use super::{DecodedLens, Fault, Kernel, Scratch};
 use crate::error::extend;
 
 /// The codec's name in the S4 wire format.
@@ -185,12 +185,7 @@ impl Kernel for Gzip<'_> {
         Ok(DecodedLens { most: decoded_most(payload), stated: stated_len(payload) })
     }
 
-    fn decompress_in_pieces(
-        &mut self,
-        payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-        _on_piece: &mut OnPiece,
-    ) -> Result<usize, Fault> {
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         self.contexts.decode(payload, dst)
     }
 }

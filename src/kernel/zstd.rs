@@ -5,17 +5,15 @@
 //! Read: any sequence of frames, with or without content size and checksum, with
 //! skippable frames anywhere, and nothing else.
 
-mod pieces;
-
 use std::mem::MaybeUninit;
 use std::num::NonZero;
 
 use zstd::zstd_safe::zstd_sys::{self, ZSTD_ErrorCode};
-use zstd::zstd_safe::{self, CCtx, DCtx, DDict, ErrorCode, WriteBuf, get_error_name};
+use zstd::zstd_safe::{self, CCtx, DCtx, DDict, WriteBuf, get_error_name};
 
 use super::dictionary_set::DictionarySet;
 use super::format::resembles;
-use super::{DecodedLens, Fault, Kernel, OnPiece, PIECES_FROM, Scratch};
+use super::{DecodedLens, Fault, Kernel, Scratch};
 
 /// The name of the codec without a dictionary in the S4 wire format.
 pub const NAME: &str = "cpu-zstd";
@@ -62,26 +60,16 @@ impl<'a> Zstd<'a> {
         dst: &mut [MaybeUninit<u8>],
         prepared: Option<&DDict<'static>>,
     ) -> Result<usize, Fault> {
-        let context = self.decompressor()?;
-        let dst = &mut Destination::new(dst);
+        let context = match &mut self.contexts.decompress {
+            Some(context) => context,
+            slot => slot.insert(DCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?),
+        };
+        let dst = &mut Destination(dst);
         let written = match prepared {
             None => context.decompress(dst, frames),
             Some(prepared) => context.decompress_using_ddict(dst, frames, prepared),
         };
-        written.map_err(|code| self.decoding_fault(code, frames))
-    }
-
-    fn decompressor(&mut self) -> Result<&mut DCtx<'static>, Fault> {
-        match &mut self.contexts.decompress {
-            Some(context) => Ok(context),
-            slot => Ok(slot.insert(DCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?)),
-        }
-    }
-
-    /// Why libzstd could not decode `frames`.
-    #[cold]
-    fn decoding_fault(&self, code: ErrorCode, frames: &[u8]) -> Fault {
-        match error_code(code) {
+        written.map_err(|code| match error_code(code) {
             ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall => Fault::TooLong,
             ZSTD_ErrorCode::ZSTD_error_memory_allocation => Fault::OutOfMemory { bytes: 0 },
             ZSTD_ErrorCode::ZSTD_error_dictionary_wrong => self.dictionary_fault(frames),
@@ -91,7 +79,7 @@ impl<'a> Zstd<'a> {
                 Err(fault) => fault,
                 Ok(_) => Fault::corrupt(get_error_name(code)),
             },
-        }
+        })
     }
 
     /// Decodes frame by frame, each with the dictionary that it names; one that names none with
@@ -169,7 +157,7 @@ impl Kernel for Zstd<'_> {
             Some(context) => context,
             slot => slot.insert(CCtx::try_create().ok_or(Fault::OutOfMemory { bytes: 0 })?),
         };
-        let dst = &mut Destination::new(dst);
+        let dst = &mut Destination(dst);
         // The one-shot calls take the level and ignore sticky parameters.
         let written = match self.dictionary {
             None => context.compress(dst, src, self.level),
@@ -201,21 +189,12 @@ impl Kernel for Zstd<'_> {
         decoded_lens(payload)
     }
 
-    fn decompress_in_pieces(
-        &mut self,
-        payload: &[u8],
-        dst: &mut [MaybeUninit<u8>],
-        on_piece: &mut OnPiece,
-    ) -> Result<usize, Fault> {
+    fn decompress(&mut self, payload: &[u8], dst: &mut [MaybeUninit<u8>]) -> Result<usize, Fault> {
         if payload.is_empty() {
             // libzstd calls no frame at all a success.
             return Err(Fault::corrupt("the payload is empty"));
         }
         match self.dictionary {
-            None if (PIECES_FROM..=pieces::MAX_BYTES).contains(&dst.len()) => {
-                let decoded = pieces::decode(self.decompressor()?, payload, dst, on_piece);
-                decoded.map_err(|code| self.decoding_fault(code, payload))
-            }
             None => self.decode(payload, dst, None),
             Some(set) => match set.only() {
                 Some(only) => self.decode(payload, dst, Some(only.for_decompression())),
@@ -231,34 +210,21 @@ pub(super) fn error_code(code: usize) -> ZSTD_ErrorCode {
 }
 
 /// Lets libzstd write into uninitialised memory.
-struct Destination<'a> {
-    bytes: &'a mut [MaybeUninit<u8>],
-    /// How many of them are initialised, from the front.
-    filled: usize,
-}
+struct Destination<'a>(&'a mut [MaybeUninit<u8>]);
 
-impl<'a> Destination<'a> {
-    fn new(bytes: &'a mut [MaybeUninit<u8>]) -> Self {
-        Self { bytes, filled: 0 }
-    }
-}
-
-// SAFETY: the pointer and capacity are those of one exclusively borrowed slice, of which
-// `as_slice` claims only what was said to be initialised.
+// SAFETY: the pointer and capacity are those of one exclusively borrowed slice, and
+// `as_slice` claims none of it as initialised.
 unsafe impl WriteBuf for Destination<'_> {
     fn as_slice(&self) -> &[u8] {
-        // SAFETY: `filled_until` was told so.
-        unsafe { self.bytes[..self.filled].assume_init_ref() }
+        &[]
     }
     fn capacity(&self) -> usize {
-        self.bytes.len()
+        self.0.len()
     }
     fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.bytes.as_mut_ptr().cast()
+        self.0.as_mut_ptr().cast()
     }
-    unsafe fn filled_until(&mut self, n: usize) {
-        self.filled = n;
-    }
+    unsafe fn filled_until(&mut self, _n: usize) {}
 }
 
 fn decoded_bound(payload: &[u8]) -> Result<u64, Fault> {
