@@ -139,11 +139,21 @@ impl<'a> Body<'a> {
 
     /// Keeps only the frames that hold some of `range` of the original.
     pub fn keep_range(&mut self, range: &Range<u64>) {
-        self.frames
-            .retain(|frame| frame.original.start < range.end && range.start < frame.original.end);
+        self.keep(range.start, |frame| {
+            frame.original.start < range.end && range.start < frame.original.end
+        });
+    }
+
+    /// Keeps only the frames before `end` of the original, also those that hold nothing.
+    pub fn keep_until(&mut self, end: u64) {
+        self.keep(0, |frame| frame.original.start < end);
+    }
+
+    fn keep(&mut self, start: u64, is_kept: impl FnMut(&Planned) -> bool) {
+        self.frames.retain(is_kept);
         self.original = match (self.frames.first(), self.frames.last()) {
             (Some(first), Some(last)) => first.original.start..last.original.end,
-            _ => range.start..range.start,
+            _ => start..start,
         };
     }
 

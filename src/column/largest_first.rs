@@ -38,6 +38,10 @@ impl<I: Iterator<Item = (Span, T)>, T> Iterator for LargestFirst<I, T> {
     fn next(&mut self) -> Option<Self::Item> {
         let count = if self.cut < FIRST_SPANS { 1 } else { AHEAD };
         for item in self.items.by_ref().take(count) {
+            if self.waiting.try_reserve(1).is_err() {
+                // Short of memory, spans are handed out in the column's order.
+                return Some(item);
+            }
             let size = (item.0.bytes / LARGE_BYTES).checked_ilog2();
             self.waiting.push(Waiting { rank: (size, Reverse(self.cut)), item });
             self.cut += 1;

@@ -56,25 +56,26 @@ impl Dictionary {
             return Err(Error::Backend("the dictionary is empty".into()));
         }
         let prepared = PREPARED.get();
-        let find = |kept: &mut Vec<Arc<Self>>| {
+        let find = |kept: &mut Vec<Arc<Self>>, bytes: &[u8]| {
             // By the bytes, which takes a fraction of the time of their digest: the plugin for
             // Polars comes here with every batch.
             let found = kept.remove(kept.iter().position(|each| each.bytes == bytes)?);
             kept.push(Arc::clone(&found));
             Some(found)
         };
-        if let Some(found) = find(&mut lock(prepared)) {
+        if let Some(found) = find(&mut lock(prepared), bytes) {
             return Ok(found);
         }
-        // Prepared outside of the lock: it takes a while.
-        let decompress = DDict::try_create(bytes).ok_or_else(|| refusal(bytes))?;
-        let compress = [const { OnceLock::new() }; MAX_LEVEL];
-        let digest = Sha256::digest(bytes).into();
+        // The caller's bytes may change during the call, and the dictionary serves other callers:
+        // all of it is made from one copy. Prepared outside of the lock: it takes a while.
         let mut copy = Vec::new();
         extend(&mut copy, bytes)?;
+        let decompress = DDict::try_create(&copy).ok_or_else(|| refusal(&copy))?;
+        let compress = [const { OnceLock::new() }; MAX_LEVEL];
+        let digest = Sha256::digest(&copy).into();
         let fresh = Arc::new(Self { bytes: copy, digest, decompress, compress });
         let mut kept = lock(prepared);
-        let dictionary = find(&mut kept).unwrap_or_else(|| {
+        let dictionary = find(&mut kept, &fresh.bytes).unwrap_or_else(|| {
             kept.push(Arc::clone(&fresh));
             fresh
         });

@@ -202,9 +202,9 @@ impl<'a> Object<'a> {
         if let Content::Frames(frames) = &mut content
             && !is_whole
         {
-            match sizes_are_confirmed(frames, metadata, sidecar) {
+            match sizes_are_confirmed(frames, metadata, sidecar)? {
                 true => frames.keep_range(&range),
-                false => frames.keep_range(&(0..range.end)),
+                false => frames.keep_until(range.end),
             }
         }
         let crc32c = metadata.crc32c.filter(|_| is_whole);
@@ -269,15 +269,17 @@ impl<'a> Object<'a> {
 
 /// Whether something beside the frames confirms the sizes that their headers state. Otherwise
 /// only decoding the frames before a range tells where it begins: headers have no checksum.
-fn sizes_are_confirmed(frames: &Body, metadata: &Metadata, sidecar: Option<Index>) -> bool {
-    match metadata.crc32c {
-        // That of all frames is made from their sizes and checksums.
-        Some(expected) => frames.crc32c() == expected,
-        None => {
-            metadata.original_size.is_some()
-                || sidecar.is_some_and(|index| frames.is_described_by(&index))
+fn sizes_are_confirmed(frames: &Body, metadata: &Metadata, sidecar: Option<Index>) -> Result<bool> {
+    let has_checksum = match metadata.crc32c {
+        // That of all frames follows from their sizes and checksums.
+        Some(expected) if expected != frames.crc32c() => {
+            return Err(Error::CrcMismatch { expected, actual: frames.crc32c() });
         }
-    }
+        checksum => checksum.is_some(),
+    };
+    // The checksum does not cover the size of the first frame, but the total does.
+    let is_confirmed = has_checksum && metadata.original_size.is_some();
+    Ok(is_confirmed || sidecar.is_some_and(|index| frames.is_described_by(&index)))
 }
 
 /// What the body holds, and the length of the original.

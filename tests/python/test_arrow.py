@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from arrow_table import BYTES, LAYOUTS, PRODUCERS, SHAPES, Layout, nulls_in_dictionary, unaligned
-from codecs_table import VALUES, Row, error, text, texts
+from codecs_table import VALUES, Row, error, noise, text, texts
 
 import s4_codec.arrow as s4
 import s4_codec.polars
@@ -289,3 +289,20 @@ def test_signals_end_the_work(chunked: bool) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert s4.decompress(s4.compress(column[:1]))[0].as_py() == text(1 << 20)
+
+
+def test_long_rows_beside_short_ones_in_kept_memory() -> None:
+    """A kept block may be longer than a fresh one, and then holds a long row among others."""
+    long = noise(5_500_000)
+    s4.decompress(s4.compress(pa.array([long])))
+    rows = [noise(300_000), long[:5_000_000], b"end"]
+    column = pa.chunked_array([rows, [b"next chunk"]], pa.large_binary())
+    threads = s4_codec.num_threads()
+    s4_codec.set_num_threads(1)
+    try:
+        packed = s4.compress(column)
+        assert s4.decompress(packed).equals(column)
+        frames = s4.encode(column, fallback=False)
+        assert s4.decode(frames).equals(column)
+    finally:
+        s4_codec.set_num_threads(threads)

@@ -107,6 +107,34 @@ def test_sidecars_that_disagree_cannot_mislead() -> None:
         decode_s4_object(made["body"], made["metadata"], b"S4IX")
 
 
+WRONG = (error("S4SizeMismatchError"), error("S4CrcMismatchError"), error("S4IoError"))
+
+
+@pytest.mark.parametrize("missing", [(), ("size",), ("crc32c",), ("size", "crc32c")])
+@pytest.mark.parametrize("has_sidecar", [False, True])
+def test_a_wrong_size_of_the_first_frame_cannot_shift_a_range(
+    missing: tuple[str, ...], has_sidecar: bool
+) -> None:
+    """Whatever the metadata says of the whole, and whether the frame then seems to be empty."""
+    values = [text(4096), text(2500)[500:], text(300)]
+    frames = [CpuZstd().encode(value, fallback=False) for value in values]
+    data = b"".join(values)
+    whole = {"size": len(data), "crc32c": s4_codec.crc32c(data)}
+    names = {"size": "s4-original-size", "crc32c": "s4-crc32c"}
+    metadata = {"s4-codec": "cpu-zstd", "s4-framed": "true"} | {
+        names[key]: str(value) for key, value in whole.items() if key not in missing
+    }
+    sidecar = s4_codec.build_index(b"".join(frames)) if has_sidecar else None
+    read = functools.partial(decode_s4_object, metadata=metadata, sidecar=sidecar)
+    assert read(b"".join(frames), byte_range=(4100, 4200)) == data[4100:4200]
+    for size in (0, 4095, 4097, 4096 ^ 1 << 6):
+        wrong = frames[0][:8] + struct.pack("<Q", size) + frames[0][16:] + b"".join(frames[1:])
+        with pytest.raises(WRONG):
+            read(wrong, byte_range=(100, 200))
+        with pytest.raises(WRONG):
+            read(wrong, byte_range=(size + 100, size + 200))
+
+
 @pytest.mark.parametrize("beside", ["nothing", "sidecar", "metadata", "both"])
 def test_a_wrong_header_cannot_shift_a_range(beside: str) -> None:
     """The size in the header of a frame before the range is changed; the body's length is not."""
@@ -131,7 +159,7 @@ def test_a_wrong_header_cannot_shift_a_range(beside: str) -> None:
         wrong = [bytearray(frame) for frame in frames]
         for frame, size in zip(wrong, sizes, strict=False):
             frame[8:16] = struct.pack("<Q", size)
-        with pytest.raises((error("S4SizeMismatchError"), error("S4IoError"))):
+        with pytest.raises(WRONG):
             decode_s4_object(b"".join(wrong), **options)
 
 

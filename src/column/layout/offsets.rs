@@ -199,14 +199,15 @@ impl SourceBlock {
 
     /// Moves `len` bytes that no other call moves; returns how many.
     fn move_to(&self, offset: usize, len: usize, dst: &mut [MaybeUninit<u8>]) -> usize {
-        if len > BLOCK_BYTES {
-            // The row has the block to itself, and is not held twice either.
+        let moved = match &*self.block.read().unwrap_or_else(PoisonError::into_inner) {
+            // A long row that has the block to itself is not held twice.
+            Some(block) if len > BLOCK_BYTES && block.len() == len => None,
+            Some(block) => Some(copy_to(&block.as_ref()[offset..][..len], dst)),
+            None => Some(0),
+        };
+        let Some(moved) = moved else {
             let block = self.block.write().unwrap_or_else(PoisonError::into_inner).take();
             return block.map_or(0, |block| block.move_to(dst));
-        }
-        let moved = match &*self.block.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(block) => copy_to(&block.as_ref()[offset..][..len], dst),
-            None => 0,
         };
         if self.left.fetch_sub(moved, Ordering::AcqRel) == moved {
             self.block.write().unwrap_or_else(PoisonError::into_inner).take();
