@@ -242,25 +242,27 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     #[test]
     fn a_panic_ends_a_lease() {
-        let queue: &Queue = Box::leak(Box::default());
+        static QUEUE: LazyLock<Queue> = LazyLock::new(Queue::default);
         let panicking = thread::spawn(|| {
-            let _lease = queue.take(&|| true);
+            let _lease = QUEUE.take(&|| true);
             panic!("on purpose");
         });
         assert!(panicking.join().is_err());
-        assert!(queue.take(&|| true).is_ok());
+        assert!(QUEUE.take(&|| true).is_ok());
     }
 
     #[test]
     fn a_thread_does_not_wait_for_itself() {
-        let queue: &Queue = Box::leak(Box::default());
-        let lease = queue.take(&|| true);
-        assert!(matches!(queue.take(&|| false), Err(GpuError::Unavailable(_))));
+        static QUEUE: LazyLock<Queue> = LazyLock::new(Queue::default);
+        let lease = QUEUE.take(&|| true);
+        assert!(matches!(QUEUE.take(&|| false), Err(GpuError::Unavailable(_))));
         drop(lease);
-        assert!(queue.take(&|| true).is_ok());
+        assert!(QUEUE.take(&|| true).is_ok());
     }
 }
