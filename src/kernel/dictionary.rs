@@ -104,7 +104,7 @@ impl Dictionary {
         &self.decompress
     }
 
-    /// Whether [`for_compression`](Self::for_compression) has been called for this level.
+    /// Whether the dictionary has been prepared to compress at this level.
     pub fn is_prepared(&self, level: i32) -> bool {
         self.slot(level).is_some_and(|slot| slot.get().is_some())
     }

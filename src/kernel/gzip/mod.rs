@@ -12,7 +12,7 @@
 //!   else there is an error.
 //!
 //! libdeflate decodes a member into memory that holds all of it. Only the last member's length
-//! is found without decoding: see [`stated_len`].
+//! is found without decoding: see `stated_len`.
 
 mod libdeflate;
 mod member;
