@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import os
 import pickle
 import re
@@ -33,7 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import CODECS, CpuCodec, argument_parser, load, optional, progress, table
-from peers import Peer, peers
+from peers import DISTRIBUTIONS, Peer, peers
+from report import machine, versions, write_json
 
 from s4_codec import CpuZstd, CpuZstdDict, decode, train_dictionary
 
@@ -297,8 +297,8 @@ def print_counts(cases: Sequence[Case], counts: Sequence[Counter[str]]) -> None:
         table(f"{codec}, instructions per call or row", ["", "all", "/ours", *PARTS], rows)
 
 
-def write_json(file: Path, cases: Sequence[Case], counts: Sequence[Counter[str]]) -> None:
-    entries = [
+def entries(cases: Sequence[Case], counts: Sequence[Counter[str]]) -> list[dict[str, Any]]:
+    return [
         {
             "operation": case.operation,
             "contender": case.contender,
@@ -307,7 +307,6 @@ def write_json(file: Path, cases: Sequence[Case], counts: Sequence[Counter[str]]
         }
         for case, counted in zip(cases, counts, strict=True)
     ]
-    file.write_text(json.dumps(entries, indent=1) + "\n")
 
 
 def main() -> None:
@@ -329,7 +328,8 @@ def main() -> None:
     progress("")
     print_counts(found, counts)
     if args.json is not None:
-        write_json(args.json, found, counts)
+        document = {"machine": machine(), "versions": versions(DISTRIBUTIONS)}
+        write_json(args.json, document | {"counts": entries(found, counts)})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
-import json
 import multiprocessing
 import os
 import resource
@@ -27,11 +26,21 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 from harness import argument_parser, data_source, load, progress, table
+from report import machine, versions, write_json
 
 import s4_codec
 import s4_codec.arrow as s4a
 import s4_codec.polars as s4
-from s4_codec import Codec, CpuGzip, CpuZstd, CpuZstdDict, NvcompZstd, Passthrough, _cli
+from s4_codec import (
+    Codec,
+    CpuGzip,
+    CpuZstd,
+    CpuZstdDict,
+    NvcompZstd,
+    Passthrough,
+    _cli,
+    num_threads,
+)
 
 MIB = 1 << 20
 #: What a call may take beyond its input and output: blocks and contexts of each thread, memory
@@ -240,7 +249,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="operations whose name contains this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
     args = parser.parse_args()
-    print(f"data: {data_source(args.data)}; {s4_codec.num_threads()} threads")
+    print(f"data: {data_source(args.data)}; {num_threads()} threads")
     peaks = []
     for name, _ in operations():
         if args.only not in name:
@@ -256,8 +265,8 @@ def main() -> None:
     title = f"peak memory, with an address space of the output and {ALLOWANCE // MIB} MiB"
     table(title, ["MiB", "input", "output", "growth", "growth - output", "fits"], rows)
     if args.json is not None:
-        document = {"threads": s4_codec.num_threads(), "peaks": [asdict(peak) for peak in peaks]}
-        args.json.write_text(json.dumps(document, indent=1) + "\n")
+        document = {"machine": machine(), "versions": versions(()), "threads": num_threads()}
+        write_json(args.json, document | {"peaks": [asdict(peak) for peak in peaks]})
 
 
 if __name__ == "__main__":
