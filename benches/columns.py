@@ -3,12 +3,14 @@
     python benches/columns.py
     python benches/columns.py --codec cpu-zstd --quick
     python benches/columns.py --data DIR
+    python benches/columns.py --published FOLDER
     python benches/columns.py --memory
 
 Columns of log lines and of JSON documents. Prints million rows/s, MB/s of original bytes, and
 the rate relative to the raw library, which uses the same number of threads, reuses its
 contexts and keeps its output, but computes no crc32c and builds no column.
 
+``--published`` adds s4-codec 1.5 from FOLDER; published.py says how to install it there.
 ``--memory`` measures instead how much a column of about 1 GiB raises the peak memory.
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 from harness import (
@@ -33,6 +36,7 @@ from harness import (
 )
 from memory import print_memory
 from peers import DISTRIBUTIONS, Peer, peers
+from published import Published
 from report import Report, benchmark_parser
 
 import s4_codec.polars as s4
@@ -200,7 +204,15 @@ def looped(case: Case, peer: Peer) -> Runs:
     )
 
 
-def contenders(case: Case) -> dict[str, list[Contender]]:
+def published(case: Case, folder: Path | None) -> tuple[str, Runs | None]:
+    """The published s4-codec, value by value."""
+    if folder is None:
+        return "", None
+    server = Published(folder, case.codec.name, case.codec.level, case.values[BODY].to_list())
+    return f"loop over rows, s4-codec {server.version}", (server.compress, server.decompress)
+
+
+def contenders(case: Case, folder: Path | None) -> dict[str, list[Contender]]:
     """Everything that is measured on one column, by direction."""
     few = case.part(ROW_BY_ROW)
     theirs = {"zstandard multi-buffer": (case, multi_buffer(case))}
@@ -209,6 +221,8 @@ def contenders(case: Case) -> dict[str, list[Contender]]:
             theirs[f"map_elements, {peer.name}"] = (few, mapped(few, peer))
         if peer.name in LOOPED:
             theirs[f"loop over rows, {peer.name}"] = (few, looped(few, peer))
+    name, runs = published(few, folder)
+    theirs[name] = (few, runs)
     theirs[RAW] = (case, raw(case))
     directions = {}
     for index, direction in enumerate(("compress", "decompress")):
@@ -221,11 +235,17 @@ def contenders(case: Case) -> dict[str, list[Contender]]:
 
 
 def bench(
-    report: Report, codec: CpuCodec, what: str, rows: list[bytes], count: int, rounds: int
+    report: Report,
+    codec: CpuCodec,
+    what: str,
+    rows: list[bytes],
+    count: int,
+    rounds: int,
+    folder: Path | None,
 ) -> None:
     """Measures and reports one column with one codec."""
     case = tile(codec, rows, count)
-    for direction, found in contenders(case).items():
+    for direction, found in contenders(case, folder).items():
         title = f"{codec}, {direction}, {count:,} {what} of {case.total / count:,.0f} bytes"
         progress(title)
         rates = measure(found, rounds)
@@ -241,6 +261,9 @@ def bench(
 def main() -> None:
     parser = benchmark_parser(__doc__, rounds=11, quick="7 rounds, a quarter of the rows")
     parser.add_argument("--codec", choices=CODECS, help="default: all")
+    parser.add_argument(
+        "--published", type=Path, metavar="FOLDER", help="where s4-codec 1.5 is installed"
+    )
     parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
     args = parser.parse_args()
     names = list(CODECS) if args.codec is None else [args.codec]
@@ -252,8 +275,11 @@ def main() -> None:
     shrink = 4 if args.quick else 1
     for name in names:
         codec = CODECS[name]
-        bench(report, codec, "log lines", corpus.lines, LINES // shrink, rounds)
-        bench(report, codec, "JSON documents", corpus.documents, DOCUMENTS // shrink, rounds)
+        for what, values, count in (
+            ("log lines", corpus.lines, LINES),
+            ("JSON documents", corpus.documents, DOCUMENTS),
+        ):
+            bench(report, codec, what, values, count // shrink, rounds, args.published)
 
 
 if __name__ == "__main__":

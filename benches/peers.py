@@ -67,6 +67,16 @@ def _cramjam_gzip(module: Any, level: int) -> list[Peer]:
     return [Peer("cramjam", codec.compress, codec.decompress, (level,), lambda n: (n,))]
 
 
+def _numcodecs_zstd(module: Any, level: int) -> list[Peer]:
+    codec = module.Zstd(level=level)
+    return [Peer("numcodecs", codec.encode, codec.decode)]
+
+
+def _numcodecs_gzip(module: Any, level: int) -> list[Peer]:
+    codec = module.GZip(level=level)
+    return [Peer("numcodecs", codec.encode, codec.decode)]
+
+
 def _pyarrow_zstd(module: Any, level: int) -> list[Peer]:
     return [_pyarrow(module.Codec("zstd", level))]
 
@@ -110,6 +120,7 @@ _PEERS: dict[str, list[tuple[str, str, Callable[[Any, int], list[Peer]]]]] = {
         ("zstandard", "zstandard", _zstandard),
         ("backports.zstd", "backports.zstd", _backports_zstd),
         ("cramjam", "cramjam", _cramjam_zstd),
+        ("numcodecs", "numcodecs.zstd", _numcodecs_zstd),
         ("pyarrow", "pyarrow", _pyarrow_zstd),
     ],
     "cpu-gzip": [
@@ -117,6 +128,7 @@ _PEERS: dict[str, list[tuple[str, str, Callable[[Any, int], list[Peer]]]]] = {
         ("isal", "isal.isal_zlib", _isal),
         ("zlib-ng", "zlib_ng.zlib_ng", _zlib_ng),
         ("cramjam", "cramjam", _cramjam_gzip),
+        ("numcodecs", "numcodecs.gzip", _numcodecs_gzip),
         ("pyarrow", "pyarrow", _pyarrow_gzip),
     ],
 }

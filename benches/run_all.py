@@ -4,9 +4,11 @@
     python benches/run_all.py --full --json DIR
     python benches/run_all.py --quick --json DIR --only oneshot columns
     python benches/run_all.py --full --json DIR --data DATA
+    python benches/run_all.py --full --json DIR --published FOLDER
 
 Writes NAME.txt and NAME.json of every benchmark to DIR, and run_all.json, which says what ran,
-how long it took, and what was left out and why. Progress goes to stderr.
+how long it took, and what was left out and why. Progress goes to stderr. ``--published`` adds
+s4-codec 1.5 to the columns; published.py says how to install it in FOLDER.
 """
 
 from __future__ import annotations
@@ -100,6 +102,7 @@ def main() -> None:
     length.add_argument("--full", action="store_true", help="the figures that the docs quote")
     parser.add_argument("--json", type=Path, required=True, metavar="DIR", help="where to write")
     names = [each.name for each in BENCHMARKS]
+    parser.add_argument("--published", type=Path, metavar="FOLDER", help="for columns")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     args = parser.parse_args()
     folder: Path = args.json
@@ -119,7 +122,9 @@ def main() -> None:
             flush=True,
         )
         print(f"\n== {benchmark.name}\n", flush=True)
-        outcomes.append(run(benchmark, options, folder))
+        published = benchmark.program == "columns.py" and args.published is not None
+        extra = ["--published", str(args.published)] if published else []
+        outcomes.append(run(benchmark, [*options, *extra], folder))
         runs = [vars(each) for each in outcomes]
         write_json(folder / "run_all.json", {"quick": args.quick, "runs": runs})
     print("\n== summary\n")
