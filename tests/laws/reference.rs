@@ -18,7 +18,8 @@ const WINDOW_LOG: u32 = 23;
 pub enum Verdict {
     Value(Vec<u8>),
     Refused,
-    /// It decodes to more than [`MOST`], or takes too much memory to tell.
+    /// It decodes to more than [`MOST`], takes too much memory to tell, or libzstd's decoders
+    /// differ.
     Unknown,
 }
 
@@ -58,12 +59,20 @@ pub fn zstd(payload: &[u8], dictionary: &[u8]) -> Verdict {
                     _ => {}
                 },
                 Err(error) if error.to_string().contains("memory") => return Verdict::Unknown,
+                Err(_) if in_one_call(context, frame) => return Verdict::Unknown,
                 Err(_) => return Verdict::Refused,
             }
             rest = after;
         }
         Verdict::Value(value)
     })
+}
+
+/// Whether libzstd decodes the frame in one call: there, raw and RLE blocks may be larger than the
+/// window lets them be.
+fn in_one_call(context: &mut DCtx, frame: &[u8]) -> bool {
+    context.reset(ResetDirective::SessionOnly).expect("a reset");
+    context.decompress(&mut Vec::with_capacity(MOST), frame).is_ok()
 }
 
 /// Members of gzip and the zeros that may follow them, by zlib-rs.
