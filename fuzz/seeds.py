@@ -53,8 +53,9 @@ def all_payloads() -> Iterator[bytes]:
             yield bytes([0, 1]) + payload
         elif codec == "cpu-gzip":
             yield bytes([1, 1]) + payload
-    # An RLE block that is larger than its window: libzstd's decoders differ.
+    # Libzstd's decoders differ: an RLE block larger than its window, a compressed block of nothing.
     yield b"\x00\x01" + b"\x28\xb5\x2f\xfd\x00\x00\xe3\x01\x01\x1f"
+    yield b"\x00\x01" + b"\x28\xb5\x2f\xfd\x00\x00\x08\x00\x00a\x05\x00\x00"
     for level in (1, 6, 9):
         for value in originals():
             yield bytes([2, 1]) + gzip.compress(value, level)[10:-8]

@@ -51,13 +51,17 @@ pub fn zstd(payload: &[u8], dictionary: &[u8]) -> Verdict {
             let before = value.len();
             match read(Decoder::with_context(frame, context), &mut value) {
                 Ok(()) if value.len() > MOST => return Verdict::Unknown,
-                // As a stream, an empty last block ends a frame that states any length.
-                Ok(()) => match zstd_safe::get_frame_content_size(frame) {
-                    Ok(Some(stated)) if stated != (value.len() - before) as u64 => {
+                Ok(()) => {
+                    let len = (value.len() - before) as u64;
+                    let stated = zstd_safe::get_frame_content_size(frame).ok().flatten();
+                    // As a stream, an empty last block ends a frame that states any length.
+                    if stated.is_some_and(|stated| stated != len) {
                         return Verdict::Refused;
                     }
-                    _ => {}
-                },
+                    if !in_one_call(context, frame) {
+                        return Verdict::Unknown;
+                    }
+                }
                 Err(error) if error.to_string().contains("memory") => return Verdict::Unknown,
                 Err(_) if in_one_call(context, frame) => return Verdict::Unknown,
                 Err(_) => return Verdict::Refused,
@@ -68,8 +72,8 @@ pub fn zstd(payload: &[u8], dictionary: &[u8]) -> Verdict {
     })
 }
 
-/// Whether libzstd decodes the frame in one call: there, raw and RLE blocks may be larger than the
-/// window lets them be.
+/// Whether libzstd decodes the frame in one call. There, raw and RLE blocks may be larger than the
+/// window lets them be; as a stream, the last block may be a compressed one of no bytes.
 fn in_one_call(context: &mut DCtx, frame: &[u8]) -> bool {
     context.reset(ResetDirective::SessionOnly).expect("a reset");
     context.decompress(&mut Vec::with_capacity(MOST), frame).is_ok()
