@@ -60,13 +60,14 @@ def both(standin: Path) -> dict[str, str]:
 def test_the_gpu_tests_hold_on_the_stand_in(root: Path, both: dict[str, str]) -> None:
     """What a real GPU is tested with passes here, so that it runs at the first try there."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-q", "-rs"]
+    command += ["-n", "auto"]
     done = subprocess.run(
         [*command, "tests/python"],
         cwd=root,
         env=os.environ | both,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:]
