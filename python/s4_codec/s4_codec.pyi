@@ -82,8 +82,9 @@ class Codec:
 
     Codecs are values: immutable, hashable, equal by class and settings, and picklable.
     Threads may share one. Methods release the GIL for all but a few kilobytes; do not change the
-    input buffer during a call. An interrupt (Ctrl-C) ends a call within half a second. Work that
-    then continues in the background holds the input buffer until it ends.
+    input buffer during a call. An interrupt (Ctrl-C) ends a call within half a second, except
+    :meth:`decompress_into`. Work that then continues in the background holds the input buffer
+    until it ends.
     """
 
     @property
@@ -203,6 +204,49 @@ class Codec:
         OverflowError
             ``original_size`` or ``max_size`` is not a 64-bit unsigned integer, or ``crc32c``
             not a 32-bit one.
+        """
+
+    def decompress_into(
+        self,
+        payload: _Data,
+        out: _Data,
+        original_size: SupportsIndex,
+        crc32c: SupportsIndex,
+        *,
+        max_size: SupportsIndex | None = None,
+    ) -> int:
+        """Decompress one payload to the start of a buffer of the caller's, and verify it.
+
+        It saves the allocation of a result where calls reuse one buffer. An interrupt takes effect
+        once the payload is decoded, so that nothing writes to ``out`` after the call.
+
+        Parameters
+        ----------
+        payload
+            As ``data`` of :meth:`decompress`.
+        out
+            Any object with a writable C-contiguous buffer of at least ``original_size`` bytes, of
+            any item type: bytearray, memoryview, array, NumPy array, mmap. Do not use it during
+            the call. Bytes past ``original_size`` never change; after an error, the bytes before
+            may have any value.
+        original_size, crc32c, max_size
+            As for :meth:`decompress`.
+
+        Returns
+        -------
+        int
+            The number of bytes written, ``original_size``.
+
+        Raises
+        ------
+        ValueError
+            ``out`` is shorter than ``original_size``, or overlaps the payload.
+        TypeError
+            ``payload`` or ``out`` is not a buffer, or is a buffer of Python objects.
+        BufferError
+            ``out`` is read-only, or a buffer is not C-contiguous.
+        S4Error, S4BackendError, S4IoError, OverflowError
+            As for :meth:`decompress`.
         """
 
     def __eq__(self, other: object) -> bool: ...

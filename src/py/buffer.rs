@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyBufferError, PyMemoryError, PyTypeError};
+use pyo3::exceptions::{PyBufferError, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
@@ -45,23 +45,7 @@ where
         if let Ok(bytes) = object.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes));
         }
-        let buffer = untyped(&object).map_err(|error| {
-            if error.is_instance_of::<PyBufferError>(object.py())
-                || !error.is_instance_of::<PyTypeError>(object.py())
-            {
-                return error;
-            }
-            let found = object.get_type().name().map_or("?".into(), |name| name.to_string());
-            PyTypeError::new_err(format!(
-                "a bytes-like object is required (bytes, bytearray, memoryview, array, mmap), not {found:?}"
-            ))
-        })?;
-        if holds_objects(buffer.format().to_bytes()) {
-            return Err(PyTypeError::new_err(
-                "expected a buffer of bytes or numbers, found one of Python objects; \
-                 convert it to bytes first",
-            ));
-        }
+        let buffer = plain_buffer(&object)?;
         if !buffer.is_c_contiguous() {
             return Err(PyBufferError::new_err(
                 "the buffer is not C-contiguous; copy it first, for example with bytes(data)",
@@ -71,33 +55,82 @@ where
     }
 }
 
+/// The buffer of an object, if it holds no Python objects.
+fn plain_buffer(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
+    let buffer = untyped(object).map_err(|error| {
+        if error.is_instance_of::<PyBufferError>(object.py())
+            || !error.is_instance_of::<PyTypeError>(object.py())
+        {
+            return error;
+        }
+        let found = object.get_type().name().map_or("?".into(), |name| name.to_string());
+        PyTypeError::new_err(format!(
+            "a bytes-like object is required (bytes, bytearray, memoryview, array, mmap), \
+             not {found:?}"
+        ))
+    })?;
+    if holds_objects(buffer.format().to_bytes()) {
+        return Err(PyTypeError::new_err(
+            "expected a buffer of bytes or numbers, found one of Python objects; \
+             convert it to bytes first",
+        ));
+    }
+    Ok(buffer)
+}
+
 /// Whether a buffer's format (PEP 3118) contains object references. Colons enclose the names
 /// of fields, which do not count.
 fn holds_objects(format: &[u8]) -> bool {
     format.split(|&byte| byte == b':').step_by(2).any(|types| types.contains(&b'O'))
 }
 
-/// A writable C-contiguous buffer.
+/// An argument: a writable C-contiguous buffer, of any item type.
 pub struct WritableBytes(PyUntypedBuffer);
 
 impl WritableBytes {
-    pub fn try_new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let buffer = PyUntypedBuffer::get(object)?;
-        if buffer.readonly() || !buffer.is_c_contiguous() {
+    /// The first `len` bytes, to be written with what `payload` decodes to.
+    pub fn first_mut(&mut self, len: usize, payload: &[u8]) -> PyResult<&mut [MaybeUninit<u8>]> {
+        let found = self.0.len_bytes();
+        if found < len {
+            return Err(PyValueError::new_err(format!(
+                "out must have at least original_size = {len} bytes, but has {found}; pass a \
+                 longer buffer"
+            )));
+        }
+        if len == 0 {
+            return Ok(&mut []);
+        }
+        let start = self.0.buf_ptr() as usize;
+        let source = payload.as_ptr() as usize;
+        if start < source + payload.len() && source < start + len {
+            return Err(PyValueError::new_err(
+                "out and the payload share memory; decompress into another buffer",
+            ));
+        }
+        // SAFETY: the exporter keeps at least `len` contiguous writable bytes valid until the
+        // view is released, when this drops. No other slice of the call covers them: `payload`
+        // lies elsewhere. The documentation forbids using them during a call. A caller who does
+        // so gets a wrong result, but no access out of bounds, as for `Bytes`.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), len) })
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for WritableBytes {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let buffer = plain_buffer(&object)?;
+        if buffer.readonly() {
             return Err(PyBufferError::new_err(
-                "expected a writable C-contiguous buffer, found a read-only or strided one",
+                "out is read-only; pass a writable buffer, such as a bytearray",
+            ));
+        }
+        if !buffer.is_c_contiguous() {
+            return Err(PyBufferError::new_err(
+                "out is not C-contiguous; pass a contiguous buffer, such as a bytearray",
             ));
         }
         Ok(Self(buffer))
-    }
-
-    pub fn as_mut_slice(&mut self) -> &mut [MaybeUninit<u8>] {
-        if self.0.len_bytes() == 0 {
-            return &mut [];
-        }
-        // SAFETY: the exporter keeps `len_bytes` contiguous writable bytes valid until the view
-        // is released. Only this package passes such buffers, and it uses each in one place.
-        unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.len_bytes()) }
     }
 }
 

@@ -1,81 +1,36 @@
 //! The base of the codec classes. It wraps a [`Codec`] and has all methods.
 
-use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
 
-use super::brief::{
-    detach_unless, is_brief_admission, is_brief_compression, is_brief_decompression,
-};
-use super::buffer::{Bytes, WritableBytes, new_bytes, to_bytes};
+use super::buffer::{Bytes, WritableBytes};
 use super::cpu::{CpuGzip, CpuZstd, Passthrough};
 use super::dictionary::CpuZstdDict;
-use super::dictionary_set::DecoderArgument;
 use super::errors::raise;
-use super::held::{compress_in_background, decompress_in_background};
 use super::nvcomp::{NvcompBitcomp, NvcompGDeflate, NvcompZstd};
-use crate::background;
+use super::value::{compress, decompress, decompress_into};
 use crate::codec::{Codec, Fallback};
-use crate::error::Result;
 use crate::gpu::Device;
 use crate::kernel::fcg1::{Algorithm, DataType};
-use crate::manifest::{MAX_ORIGINAL_SIZE, Manifest};
+use crate::manifest::Manifest;
 use crate::wire::codec_id::CodecId;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCodec>()?;
-    module.add_function(wrap_pyfunction!(_admit, module)?)?;
-    module.add_function(wrap_pyfunction!(_decompress_into, module)?)?;
     module.add_function(wrap_pyfunction!(_codec_options, module)?)
-}
-
-/// The largest payload buffer, in bytes, that a thread keeps between calls.
-const KEPT_PAYLOAD_BYTES: usize = 4 << 20;
-
-thread_local! {
-    static PAYLOAD: Cell<Vec<u8>> = Cell::default();
-}
-
-/// A copy of the thread's payload buffer, which is kept for the next call.
-fn copy_payload(py: Python<'_>, payload: Vec<u8>) -> PyResult<Bound<'_, PyBytes>> {
-    let bytes = to_bytes(py, &payload)?;
-    if payload.capacity() <= KEPT_PAYLOAD_BYTES {
-        PAYLOAD.set(payload);
-    }
-    Ok(bytes)
-}
-
-impl PyCodec {
-    /// Runs `compress` on one value, in the background if that takes long. Returns the bytes
-    /// that it appended and what it returned.
-    fn compress_with<'py, T: Send + 'static>(
-        &self,
-        py: Python<'py>,
-        data: Bytes<'_>,
-        compress: fn(&Codec, &[u8], &mut Vec<u8>) -> Result<T>,
-    ) -> PyResult<(Bound<'py, PyBytes>, T)> {
-        let (codec, value) = (&self.0, data.as_slice());
-        if background::is_long_compression(codec, value.len(), 1) {
-            return compress_in_background(py, codec, data, compress);
-        }
-        let is_brief = is_brief_compression(codec, value.len());
-        let mut payload = PAYLOAD.take();
-        let result = detach_unless(py, is_brief, || compress(codec, value, &mut payload));
-        let result = result.map_err(raise)?;
-        Ok((copy_payload(py, payload)?, result))
-    }
 }
 
 /// A codec and its settings. The base of the codec classes.
 ///
 /// Codecs are values: immutable, hashable, equal by class and settings, and picklable.
 /// Threads may share one. Methods release the GIL for all but a few kilobytes; do not change the
-/// input buffer during a call. An interrupt (Ctrl-C) ends a call within half a second. Work that
-/// then continues in the background holds the input buffer until it ends.
+/// input buffer during a call. An interrupt (Ctrl-C) ends a call within half a second, except
+/// :meth:`decompress_into`. Work that then continues in the background holds the input buffer
+/// until it ends.
 #[pyclass(name = "Codec", module = "s4_codec", subclass, frozen)]
 pub struct PyCodec(pub(super) Codec);
 
@@ -146,7 +101,7 @@ impl PyCodec {
         py: Python<'py>,
         data: Bytes<'_>,
     ) -> PyResult<(Bound<'py, PyBytes>, u64, u32)> {
-        let (payload, manifest) = self.compress_with(py, data, Codec::compress)?;
+        let (payload, manifest) = compress(py, &self.0, data, Codec::compress)?;
         Ok((payload, manifest.original_size, manifest.crc32c))
     }
 
@@ -182,7 +137,7 @@ impl PyCodec {
                 codec.encode_with(Fallback::Never, data, frame)
             },
         };
-        Ok(self.compress_with(py, data, encode)?.0)
+        Ok(compress(py, &self.0, data, encode)?.0)
     }
 
     /// Decompress one payload and verify it.
@@ -234,6 +189,52 @@ impl PyCodec {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let manifest = Manifest { original_size, crc32c };
         decompress(py, &self.0, data, manifest, max_size)
+    }
+
+    /// Decompress one payload to the start of a buffer of the caller's, and verify it.
+    ///
+    /// It saves the allocation of a result where calls reuse one buffer. An interrupt takes effect
+    /// once the payload is decoded, so that nothing writes to ``out`` after the call.
+    ///
+    /// Parameters
+    /// ----------
+    /// payload
+    ///     As ``data`` of :meth:`decompress`.
+    /// out
+    ///     Any object with a writable C-contiguous buffer of at least ``original_size`` bytes, of
+    ///     any item type: bytearray, memoryview, array, NumPy array, mmap. Do not use it during
+    ///     the call. Bytes past ``original_size`` never change; after an error, the bytes before
+    ///     may have any value.
+    /// original_size, crc32c, max_size
+    ///     As for :meth:`decompress`.
+    ///
+    /// Returns
+    /// -------
+    /// int
+    ///     The number of bytes written, ``original_size``.
+    ///
+    /// Raises
+    /// ------
+    /// ValueError
+    ///     ``out`` is shorter than ``original_size``, or overlaps the payload.
+    /// TypeError
+    ///     ``payload`` or ``out`` is not a buffer, or is a buffer of Python objects.
+    /// BufferError
+    ///     ``out`` is read-only, or a buffer is not C-contiguous.
+    /// S4Error, S4BackendError, S4IoError, OverflowError
+    ///     As for :meth:`decompress`.
+    #[pyo3(signature = (payload, out, original_size, crc32c, *, max_size=None))]
+    fn decompress_into(
+        &self,
+        py: Python<'_>,
+        payload: Bytes<'_>,
+        out: WritableBytes,
+        original_size: u64,
+        crc32c: u32,
+        max_size: Option<u64>,
+    ) -> PyResult<usize> {
+        let manifest = Manifest { original_size, crc32c };
+        decompress_into(py, &self.0, payload, out, manifest, max_size)
     }
 
     fn __richcmp__<'py>(
@@ -309,37 +310,6 @@ impl PyCodec {
     }
 }
 
-/// Where the codec runs.
-fn device_of(codec: &Codec) -> Device {
-    codec.device().unwrap_or(Device::Cpu)
-}
-
-/// Decompresses one payload, in the background if that takes long.
-pub fn decompress<'py>(
-    py: Python<'py>,
-    codec: &Codec,
-    data: Bytes<'_>,
-    manifest: Manifest,
-    max_size: Option<u64>,
-) -> PyResult<Bound<'py, PyBytes>> {
-    let payload = data.as_slice();
-    let limit = max_size.unwrap_or(MAX_ORIGINAL_SIZE);
-    let device = device_of(codec);
-    let admit = || codec.admit(payload, &manifest, limit);
-    let is_brief = is_brief_admission(device, payload.len());
-    let len = detach_unless(py, is_brief, admit).map_err(raise)?;
-    if payload.len() > background::SHORT_PAYLOAD_BYTES
-        && background::is_long_decompression(device, payload.len(), 1)
-    {
-        return decompress_in_background(py, codec, data, len, manifest);
-    }
-    let is_brief = is_brief_decompression(device, payload.len(), manifest.original_size);
-    new_bytes(py, len, |py, dst| {
-        let decode = || codec.decode(payload, &manifest, dst).map(drop);
-        detach_unless(py, is_brief, decode).map_err(raise)
-    })
-}
-
 /// The Python object of a codec, an instance of that codec's class.
 pub fn to_object(py: Python<'_>, codec: Codec) -> PyResult<Py<PyAny>> {
     let base = PyClassInitializer::from(PyCodec(codec.clone()));
@@ -400,48 +370,4 @@ pub fn _codec_options(py: Python<'_>, codec: CodecArgument) -> PyResult<Bound<'_
         options.set_item("data_type", data_type.name())?;
     }
     Ok(options)
-}
-
-/// Checks the claimed size against the limit and the payload, as decompressing does first.
-#[pyfunction]
-fn _admit(
-    py: Python<'_>,
-    codec: DecoderArgument,
-    data: Bytes<'_>,
-    original_size: u64,
-    crc32c: u32,
-    max_size: u64,
-) -> PyResult<()> {
-    let (payload, manifest) = (data.as_slice(), Manifest { original_size, crc32c });
-    let is_brief = is_brief_admission(device_of(&codec.0), payload.len());
-    let admit = || codec.0.admit(payload, &manifest, max_size);
-    detach_unless(py, is_brief, admit).map(drop).map_err(raise)
-}
-
-/// Decompresses into a writable buffer of ``original_size`` bytes and verifies the result. The
-/// caller has checked the size with ``_admit``.
-#[pyfunction]
-fn _decompress_into(
-    py: Python<'_>,
-    codec: DecoderArgument,
-    data: Bytes<'_>,
-    original_size: u64,
-    crc32c: u32,
-    dst: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let (payload, manifest) = (data.as_slice(), Manifest { original_size, crc32c });
-    let mut dst = WritableBytes::try_new(dst)?;
-    let dst = dst.as_mut_slice();
-    if dst.len() as u64 != original_size {
-        let len = dst.len();
-        return Err(PyValueError::new_err(format!(
-            "dst must have original_size = {original_size} bytes, but has {len}"
-        )));
-    }
-    let is_brief = is_brief_decompression(device_of(&codec.0), payload.len(), original_size);
-    detach_unless(py, is_brief, || {
-        codec.0.admit(payload, &manifest, original_size)?;
-        codec.0.decode(payload, &manifest, dst).map(drop)
-    })
-    .map_err(raise)
 }

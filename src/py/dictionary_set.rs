@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::buffer::{Bytes, to_bytes};
-use super::codec::{_codec_options, CodecArgument, PyCodec, decompress};
+use super::codec::{_codec_options, CodecArgument, PyCodec};
 use super::errors::raise;
+use super::value::decompress;
 use crate::codec::{Codec, ZstdLevel};
 use crate::kernel::dictionary::Dictionary;
 use crate::kernel::dictionary_set::DictionarySet;

@@ -21,6 +21,7 @@ mod object;
 mod producer;
 mod signals;
 mod training;
+mod value;
 mod walk;
 mod wire;
 
@@ -46,6 +47,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::register(module)?;
     signals::register();
     codec::register(module)?;
+    value::register(module)?;
     cpu::register(module)?;
     dictionary::register(module)?;
     dictionary_set::register(module)?;
