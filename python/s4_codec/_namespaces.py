@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
 import polars as pl
 
@@ -159,3 +159,33 @@ class SeriesNamespace(S4Namespace[pl.Series]):
     def train_dictionary(self, size: SupportsIndex = 112_640) -> bytes:
         """As ``s4_codec.polars.train_dictionary``."""
         return s4.train_dictionary(self._series, size)
+
+
+@overload
+def on(column: str | pl.Expr) -> ExprNamespace: ...
+@overload
+def on(column: pl.Series) -> SeriesNamespace: ...
+def on(column: str | pl.Expr | pl.Series) -> ExprNamespace | SeriesNamespace:
+    """The methods of ``column.s4``, for type checkers, which know no registered namespaces.
+
+    Parameters
+    ----------
+    column
+        An expression, the name of a column, or a series.
+
+    Returns
+    -------
+    ExprNamespace or SeriesNamespace
+        ``s4.on(pl.col("body")).compress()`` is ``pl.col("body").s4.compress()``.
+
+    Raises
+    ------
+    TypeError
+        ``column`` is something else.
+    """
+    if isinstance(column, pl.Series):
+        return SeriesNamespace(column)
+    if isinstance(column, (str, pl.Expr)):
+        return ExprNamespace(pl.col(column) if isinstance(column, str) else column)
+    msg = f"column must be an expression, a name or a series, not {column!r}"
+    raise TypeError(msg)

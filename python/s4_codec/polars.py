@@ -8,6 +8,7 @@
 True
 
 Importing this module also registers the namespace ``s4`` on ``pl.Expr`` and ``pl.Series``.
+Type checkers know no registered namespaces; for them, :func:`on` returns the same methods.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPRESSED_DTYPE",
+    "ExprNamespace",
+    "SeriesNamespace",
     "compress",
     "decode",
     "decompress",
     "encode",
     "frame_info",
+    "on",
     "train_dictionary",
     "verify",
     "verify_frames",
@@ -467,4 +471,4 @@ def train_dictionary(series: pl.Series, size: SupportsIndex = 112_640) -> bytes:
 
 
 # They are built from the functions above.
-from . import _namespaces  # noqa: E402, F401
+from ._namespaces import ExprNamespace, SeriesNamespace, on  # noqa: E402
