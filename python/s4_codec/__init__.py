@@ -5,6 +5,8 @@
 - Polars columns: ``s4_codec.polars``.
 - Arrow data: ``s4_codec.arrow``.
 - Spark columns: ``s4_codec.spark``.
+- DuckDB's SQL: ``s4_codec.duckdb``.
+- Chunks of arrays: ``s4_codec.zarr`` and ``s4_codec.numcodecs``.
 - Dictionaries: :func:`train`, and :class:`DictionarySet` for those of data that changes.
 - Which codec pays for a column: :func:`advise`.
 """
