@@ -2,6 +2,7 @@
 
 - Values: the codec classes, and :func:`decode` for frames.
 - Stored objects: :func:`encode_s4_object` and :func:`decode_s4_object`.
+- Files: :func:`open`, to read and write bodies as file objects.
 - Polars columns: ``s4_codec.polars``.
 - Arrow data: ``s4_codec.arrow``.
 - Spark columns: ``s4_codec.spark``.
@@ -13,6 +14,7 @@
 
 import typing as _typing
 
+from ._files import open
 from .dictionaries import DictionarySet, TrainedDictionary, train
 from .s4_codec import (
     FRAME_HEADER_BYTES,
@@ -106,6 +108,7 @@ __all__ = [
     "iter_frames",
     "lookup_range",
     "num_threads",
+    "open",
     "pick_chunk_size",
     "read_frame",
     "release_gpu_memory",

@@ -59,6 +59,12 @@ impl Metadata {
         Ok(Self { framed, ..Self::default() })
     }
 
+    /// Whether the body is frames, which can be read one by one, and the lengths of the original
+    /// and of the body where they are stated.
+    pub fn frames(&self) -> (bool, Option<u64>, Option<u64>) {
+        (self.framed && !self.encrypted, self.original_size, self.compressed_size)
+    }
+
     /// The codec, manifest and stored length of an unframed payload, if all four values are there.
     pub(super) fn manifest(&self) -> Option<(&str, Manifest, u64)> {
         let manifest = Manifest { original_size: self.original_size?, crc32c: self.crc32c? };

@@ -23,7 +23,8 @@ use crate::wire::index::{self, Index};
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pick_chunk_size, module)?)?;
     module.add_function(wrap_pyfunction!(encode_s4_object, module)?)?;
-    module.add_function(wrap_pyfunction!(decode_s4_object, module)?)
+    module.add_function(wrap_pyfunction!(decode_s4_object, module)?)?;
+    module.add_function(wrap_pyfunction!(_metadata_frames, module)?)
 }
 
 /// The number of original bytes per frame for an object of ``content_length`` bytes.
@@ -155,6 +156,12 @@ fn parse_metadata(metadata: &Bound<'_, PyAny>) -> PyResult<Metadata> {
     }
     let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     Metadata::parse(pairs).map_err(raise)
+}
+
+/// Whether metadata says that the body is frames, and the lengths of the original and of the body.
+#[pyfunction]
+fn _metadata_frames(metadata: &Bound<'_, PyAny>) -> PyResult<(bool, Option<u64>, Option<u64>)> {
+    Ok(parse_metadata(metadata)?.frames())
 }
 
 /// Decode an object as the S4 gateway stores it, and verify it.

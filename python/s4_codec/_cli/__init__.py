@@ -7,9 +7,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..s4_codec import S4Error, __version__
+from ..s4_codec import S4Error, __version__, set_num_threads
 from .advising import advise
-from .arguments import Parser, byte_count
+from .arguments import Parser, byte_count, byte_range, thread_count
 from .commands import decode, encode, index, inspect, reindex
 from .dictionaries import train_command
 from .output import STANDARD_OUTPUT
@@ -60,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         text = "maximum decoded size of all frames together (default: no limit)"
         made.add_argument("--max-total-size", type=byte_count, metavar="SIZE", help=text)
 
+    def working_options(made: argparse.ArgumentParser) -> None:
+        text = "number of threads (default: S4_NUM_THREADS, or one per core)"
+        made.add_argument("--threads", type=thread_count, metavar="N", help=text)
+        text = "show no progress; it is shown on a terminal for work of over a second"
+        made.add_argument("--no-progress", dest="progress", action="store_false", help=text)
+
     made = command("encode", encode, "compress a file to S4F2 frames")
     output_option(made)
     made.add_argument(
@@ -75,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "compresses; selects codec cpu-zstd-dict",
     )
     made.add_argument("--index", action="store_true", help="also write the sidecar FILE.s4index")
+    working_options(made)
 
     made = command("decode", decode, "decode a file of frames, and verify it")
     output_option(made)
@@ -82,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--allow-empty", action="store_true", help="decode an empty input to an empty output"
     )
+    text = "decode only the bytes A up to B of the original, with INPUT.s4index if it fits: then "
+    text += "only the frames that hold them are read; else all before B"
+    made.add_argument("--range", type=byte_range, metavar="A-B", help=text)
+    working_options(made)
 
     text = "train a zstd dictionary on a column: Parquet, Arrow IPC, CSV, NDJSON, or lines of text"
     made = command("train", train_command, text)
@@ -91,24 +102,38 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--size", type=byte_count, default=110 << 10, metavar="SIZE", help=text)
     text = "chooses the values that are held out to measure with (default: 0)"
     made.add_argument("--seed", type=int, default=0, metavar="N", help=text)
+    working_options(made)
 
     made = command("inspect", inspect, "list the frames of a file")
     made.add_argument("--json", action="store_true", help="print JSON")
     text = "decode the frames too; show their ratio and state"
     made.add_argument("--verify", action="store_true", help=text)
     decoding_options(made)
+    working_options(made)
 
     made = command("index", index, "show a sidecar")
     made.add_argument("--json", action="store_true", help="print JSON")
 
     made = command("reindex", reindex, "rebuild the sidecar of a file of frames")
     made.add_argument("-o", "--output", metavar="FILE", help="default: BODY.s4index")
+    working_options(made)
 
     made = command("advise", advise, "measure which codec pays for a column of a table")
     text = "a column of a Parquet, Arrow, CSV or NDJSON file (default: the only one with text or "
     made.add_argument("--column", metavar="NAME", help=f"{text}bytes); other files: their lines")
     made.add_argument("--plot", metavar="OUT", help="also draw OUT.png, OUT.svg or OUT.html")
+    working_options(made)
+    _add_completion(parser)
     return parser
+
+
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--print-completion``, if shtab is installed, which makes the scripts of shells."""
+    try:
+        import shtab
+    except ImportError:
+        return
+    shtab.add_argument_to(parser, ["--print-completion"])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -128,6 +153,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         with handling_signals():
+            if getattr(args, "threads", None) is not None:
+                set_num_threads(args.threads)
             if sys.stdout is not None:
                 sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
             text = args.run(args)

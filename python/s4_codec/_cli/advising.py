@@ -35,9 +35,9 @@ def advise(args: argparse.Namespace) -> None:
             _check_plot(args.plot)
             source = files.enter_context(Input(args.input))
             check_output(source, args.plot)
-            out = files.enter_context(Output(args.plot, source))
+            out = files.enter_context(Output(args.plot, source.status))
         column = read_column(args.input, args.column)
-        is_shown = sys.stderr is not None and sys.stderr.isatty()
+        is_shown = args.progress and sys.stderr is not None and sys.stderr.isatty()
         advice = interruptible(lambda: measure(column, progress=is_shown))
         if out is not None:
             out.write(_picture(advice, args.plot))

@@ -22,6 +22,26 @@ def byte_count(text: str) -> int:
     return size
 
 
+_RANGE = re.compile(r"([0-9]+)-([0-9]+)")
+
+
+def byte_range(text: str) -> tuple[int, int]:
+    """Parses a half-open range of bytes, such as ``0-100``."""
+    found = _RANGE.fullmatch(text)
+    if found is None or int(found[1]) > int(found[2]) or int(found[2]) >= 2**64:
+        msg = f"{text!r} is not a range A-B of bytes, from A up to but without B, such as 0-100"
+        raise argparse.ArgumentTypeError(msg)
+    return int(found[1]), int(found[2])
+
+
+def thread_count(text: str) -> int:
+    """Parses a number of threads."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        msg = f"{text!r} is not a number of threads from 1 to 1024"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that prints errors to standard error only: argparse falls back to standard output
     where that is closed."""

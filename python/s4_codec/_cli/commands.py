@@ -9,6 +9,9 @@ import sys
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from .._files.body import Body
+from .._files.frames import READ_AHEAD, Decoding, Frames
+from .._reader import walked
 from ..s4_codec import (
     SIDECAR_SUFFIX,
     Codec,
@@ -20,16 +23,18 @@ from ..s4_codec import (
 )
 from .decoding import Decoders, Limits, decoded, decoded_pieces, stored_frames
 from .dictionaries import dictionary_codec, read_dictionaries
-from .files import Frames, in_order, walked
+from .files import Frames as FrameList
+from .files import in_order
 from .inputs import Input
 from .listing import print_frames, print_frames_json, print_index, print_index_json
 from .output import Output, check_output, commit, output_errors, write_all
 from .progress import Progress
+from .signals import interruptible
 from .streams import Failure, report, standard_stream
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..s4_codec import _StoredFrame
 
@@ -87,12 +92,12 @@ def encode(args: argparse.Namespace) -> str:
             if os.path.realpath(sidecar) == os.path.realpath(args.output):
                 msg = f"{sidecar} is a link to {args.output}; remove the link"
                 raise Failure(msg)
-            index_out = files.enter_context(Output(sidecar, source))
-        out = files.enter_context(Output(args.output, source))
+            index_out = files.enter_context(Output(sidecar, source.status))
+        out = files.enter_context(Output(args.output, source.status))
         size = _UNKNOWN_LENGTH_CHUNK if source.size is None else pick_chunk_size(source.size)
         chunks = iter(lambda: source.read(size), b"")
         coded = in_order(lambda chunk: (len(chunk), _encoded(codec, chunk)), chunks)
-        with Progress(source.size) as progress:
+        with Progress(source.size, args.progress) as progress:
             for chunk_size, frame in coded:
                 out.write(frame)
                 index.push(stored, len(frame), chunk_size)
@@ -118,6 +123,8 @@ def _encoded(codec: Codec, chunk: bytes) -> bytes:
 def decode(args: argparse.Namespace) -> str:
     """Decodes INPUT; a frame is written only after its crc32c was verified."""
     _check_standard_input(args)
+    if args.range is not None:
+        return _decode_range(args, *args.range)
     decoders = Decoders(read_dictionaries(args.dict), args.device)
     limits = Limits(args.max_size, args.max_total_size)
     with Input(args.input) as source:
@@ -126,9 +133,9 @@ def decode(args: argparse.Namespace) -> str:
         pieces = decoded_pieces(source, decoders, limits, args.allow_empty)
         # The first piece raises structural errors before the output is opened.
         first = list(islice(pieces, 1))
-        with Output(args.output, source) as out:
+        with Output(args.output, source.status) as out:
             totals = [0, 0, 0]
-            with Progress(source.size) as progress:
+            with Progress(source.size, args.progress) as progress:
                 for end, counts, data in chain(first, pieces):
                     out.write(data)
                     totals = [total + count for total, count in zip(totals, counts, strict=True)]
@@ -136,6 +143,63 @@ def decode(args: argparse.Namespace) -> str:
             commit(out)
     frames, payload, original = totals
     return f"decoded {frames} frame(s), {payload} payload bytes, {original} original bytes"
+
+
+class _File(io.FileIO):
+    """A file whose reads end when a signal arrives."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return interruptible(super().read, size)
+
+
+def _decode_range(args: argparse.Namespace, start: int, end: int) -> str:
+    """Decodes a range of the original; with a sidecar that fits, only the frames that hold it."""
+    if args.max_total_size is not None and end - start > args.max_total_size:
+        msg = f"the range has {end - start} bytes, which exceeds the limit of {args.max_total_size}"
+        raise Failure(msg)
+    decoders = Decoders(read_dictionaries(args.dict), args.device)
+    decoding = Decoding(decoders.dictionary, args.max_size, decoders.device)
+    with Input(args.input) as source:
+        check_output(source, args.output, args.dict)
+        body = Body(_File(source.descriptor, closefd=False), source.name)
+        frames = Frames(body, decoding, None)
+        has_sidecar = body.size is not None and _add_sidecar(frames, args.input)
+        with Output(args.output, source.status) as out:
+            with Progress(end - start, args.progress) as progress:
+                for data in _range(frames, start, end):
+                    out.write(data)
+                    progress.advance(len(data))
+            commit(out)
+    how = "" if has_sidecar else "; without a sidecar, all frames before them were decoded too"
+    return f"decoded the bytes {start} to {end} of the original{how}"
+
+
+def _range(frames: Frames, start: int, end: int) -> Iterator[memoryview]:
+    """The bytes from ``start`` to ``end`` of the original, piece by piece."""
+    while start < end:
+        piece = frames.read(start, min(end - start, READ_AHEAD))
+        if piece is None:
+            msg = f"the range ends at {end}, but the original has {frames.end} bytes"
+            raise Failure(msg)
+        with memoryview(piece.data) as whole:
+            data = whole[start - piece.start : end - piece.start]
+            start += len(data)
+            yield data
+
+
+def _add_sidecar(frames: Frames, path: str) -> bool:
+    """Adds the sidecar beside a body, if it exists and fits."""
+    sidecar = path + SIDECAR_SUFFIX
+    if not os.path.isfile(sidecar):
+        return False
+    with Input(sidecar) as file:
+        content = file.read_all()
+    try:
+        frames.add_sidecar(content)
+    except S4Error as error:
+        report(f"Warning: {sidecar} is not used: {error}")
+        return False
+    return True
 
 
 def inspect(args: argparse.Namespace) -> None:
@@ -148,7 +212,7 @@ def inspect(args: argparse.Namespace) -> None:
     standard_stream(1)
     with Input(args.input) as source:
         if args.verify:
-            with Progress(source.size) as progress:
+            with Progress(source.size, args.progress) as progress:
                 for frame, state in in_order(
                     lambda job: (job[0], _state(*job, decoders, limits)),
                     stored_frames(source, limits),
@@ -157,7 +221,7 @@ def inspect(args: argparse.Namespace) -> None:
                     states.append(state)
                     progress.advance(frame.end - progress.done)
         else:
-            frames.extend(Frames(source))
+            frames.extend(FrameList(source))
         source.check_length()
         size = source.offset
     show(print_frames_json if args.json else print_frames, frames, states, size)
@@ -207,13 +271,15 @@ def reindex(args: argparse.Namespace) -> str:
         frames = original = 0
         # Each frame is a batch.
         walk = _FrameWalk(source.size, 0)
-        for start, end, _, _, size in walked(source, walk, walk.batches):
-            builder.push(start, end - start, size)
-            frames += 1
-            original += size
+        with Progress(source.size, args.progress) as progress:
+            for start, end, _, _, size in walked(source, walk, walk.batches):
+                builder.push(start, end - start, size)
+                frames += 1
+                original += size
+                progress.advance(end - progress.done)
         source.check_length()
         sidecar = builder.finish(source.offset)
-        with Output(path, source) as out:
+        with Output(path, source.status) as out:
             out.write(sidecar)
             commit(out)
     return f"indexed {frames} frame(s), {original} original bytes"

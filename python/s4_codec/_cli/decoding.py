@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from .. import s4_codec as _native
+from .._reader import walked
 from ..s4_codec import (
     Codec,
     CpuZstdDict,
@@ -17,7 +18,7 @@ from ..s4_codec import (
     S4ManifestSizeExceedsLimitError,
 )
 from ..s4_codec import decode as decode_body
-from .files import IN_MEMORY, Frames, decode_frame, in_order, walked
+from .files import IN_MEMORY, Frames, decode_frame, in_order
 from .inputs import Part
 from .streams import Failure, choose_temporary_folder
 

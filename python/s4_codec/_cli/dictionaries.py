@@ -48,8 +48,8 @@ def train_command(args: argparse.Namespace) -> str:
 
     with Input(args.input) as source:
         check_output(source, args.output)
-        with Output(args.output, source) as out:
-            with Progress(None) as progress:
+        with Output(args.output, source.status) as out:
+            with Progress(None, args.progress) as progress:
                 progress.note(f"reading {source.name}")
                 samples = read_column(args.input, args.column)
                 progress.note(f"training on {len(samples):,} values")

@@ -9,43 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import s4_codec as _native
-from ..s4_codec import FRAME_HEADER_BYTES, S4FrameError, num_threads
+from .._reader import PIECE, walked
+from ..s4_codec import num_threads
 from .signals import interruptible
-from .streams import PIECE, Failure, spool_errors, temporary_file
+from .streams import spool_errors, temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from .._reader import Reader
     from ..dictionaries import DictionarySet
-    from ..s4_codec import Codec, _FrameWalk, _StoredFrame
-    from .inputs import Reader
+    from ..s4_codec import Codec, _StoredFrame
 
 #: Larger payloads and originals are kept in temporary files.
 IN_MEMORY = 64 << 20
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-def walked(source: Reader, walk: _FrameWalk, step: Callable[[bytes], list[T]]) -> Iterator[T]:
-    """What ``step``, a method of ``walk``, finds in all pieces of a body.
-
-    Whoever takes an item may read from ``source`` up to the end of it.
-    """
-    piece: bytes | None = None
-    while piece != b"":
-        piece = source.peek(FRAME_HEADER_BYTES)
-        if len(piece) < FRAME_HEADER_BYTES:
-            walk.end(source.offset + len(piece))
-        try:
-            found = step(piece)
-        except S4FrameError as error:
-            if not str(error).startswith("frame 0, at byte 0:"):
-                raise
-            msg = f"{error}; this may not be a framed S4 object"
-            raise S4FrameError(msg) from None
-        yield from found
-        source.skip(walk.offset - source.offset)
 
 
 class Frames:
@@ -78,7 +58,7 @@ class Frames:
             with spool_errors():
                 return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
 
-    def _cut(self) -> Failure:
+    def _cut(self) -> Exception:
         # Raises where a stream ends within its last frame.
         self._walk.end(self._source.offset)
         return self._source.changed()

@@ -7,73 +7,9 @@ import errno
 import os
 import stat
 
+from .._reader import PIECE, WINDOW, Reader
 from .signals import interruptible
-from .streams import PIECE, Failure, errors_of, refuse_closed, standard_stream
-
-#: Bytes that are read from a stream at a time, as many as a pipe holds, and read ahead of a file.
-_WINDOW = 64 << 10
-
-
-class Reader:
-    """Bytes that are read from front to back, some of them ahead of need."""
-
-    def __init__(self, name: str, offset: int, size: int | None) -> None:
-        self.name = name
-        #: The position of the next byte.
-        self.offset = offset
-        #: The position of the end; None for a stream.
-        self.size = size
-        #: Bytes read ahead; those before ``_used`` have been handed out.
-        self._ahead = b""
-        self._used = 0
-
-    def _fetch(self, offset: int, size: int) -> bytes:
-        """At most ``size`` bytes from ``offset`` on; none at the end. Of a stream, the next."""
-        raise NotImplementedError
-
-    def peek(self, least: int) -> bytes:
-        """The bytes read ahead, which stay unread: ``least`` or more, or fewer at the end."""
-        if len(self._ahead) - self._used < least:
-            self._ahead, self._used = self._ahead[self._used :], 0
-            while (held := len(self._ahead)) < least:
-                start = self.offset + held
-                # What a file gained while it was read is not part of the body.
-                most = _WINDOW if self.size is None else min(_WINDOW, self.size - start)
-                if not (piece := self._fetch(start, most)):
-                    break
-                self._ahead += piece
-        return self._ahead[self._used :]
-
-    def read(self, size: int) -> bytes:
-        """The next ``size`` bytes, or fewer at the end."""
-        piece = self._ahead[self._used : self._used + size]
-        self._used += len(piece)
-        self.offset += len(piece)
-        if len(piece) == size:
-            return piece
-        pieces = [piece] if piece else []
-        size -= len(piece)
-        while size > 0 and (piece := self._fetch(self.offset, min(size, PIECE))):
-            pieces.append(piece)
-            size -= len(piece)
-            self.offset += len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def skip(self, size: int) -> None:
-        """Passes over ``size`` bytes, or fewer at the end."""
-        ahead = min(size, len(self._ahead) - self._used)
-        self._used += ahead
-        self.offset += ahead
-        size -= ahead
-        if self.size is not None:
-            self.offset = min(self.offset + size, max(self.offset, self.size))
-            return
-        while size > 0 and (piece := self._fetch(self.offset, min(size, PIECE))):
-            size -= len(piece)
-            self.offset += len(piece)
-
-    def changed(self) -> Failure:
-        return Failure(f"{self.name} changed while it was read")
+from .streams import Failure, errors_of, refuse_closed, standard_stream
 
 
 class Input(Reader):
@@ -82,6 +18,8 @@ class Input(Reader):
     Nothing is mapped: reading a mapping beyond the end of a file that was truncated ends the
     process.
     """
+
+    error = Failure
 
     def __init__(self, path: str) -> None:
         self.is_standard = path == "-"
@@ -114,7 +52,7 @@ class Input(Reader):
     def _fetch(self, offset: int, size: int) -> bytes:
         with errors_of(self.name):
             if self.size is None:
-                return self._next(min(size, _WINDOW))
+                return self._next(min(size, WINDOW))
             piece = interruptible(os.pread, self.descriptor, size, self.start + offset)
         if not piece and offset < self.size:
             self.check_length()
@@ -174,6 +112,8 @@ class Part(Reader):
 
     Several threads may read parts of one file.
     """
+
+    error = Failure
 
     def __init__(self, source: Input, start: int, end: int, data: bytes | None = None) -> None:
         super().__init__(source.name, start, end)

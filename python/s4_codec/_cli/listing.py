@@ -76,9 +76,12 @@ def print_index(found: dict[str, Any], path: str) -> None:
     print(f"  total_original_size:     {found['total_original_size']}")
     padded = found["total_padded_size"]
     print(f"  total_padded_size:       {padded}   (backend object size incl. padding)")
-    unbound = "(none \N{EM DASH} legacy v1 or unbound sidecar)"
-    print(f"  source_etag:             {unbound if etag is None else _printable(etag)}")
+    print(f"  source_etag:             {'(none)' if etag is None else _printable(etag)}")
     print(f"  source_compressed_size:  {'(none)' if size is None else size}")
+    bound = [f"a body of {size} bytes"] * (size is not None)
+    bound += [f"the ETag {_printable(etag or '')}"] * (etag is not None)
+    unbound = "nothing (a reader cannot tell whether a body has changed; reindex binds it)"
+    print(f"  bound to:                {' and '.join(bound) or unbound}")
     print(f"  sse (v3 S4E6 geometry):  {_sse_text(found['sse'])}")
     print(f"\n{'IDX':<5}{'ORIG_OFFSET':>16}{'ORIG_SIZE':>13}{'COMP_OFFSET':>15}{'COMP_SIZE':>13}")
     for i, entry in enumerate(found["entries"]):

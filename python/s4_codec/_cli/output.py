@@ -11,8 +11,9 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from .._reader import PIECE
 from .signals import check, interruptible
-from .streams import PIECE, Failure, errors_of, refuse_closed, standard_stream
+from .streams import Failure, errors_of, refuse_closed, standard_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +51,12 @@ def output_errors(name: str, is_standard: bool) -> Iterator[None]:
 class Output:
     """A temporary file that :func:`commit` renames to its final name.
 
-    It gets the permissions of the file that it replaces, else those of ``source``. Standard
-    output and special files, such as devices and named pipes, are written directly.
+    It gets the permissions of the file that it replaces, else those of the file ``like``, if it is
+    a regular one. Standard output and special files, such as devices and named pipes, are written
+    directly.
     """
 
-    def __init__(self, path: str, source: Input) -> None:
+    def __init__(self, path: str, like: os.stat_result | None) -> None:
         self.is_standard = path in STANDARD_OUTPUT
         self.name = "standard output" if self.is_standard else path
         self._scratch: str | None = None
@@ -74,7 +76,7 @@ class Output:
                 self._descriptor = interruptible(os.open, path, os.O_WRONLY | os.O_CLOEXEC)
                 return
             self._target = os.path.realpath(path)
-            self._mode = _permissions(found or source.status)
+            self._mode = _permissions(found or like)
             prefix, suffix = _scratch_name(self._target)
             self._descriptor, self._scratch = tempfile.mkstemp(
                 suffix, prefix, os.path.dirname(self._target)
@@ -202,8 +204,8 @@ def _scratch_name(target: str) -> tuple[str, str]:
     return f".s4-{name}-", ".tmp"
 
 
-def _permissions(like: os.stat_result) -> int:
-    if stat.S_ISREG(like.st_mode):
+def _permissions(like: os.stat_result | None) -> int:
+    if like is not None and stat.S_ISREG(like.st_mode):
         return like.st_mode & 0o777
     umask = os.umask(0)
     os.umask(umask)

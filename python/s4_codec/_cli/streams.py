@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The most bytes that are read or written at a time.
-PIECE = 1 << 20
-
 _DESCRIPTOR = re.compile(r"/dev/(std(?:in|out|err))|(?:/dev|/proc/self)/fd/([012])")
 _STREAMS = ("stdin", "stdout", "stderr")
 
