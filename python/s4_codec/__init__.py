@@ -14,7 +14,6 @@
 
 import typing as _typing
 
-from ._files import open
 from .dictionaries import DictionarySet, TrainedDictionary, train
 from .s4_codec import (
     FRAME_HEADER_BYTES,
@@ -63,6 +62,7 @@ from .s4_codec import (
 )
 
 if _typing.TYPE_CHECKING:
+    from ._files import open
     from .advice import Advice, advise
 
 __all__ = [
@@ -117,8 +117,9 @@ __all__ = [
     "train_dictionary",
 ]
 
-#: Names that are imported at first use, with the modules that have them: those import Polars.
-_LAZY = {"Advice": "advice", "advise": "advice"}
+#: Names that are imported at first use, with the modules that have them: those import Polars, or
+#: what only some systems have.
+_LAZY = {"Advice": "advice", "advise": "advice", "open": "_files"}
 
 
 def __getattr__(name: str) -> object:
