@@ -204,25 +204,40 @@ def looped(case: Case, peer: Peer) -> Runs:
     )
 
 
-def published(case: Case, folder: Path | None) -> tuple[str, Runs | None]:
-    """The published s4-codec, value by value."""
-    if folder is None:
-        return "", None
-    server = Published(folder, case.codec.name, case.codec.level, case.values[BODY].to_list())
-    return f"loop over rows, s4-codec {server.version}", (server.compress, server.decompress)
+#: What the published package does, value by value.
+PUBLISHED = """
+import polars as pl, s4_codec
+name, level, rows = data
+codec = {"cpu-zstd": s4_codec.CpuZstd, "cpu-gzip": s4_codec.CpuGzip}[name](level)
+values, sealed = pl.Series(rows), [codec.compress(value) for value in rows]
+def compress():
+    pl.Series([codec.compress(value)[0] for value in values.to_list()])
+def decompress():
+    pl.Series([codec.decompress(*value) for value in sealed])
+"""
+
+
+def published(case: Case, folder: Path) -> tuple[str, Runs]:
+    """The published package in another process."""
+    data = (case.codec.name, case.codec.level, case.values[BODY].to_list())
+    other = Published(folder, PUBLISHED, data)
+    name = f"loop over rows, {other.name}"
+    return name, (lambda: other.run("compress"), lambda: other.run("decompress"))
 
 
 def contenders(case: Case, folder: Path | None) -> dict[str, list[Contender]]:
     """Everything that is measured on one column, by direction."""
     few = case.part(ROW_BY_ROW)
-    theirs = {"zstandard multi-buffer": (case, multi_buffer(case))}
+    theirs: dict[str, tuple[Case, Runs | None]] = {}
+    theirs["zstandard multi-buffer"] = (case, multi_buffer(case))
     for peer in peers(case.codec):
         if peer.name in MAPPED:
             theirs[f"map_elements, {peer.name}"] = (few, mapped(few, peer))
         if peer.name in LOOPED:
             theirs[f"loop over rows, {peer.name}"] = (few, looped(few, peer))
-    name, runs = published(few, folder)
-    theirs[name] = (few, runs)
+    if folder is not None:
+        name, runs = published(few, folder)
+        theirs[name] = (few, runs)
     theirs[RAW] = (case, raw(case))
     directions = {}
     for index, direction in enumerate(("compress", "decompress")):

@@ -2,9 +2,10 @@
 
     pip install --no-deps --target FOLDER s4-codec==1.5.1
     python benches/columns.py --published FOLDER
+    python benches/objects.py --published FOLDER
 
-This file is the client, and, run as a program, the server: it holds the rows of a column and
-compresses or decompresses all of them, one call a row, whenever it is told to.
+This file is the client, and, run as a program, the server: it runs code that it is given once, and
+then calls one of that code's functions whenever it is told to.
 """
 
 from __future__ import annotations
@@ -16,31 +17,25 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-import polars as pl
-
-#: The name of the codec to the class and its level.
-CLASSES = {"cpu-zstd": "CpuZstd", "cpu-gzip": "CpuGzip"}
-
 
 class Published:
-    """The server's process, which ends with this object."""
+    """The server's process, which ends with this object.
 
-    def __init__(self, folder: Path, codec: str, level: int, values: list[bytes]) -> None:
+    ``code`` finds ``data`` among its variables, and defines the functions that :meth:`run` names.
+    """
+
+    def __init__(self, folder: Path, code: str, data: object) -> None:
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(folder)},
         )
-        self.version = self._call((codec, level, values))
+        self.name = f"s4-codec {self._call((code, data))}"
 
-    def compress(self) -> None:
-        """Compresses the rows."""
-        self._call("compress")
-
-    def decompress(self) -> None:
-        """Decompresses the rows' payloads."""
-        self._call("decompress")
+    def run(self, function: str) -> None:
+        """Calls a function."""
+        self._call(function)
 
     def _call(self, message: object) -> object:
         process = self._process
@@ -59,26 +54,18 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answers requests until they end."""
     import s4_codec
 
-    def answer(value: object) -> None:
-        pickle.dump(value, answers)
-        answers.flush()
-
-    name, level, rows = pickle.load(requests)
-    codec = getattr(s4_codec, CLASSES[name])(level)
-    values = pl.Series(rows, dtype=pl.Binary)
-    sealed = [codec.compress(value) for value in rows]
-    answer(s4_codec.__version__)
+    code, data = pickle.load(requests)
+    variables = {"data": data}
+    exec(code, variables)
+    answer: object = s4_codec.__version__
     while True:
+        pickle.dump(answer, answers)
+        answers.flush()
         try:
-            request = pickle.load(requests)
+            variables[pickle.load(requests)]()
         except EOFError:
             return
-        if request == "compress":
-            made = [codec.compress(value) for value in values.to_list()]
-            pl.Series([payload for payload, _, _ in made], dtype=pl.Binary)
-        else:
-            pl.Series([codec.decompress(*value) for value in sealed], dtype=pl.Binary)
-        answer(None)
+        answer = None
 
 
 if __name__ == "__main__":
