@@ -128,8 +128,8 @@ pub enum Error {
 
     /// The rows of a column decode to more than the limit for all of them.
     #[error(
-        "the rows decode to more than max_total_size, {limit} bytes ({rows} rows so far came to \
-         {bytes}); raise max_total_size if the data is trusted"
+        "the rows together decode to more than the max_total_size of {limit} bytes (counted so far: \
+         {rows} rows of {bytes} bytes); raise max_total_size if the data is trusted"
     )]
     TotalExceedsLimit { limit: u64, rows: u64, bytes: u64 },
 
@@ -231,6 +231,8 @@ pub enum Mistake {
     Payloads(&'static str),
     /// Bytes that no codec made.
     NeverCompressed,
+    /// zlib streams.
+    Zlib,
     /// No dictionary was given.
     MissingDictionary,
     /// Another dictionary was given than the payloads were compressed with.
@@ -256,9 +258,14 @@ impl Mistake {
             Self::Payloads(name) => {
                 format!("these are payloads, not frames: use decompress with codec={name:?}")
             }
-            Self::NeverCompressed => "pass a column that compress or encode made; these values \
-                                      were never compressed"
+            Self::NeverCompressed => "these values were never compressed: use them as they are, \
+                                      or compress them first"
                 .into(),
+            Self::Zlib => {
+                "these are zlib streams, which no codec here reads: decompress them with \
+                           Python's zlib, and compress the values anew"
+                    .into()
+            }
             Self::MissingDictionary => "pass the dictionary that they were compressed with, or a \
                                         DictionarySet that has it, as dictionary="
                 .into(),

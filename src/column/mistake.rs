@@ -17,7 +17,9 @@ pub(super) fn of_row(
         Payload::Sealed(payload, manifest) => {
             match of_payload(&options.codec, payload, error) {
                 // A payload that is the original itself was made by passthrough.
-                Some(Mistake::NeverCompressed) if manifest.confirm(payload).is_ok() => {
+                Some(Mistake::NeverCompressed | Mistake::Zlib)
+                    if manifest.confirm(payload).is_ok() =>
+                {
                     Some(Mistake::OtherCodec("passthrough"))
                 }
                 other => other,
@@ -46,6 +48,7 @@ fn of_payload(codec: &Codec, payload: &[u8], error: &Error) -> Option<Mistake> {
         Some(found) if expected.is_some_and(|expected| found.is_like(expected)) => None,
         Some(Format::Frames) => Some(Mistake::Frames),
         Some(Format::Encrypted) => Some(Mistake::Encrypted),
+        Some(Format::Zlib) => Some(Mistake::Zlib),
         Some(found) => found.codec().map(Mistake::OtherCodec),
         None => expected
             .filter(|expected| !expected.may_begin_as(payload))
@@ -68,6 +71,7 @@ pub(super) fn of_frames(body: &[u8], error: &Error) -> Option<Mistake> {
             .filter(|&number| CodecId::try_from(number).is_err())
             .map(|_| Mistake::UnknownCodec),
         Some(Format::Encrypted) => Some(Mistake::Encrypted),
+        Some(Format::Zlib) => Some(Mistake::Zlib),
         Some(found) => found.codec().map(Mistake::Payloads),
         None if Format::Frames.may_begin_as(body) => None,
         None => Some(Mistake::NeverCompressed),

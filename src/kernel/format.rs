@@ -10,6 +10,8 @@ pub enum Format {
     Zstd,
     /// gzip members.
     Gzip,
+    /// A zlib stream, which no codec reads, though its deflate is gzip's.
+    Zlib,
     /// nvCOMP chunks of the algorithm, if it is one that is known.
     Container(Option<Algorithm>),
     /// S4F2 frames and S4P1 paddings.
@@ -23,6 +25,8 @@ impl Format {
     pub fn of(bytes: &[u8]) -> Option<Self> {
         Some(match bytes {
             [0x1f, 0x8b, ..] => Self::Gzip,
+            // The window of 32 KiB that all compressors use, at zlib's four levels.
+            [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] => Self::Zlib,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [b'F', b'C', b'G', b'1', ..] => Self::Container(fcg1::algorithm_of(bytes)),
             [b'S', b'4', b'F', b'2', ..] | [b'S', b'4', b'P', b'1', ..] => Self::Frames,
@@ -42,6 +46,7 @@ impl Format {
         let magics: &[&[u8]] = match self {
             Self::Zstd => &[b"\x28\xb5\x2f"],
             Self::Gzip => &[b"\x1f"],
+            Self::Zlib => &[b"\x78"],
             Self::Container(_) => &[b"FCG"],
             Self::Frames => &[b"S4F", b"S4P"],
             Self::Encrypted => &[b"S4E"],
@@ -55,7 +60,7 @@ impl Format {
             Self::Zstd => Some(zstd::NAME),
             Self::Gzip => Some(gzip::NAME),
             Self::Container(Some(algorithm)) => Some(algorithm.codec()),
-            Self::Container(None) | Self::Frames | Self::Encrypted => None,
+            Self::Zlib | Self::Container(None) | Self::Frames | Self::Encrypted => None,
         }
     }
 }
@@ -64,6 +69,7 @@ impl Format {
 pub(crate) fn resembles(bytes: &[u8]) -> &'static str {
     match Format::of(bytes) {
         Some(Format::Gzip) => "; these bytes look like gzip",
+        Some(Format::Zlib) => "; these bytes look like zlib, which no codec here reads",
         Some(Format::Zstd) => "; these bytes look like zstd",
         Some(Format::Frames) => "; these bytes look like an S4F2 frame",
         Some(Format::Container(_)) => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 TEXTS = [text(100 + n) for n in range(60)]
+#: Of each level that a zlib stream's first bytes tell.
+ZLIB = [zlib.compress(value, level) for value in TEXTS for level in (0, 1, 3, 6, 9)]
 OTHER_DICTIONARY = train_dictionary([f"{n} other {n * 7919}".encode() for n in range(3000)], 2048)
 FIELDS = ("payload", "original_size", "crc32c")
 
@@ -74,6 +77,9 @@ MISTAKES = {
     "frames for payloads": Mistake(frames(CpuZstd()), "decompress", "use decode"),
     "text for payloads": Mistake(TEXTS, "decompress", "never compressed"),
     "empty text for payloads": Mistake([b"", b"", b"a"], "decompress", "never compressed"),
+    "zlib for payloads": Mistake(ZLIB, "decompress", "Python's zlib"),
+    "zlib for gzip": Mistake(ZLIB, "decompress", "Python's zlib", "cpu-gzip"),
+    "zlib for frames": Mistake(ZLIB, "decode", "Python's zlib"),
     "text for gzip": Mistake(TEXTS, "decompress", "never compressed", "cpu-gzip"),
     "no dictionary": Mistake(packed(dict_codec()), "decompress", "as dictionary="),
     "another dictionary": Mistake(
@@ -313,7 +319,7 @@ def test_total_size(codec: Codec) -> None:
         for on_error in ("raise", "null"):
             with pytest.raises(
                 s4_codec.S4ManifestSizeExceedsLimitError,
-                match=rf"more than max_total_size, {total - 1} bytes \(\d+ rows so far came to",
+                match=rf"max_total_size of {total - 1} bytes \(counted so far: \d+ rows of \d+ b",
             ) as raised:
                 verb(data, max_total_size=total - 1, on_error=on_error, **how)
             assert raised.value.row is None
@@ -331,7 +337,7 @@ def test_what_rows_state_is_not_decoded_beyond_the_total() -> None:
         (s4_codec.arrow.decode, header + payload),
     ]:
         data = array([row])
-        words = "more than max_total_size, 10 bytes"
+        words = "more than the max_total_size of 10 bytes"
         refused = pytest.raises(s4_codec.S4ManifestSizeExceedsLimitError, match=words)
         with touches_at_most(64), refused:
             verb(data, max_total_size=10)
@@ -343,7 +349,7 @@ def test_bare_bombs_have_a_total() -> None:
     bomb = bytes.fromhex(header + block * 1023 + last)
     bombs = pa.array([bomb] * 64)
     with pytest.raises(
-        s4_codec.S4ManifestSizeExceedsLimitError, match=f"max_total_size, {4 << 30} bytes"
+        s4_codec.S4ManifestSizeExceedsLimitError, match=f"max_total_size of {4 << 30} bytes"
     ):
         s4_codec.arrow.decompress(bombs)
     assert s4_codec.arrow.verify(bombs[:3]).null_count == 3
