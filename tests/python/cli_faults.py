@@ -288,8 +288,10 @@ def write_at_once(runner: Runner, writers: int, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("library")
+    parser = argparse.ArgumentParser(
+        prog="preloaded.py cli_faults", description="Lets calls of the command fail."
+    )
+    parser.add_argument("library", help=argparse.SUPPRESS)
     parser.add_argument("--sample", type=int, default=1 << 30, help="faults of a kind of a command")
     parser.add_argument("--only", default="", help="commands whose name contains this")
     parser.add_argument("--kills", type=int, default=0, help="SIGKILL at random times")
