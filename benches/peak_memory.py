@@ -2,20 +2,22 @@
 
     python benches/peak_memory.py [--mib 256] [--json FILE] [--only TEXT]
 
-A process holds its input, may take as much address space more as its output and a fixed amount
-(ALLOWANCE), and runs one operation. "growth" is what it then came to hold at most, beyond what it
-held before. Linux.
+One process makes the input of an operation and writes it to a file. Another reads it, may take as
+much address space more as the output and a fixed amount (ALLOWANCE), and runs that operation only,
+so that nothing it needs was there before. "growth" is what it came to hold at most, beyond the
+input. Linux with glibc.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import io
 import multiprocessing
 import os
+import pickle
 import resource
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,7 +27,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from harness import argument_parser, data_source, load, progress, table
+from harness import argument_parser, data_source, load
 from report import machine, versions, write_json
 
 import s4_codec
@@ -43,11 +45,12 @@ from s4_codec import (
 )
 
 MIB = 1 << 20
-#: What a call may take beyond its input and output: blocks and contexts of each thread, memory
-#: kept for reuse, and the address space that the C library reserves for each thread.
-ALLOWANCE = 320 * MIB
+#: What a call may take beyond its input and output: blocks and contexts of each thread, and memory
+#: kept for reuse; and the address space that the C library reserves for each thread's heap, which
+#: is the pool's threads, the calling one and one for a long call.
+ALLOWANCE = (192 + 128 * (num_threads() + 2)) * MIB
 
-#: The input of an operation, and what then runs and is measured.
+#: The input of an operation, and what then runs and is measured; both can be pickled.
 Prepared = tuple[Any, Callable[[], Any]]
 Operation = Callable[[list[bytes]], Prepared]
 
@@ -125,7 +128,7 @@ def polars_column(name: str, verb: str, documents: list[bytes]) -> Prepared:
         frame = frame.select(s4.compress("body", codec))
     if verb == "decompress bare":
         frame = frame.select(pl.col("body").struct.field("payload").alias("body"))
-    return frame, lambda: frame.select(run)
+    return frame, partial(frame.select, run)
 
 
 def arrow_column(name: str, verb: str, documents: list[bytes]) -> Prepared:
@@ -167,19 +170,19 @@ def command(verb: str, documents: list[bytes]) -> Prepared:
         data = s4_codec.encode_s4_object(data)["body"]
     Path(folder, "in").write_bytes(data)
     output = [] if name == "inspect" else ["-o", f"{folder}/out"]
+    return b"", partial(run_command, folder, [name, f"{folder}/in", *output, *options])
 
-    def run() -> None:
-        with (
-            contextlib.redirect_stderr(io.StringIO()),
-            open(os.devnull, "w") as null,
-            contextlib.redirect_stdout(null),
-        ):
-            found = _cli.main([name, f"{folder}/in", *output, *options])
-        shutil.rmtree(folder)
-        if found:
-            raise MemoryError
 
-    return b"", run
+def run_command(folder: str, arguments: list[str]) -> None:
+    with (
+        contextlib.redirect_stderr(io.StringIO()),
+        open(os.devnull, "w") as null,
+        contextlib.redirect_stdout(null),
+    ):
+        found = _cli.main(arguments)
+    Path(folder, "out").unlink(missing_ok=True)
+    if found:
+        raise MemoryError
 
 
 def size(data: Any) -> int:
@@ -201,31 +204,25 @@ def status(key: str) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{key}:"))
 
 
-def prepared(name: str, mib: int, data: Path | None) -> Prepared:
+def prepare(name: str, mib: int, data: Path | None, file: Path) -> tuple[int, int]:
+    """Writes what an operation runs to a file. Returns the bytes of its input and output."""
+    # What the command reads lies there too.
+    tempfile.tempdir = str(file.parent)
     documents = load(data).documents
     copies = mib * MIB // sum(map(len, documents)) + 1
-    return dict(operations())[name](documents * copies)
-
-
-def sizes(name: str, mib: int, data: Path | None) -> tuple[int, int]:
-    """The bytes of an operation's input and output."""
-    source, run = prepared(name, mib, data)
+    source, run = dict(operations())[name](documents * copies)
+    with file.open("wb") as writer:
+        pickle.dump(run, writer, pickle.HIGHEST_PROTOCOL)
     return size(source), size(run())
 
 
-def take_blocks() -> pl.DataFrame:
-    """A column in as many blocks as are kept for reuse."""
-    values = pl.DataFrame({"body": [bytes(MIB // 2)] * 130})
-    return values.select(s4.compress("body", Passthrough()))
-
-
-def measured(name: str, mib: int, data: Path | None, source: int, output: int) -> Peak:
+def measured(name: str, file: Path, source: int, output: int) -> Peak:
     """Runs an operation in this process, with memory for its output and ``ALLOWANCE``."""
-    _source, run = prepared(name, mib, data)
-    # Blocks that are kept for reuse would serve the operation: others replace them, and are held.
-    for _ in range(2):
-        _held = take_blocks()
+    with file.open("rb") as reader:
+        run = pickle.load(reader)
     gc.collect()
+    # What reading has freed would serve the operation.
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
     limit = status("VmSize") + output + ALLOWANCE
@@ -250,20 +247,25 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
     args = parser.parse_args()
     print(f"data: {data_source(args.data)}; {num_threads()} threads")
+    print(f"peak memory in MiB; the address space is the output and {ALLOWANCE // MIB} MiB\n")
+    row = "{:<32}{:>8}{:>8}{:>8}{:>10}  {}"
+    print(row.format("", "input", "output", "growth", "- output", "fits"))
     peaks = []
     for name, _ in operations():
         if args.only not in name:
             continue
-        progress(name)
-        source, output = in_process(sizes, name, args.mib, args.data)
-        peaks.append(in_process(measured, name, args.mib, args.data, source, output))
-    progress("")
-    rows = []
-    for peak in peaks:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "operation")
+            source, output = in_process(prepare, name, args.mib, args.data, file)
+            peak = in_process(measured, name, file, source, output)
         numbers = (peak.input, peak.output, peak.growth, peak.growth - peak.output)
-        rows.append([peak.operation, *(f"{n / MIB:,.0f}" for n in numbers), peak.error or "yes"])
-    title = f"peak memory, with an address space of the output and {ALLOWANCE // MIB} MiB"
-    table(title, ["MiB", "input", "output", "growth", "growth - output", "fits"], rows)
+        cells = (f"{number / MIB:,.0f}" for number in numbers)
+        print(row.format(name, *cells, peak.error or "yes"), flush=True)
+        peaks.append(peak)
+    failed = [peak.operation for peak in peaks if peak.error]
+    beyond = max((peak.growth - peak.output for peak in peaks), default=0)
+    print(f"\n{len(peaks)} operations, {len(failed)} do not fit: {', '.join(failed) or 'none'}")
+    print(f"the most beyond input and output: {beyond / MIB:,.0f} MiB")
     if args.json is not None:
         document = {"machine": machine(), "versions": versions(()), "threads": num_threads()}
         write_json(args.json, document | {"peaks": [asdict(peak) for peak in peaks]})
