@@ -339,6 +339,16 @@ pub(crate) fn collect<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>, OutOf
     Ok(collected)
 }
 
+/// Collects items up to the first error; memory grows as it does with [`Iterator::collect`].
+pub(crate) fn try_collect<T>(items: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
+    let mut collected = Vec::new();
+    reserve(&mut collected, items.size_hint().0)?;
+    for item in items {
+        push(&mut collected, item?)?;
+    }
+    Ok(collected)
+}
+
 /// A size in memory: more than the address space holds is memory that cannot be had.
 pub(crate) fn to_len(bytes: u64) -> Result<usize, OutOfMemory> {
     usize::try_from(bytes).map_err(|_| OutOfMemory { bytes })

@@ -17,7 +17,7 @@ use memmap2::MmapMut;
 use memmap2::RemapOptions;
 
 use crate::allocator;
-use crate::error::{OutOfMemory, Result, reserve};
+use crate::error::{OutOfMemory, Result, push, reserve};
 use crate::process::PerProcess;
 
 /// Bytes of a standard block: a few huge pages, yet a small part of a column, because a
@@ -97,10 +97,30 @@ pub fn zeroed<T: Zero>(len: usize) -> Result<Vec<T>, OutOfMemory> {
 /// Fails where memory is short. For what would end the process there: to start a thread, the
 /// standard library allocates without a way to fail, and past this crate's allocator.
 pub fn probe() -> Result<(), OutOfMemory> {
-    let mut bytes: Vec<u8> = Vec::new();
-    reserve(&mut bytes, 64 << 10)?;
-    std::hint::black_box(bytes);
+    probe_for(64 << 10)
+}
+
+/// Fails where so many bytes cannot be had: for an allocation that cannot fail itself.
+pub fn probe_for(bytes: usize) -> Result<(), OutOfMemory> {
+    let mut probed: Vec<u8> = Vec::new();
+    reserve(&mut probed, bytes)?;
+    std::hint::black_box(probed);
     Ok(())
+}
+
+/// Collects what each chunk of a column becomes. A chunk takes small allocations that cannot fail;
+/// those of thousands would use up the emergency pool, so memory is probed before each.
+pub fn collect_chunks<T>(chunks: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
+    let mut collected = Vec::new();
+    reserve(&mut collected, chunks.size_hint().0)?;
+    let mut chunks = chunks.fuse();
+    loop {
+        probe()?;
+        match chunks.next() {
+            Some(chunk) => push(&mut collected, chunk?)?,
+            None => return Ok(collected),
+        }
+    }
 }
 
 /// Integers: any bytes are values of them.

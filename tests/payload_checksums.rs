@@ -6,9 +6,7 @@ use common::gpu::{self, GPU, assert_sound, worthwhile};
 use common::standin::Standin;
 use common::{Packed, PackedRows, Values, codecs, decompress, pack, text};
 use s4_codec::codec::Codec;
-use s4_codec::column::{
-    self, DecompressOptions, Offsets, OnError, Payload, Payloads, VIEW_MAX_BYTES, Views,
-};
+use s4_codec::column::{self, DecompressOptions, Offsets, OnError, Payload, Payloads, Views};
 use s4_codec::error::{Error, ErrorClass, Result};
 use s4_codec::gpu::Device;
 use s4_codec::manifest::crc32c;
@@ -115,11 +113,15 @@ fn damaged_payloads_are_refused_whatever_the_codec() {
             let is_bad = [599, 600, 1155, 1499].contains(&row);
             assert!(restored == if is_bad { &[][..] } else { value }, "{codec:?} row {row}");
         }
-        let report = column::verify::<_, VIEW_MAX_BYTES>(&how, &chunks, NO_INTERRUPT);
+        let report = column::verify::<Views, _>(&how, &chunks, NO_INTERRUPT);
         let report = report.expect("reports");
-        assert_eq!(report.reasons().len(), 4);
-        for (_, reason) in report.reasons() {
-            assert!(reason.starts_with("S4CrcMismatchError: crc32c of the payload itself"));
+        assert_eq!(report.bad_rows.rows(), [599, 600, 1155, 1499]);
+        for row in 0..values.len() {
+            let reason = str::from_utf8(report.values.get(row)).expect("text");
+            let is_bad = report.bad_rows.rows().contains(&row);
+            let expected = "S4CrcMismatchError: crc32c of the payload itself";
+            assert!(reason.starts_with(if is_bad { expected } else { "" }), "{reason}");
+            assert_eq!(reason.is_empty(), !is_bad);
         }
     }
 }

@@ -10,8 +10,8 @@ use arrow_schema::{ArrowError, DataType, Field, Fields};
 
 use super::texts::{bits, large_strings, string_views, validity_of};
 use crate::column::OffsetsColumn;
-use crate::error::{Error, Result, collect};
-use crate::memory::Block;
+use crate::error::{Error, OutOfMemory, Result, collect};
+use crate::memory::{Block, probe_for};
 use crate::wire::codec_id::CodecId;
 use crate::wire::frame::FrameInfo;
 
@@ -70,6 +70,13 @@ pub fn buffer(block: Block) -> Buffer {
     // SAFETY: `start` and `len` are the block's initialised bytes. They are never written or
     // moved again, and the buffer owns the block.
     unsafe { Buffer::from_custom_allocation(start, len, block) }
+}
+
+/// The buffers of an array of views.
+pub fn shared(buffers: Vec<Buffer>) -> Result<Arc<[Buffer]>, OutOfMemory> {
+    // An `Arc` cannot fail, and there may be thousands of buffers.
+    probe_for(size_of_val(&buffers[..]) + 2 * size_of::<usize>())?;
+    Ok(buffers.into())
 }
 
 /// A chunk as an Arrow array that owns its block.

@@ -8,7 +8,7 @@ use arrow_schema::DataType;
 
 use super::arrays::{chunk_validity, info_array, large_binary, manifest_array, validity};
 use super::input::{ArrowInput, bytes_column, payload_column, values_column};
-use super::texts::large_strings;
+use super::texts::valid_only;
 use super::total_size::TotalSize;
 use super::window::{ArraysWithWarning, WindowedBadRows, each_window};
 use super::{ByteRows, PayloadRows};
@@ -17,6 +17,7 @@ use crate::codec::{Codec, Fallback, Form};
 use crate::column::{self, Content, DecompressOptions, Offsets, OnError, Payloads, Rows};
 use crate::error::Result;
 use crate::gpu::Device;
+use crate::memory::collect_chunks;
 use crate::pool::InterruptCheck;
 
 /// How a column is compressed to structs, or encoded to frames.
@@ -60,7 +61,7 @@ pub fn compress(
                 first += rows;
                 manifest_array(payload, sizes, crcs, checksums, nulls)
             });
-            arrays.collect()
+            collect_chunks(arrays)
         },
     )
 }
@@ -83,7 +84,7 @@ pub fn encode(
                 let nulls = validity([(chunk.count(), chunk.nulls()?)].into_iter(), &[])?;
                 Ok(large_binary(column, nulls, false))
             });
-            arrays.collect()
+            collect_chunks(arrays)
         },
     )
 }
@@ -128,17 +129,15 @@ pub fn frame_info(
         move |chunks, interrupted| {
             let column = column::frame_info(chunks, on_error, interrupted)?;
             let mut first = 0;
-            let arrays: Result<Vec<_>> = chunks
-                .iter()
-                .map(|chunk| {
-                    let rows = first..first + chunk.count();
-                    first = rows.end;
-                    let nulls = chunk_validity(chunk.nulls()?, column.bad_rows.rows(), &rows)?;
-                    info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
-                })
-                .collect();
+            let arrays = chunks.iter().map(|chunk| {
+                let rows = first..first + chunk.count();
+                first = rows.end;
+                let nulls = chunk_validity(chunk.nulls()?, column.bad_rows.rows(), &rows)?;
+                info_array(&column.rows[rows], nulls, DataType::LargeUtf8)
+            });
+            let arrays = collect_chunks(arrays)?;
             window_bad_rows.add(column.bad_rows, column.rows.len())?;
-            arrays
+            Ok(arrays)
         },
         interrupted,
     )?;
@@ -170,7 +169,7 @@ pub fn decompress(
             let nulls = chunk_validity(chunk.nulls(), column.bad_rows.rows(), &rows)?;
             Ok(large_binary(values, nulls, options.content == Content::Text))
         });
-        let arrays = arrays.collect::<Result<_>>()?;
+        let arrays = collect_chunks(arrays)?;
         window_bad_rows.add(column.bad_rows, first)?;
         Ok(arrays)
     };
@@ -190,14 +189,16 @@ pub fn verify(
     let column = payload_column("verify_frames", form, &mut input)?;
     let (device, options) = (decoding_device(options, form), options.clone());
     let function = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
-        let bad = column::verify::<_, { i64::MAX as u64 }>(&options, chunks, interrupted)?;
+        let column = column::verify::<Offsets, _>(&options, chunks, interrupted)?;
         let mut first = 0;
-        let arrays = chunks.iter().map(|chunk| {
+        let arrays = chunks.iter().zip(column.values).map(|(chunk, reasons)| {
             let rows = first..first + chunk.count();
             first = rows.end;
-            Ok(large_strings(rows.len(), bad.reason_of_each(rows))?)
+            let bad = column.bad_rows.within(&rows).map(|row| row - rows.start);
+            let nulls = valid_only(rows.len(), bad)?;
+            Ok(large_binary(reasons, Some(nulls), true))
         });
-        arrays.collect()
+        collect_chunks(arrays)
     };
     let is_long = |bytes, rows| is_long_decompression(device, bytes, rows);
     each_window(input, column, is_long, function, interrupted)

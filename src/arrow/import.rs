@@ -22,13 +22,14 @@ use arrow_buffer::{
 };
 use arrow_schema::{DataType, Field, Fields};
 
-use super::arrays::from_arrow;
+use super::arrays::{from_arrow, shared};
 use super::c_data::{CArray, CSchema, count, malformed};
 use super::import_lists::{is_list, list_type, lists};
 use super::list_type::aligned;
 use super::numbers::is_number_list;
 use super::volatile::View;
 use crate::error::{Error, Result};
+use crate::memory::collect_chunks;
 
 /// The deepest nesting of types: a table of one column that is a struct, with a payload that is
 /// a dictionary of a dictionary.
@@ -327,11 +328,8 @@ fn views(array: &SharedArray) -> Result<BinaryViewArray> {
         return Err(malformed(format!("expected 3 buffers or more, found {}", array.buffers()?)));
     };
     let lens = array.scalars::<i64>(buffers + 2, 0, buffers)?;
-    let blocks = lens
-        .iter()
-        .enumerate()
-        .map(|(i, &len)| array.bytes(i + 2, 0, count(len, "length of a data buffer")?))
-        .collect::<Result<Vec<_>>>()?;
+    let block = |(i, &len)| array.bytes(i + 2, 0, count(len, "length of a data buffer")?);
+    let blocks = collect_chunks(lens.iter().enumerate().map(block))?;
     let views = array.scalars::<u128>(1, offset, rows)?;
     let nulls = array.nulls()?;
     for (row, &view) in views.iter().enumerate() {
@@ -343,9 +341,10 @@ fn views(array: &SharedArray) -> Result<BinaryViewArray> {
             return Err(malformed(format!("the view of row {row} is outside its buffer")));
         }
     }
+    let blocks = shared(blocks)?;
     // SAFETY: the views of all rows that are not null lie inside their buffers. Nothing reads
     // the others: `ByteRows` checks validity first, and views again, as their memory may change.
-    Ok(unsafe { BinaryViewArray::new_unchecked(views, blocks.into(), nulls) })
+    Ok(unsafe { BinaryViewArray::new_unchecked(views, blocks, nulls) })
 }
 
 fn fixed_size(array: &SharedArray, width: i32) -> Result<FixedSizeBinaryArray> {

@@ -70,13 +70,13 @@ pub(crate) use rows::{ByteRows, PayloadRows};
 pub(crate) use {
     arrays::{
         binary_array, buffer, chunk_validity, from_arrow, info_array, info_fields, manifest_array,
-        manifest_fields, validity,
+        manifest_fields, shared, validity,
     },
     column_type::ColumnType,
     display::unit_text,
     functions::decoding_device,
     import::{SharedArray, data_type, import, numbers},
     numbers::{CAST_ITEMS, is_number_list, item_bytes},
-    texts::string_views,
+    texts::valid_only,
     walks::{each_value, split_rows},
 };

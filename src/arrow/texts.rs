@@ -9,6 +9,7 @@ use arrow_buffer::{
     BooleanBufferBuilder, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer,
 };
 
+use super::arrays::shared;
 use crate::error::{OutOfMemory, extend, push, reserve};
 
 /// A text of up to this many bytes lies in its view.
@@ -28,6 +29,17 @@ pub fn validity_of(
 ) -> Result<NullBuffer, OutOfMemory> {
     let mut validity = bits(rows)?;
     are_valid.for_each(|is_valid| validity.append(is_valid));
+    Ok(NullBuffer::new(validity.finish()))
+}
+
+/// The validity of `rows` rows of which only those at these positions are valid.
+pub fn valid_only(
+    rows: usize,
+    valid: impl Iterator<Item = usize>,
+) -> Result<NullBuffer, OutOfMemory> {
+    let mut validity = bits(rows)?;
+    validity.append_n(rows, false);
+    valid.for_each(|row| validity.set_bit(row, true));
     Ok(NullBuffer::new(validity.finish()))
 }
 
@@ -73,9 +85,9 @@ pub fn string_views<'t>(
         push(&mut views, view)?;
     }
     push(&mut full, Buffer::from_vec(bytes))?;
+    let full = shared(full)?;
     // SAFETY: each view is of a whole text, which lies in it or in its buffer.
-    let array = unsafe {
-        StringViewArray::new_unchecked(ScalarBuffer::from(views), full.into(), Some(validity))
-    };
+    let array =
+        unsafe { StringViewArray::new_unchecked(ScalarBuffer::from(views), full, Some(validity)) };
     Ok(Arc::new(array))
 }

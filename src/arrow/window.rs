@@ -10,7 +10,8 @@ use super::c_data::CArray;
 use super::input::{ArrowInput, ColumnReader};
 use crate::background;
 use crate::column::{BadRows, BecameNull};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, push};
+use crate::memory::probe;
 use crate::pool::{InterruptCheck, Listener};
 use crate::process::lock;
 
@@ -90,10 +91,12 @@ pub fn each_window<R: Send + Sync + 'static>(
             let is_long = chunk.length >= LONG_CHUNK_ROWS;
             let column = Arc::clone(&column);
             let read = move |chunk: &Arc<CArray>, _: InterruptCheck| column.read(chunk);
+            // The import takes small allocations that cannot fail, of thousands of chunks too.
+            probe()?;
             let chunk = background::run(is_long, Arc::new(chunk), read, interrupted)?;
             rows = rows.checked_add(chunk.count).ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
             window_bytes = window_bytes.saturating_add(chunk.bytes);
-            window.push(chunk.rows);
+            push(&mut window, chunk.rows)?;
         }
         if is_end || window_bytes >= WINDOW_BYTES || window.len() >= WINDOW_CHUNKS {
             let is_long = is_long(window_bytes, rows - rows_before);
@@ -101,7 +104,9 @@ pub fn each_window<R: Send + Sync + 'static>(
             let work =
                 move |window: &Vec<R>, interrupted: InterruptCheck| function(window, interrupted);
             let done = background::run(is_long, std::mem::take(&mut window), work, interrupted);
-            arrays.extend(done.map_err(|error| with_rows_before(error, rows_before))?);
+            for array in done.map_err(|error| with_rows_before(error, rows_before))? {
+                push(&mut arrays, array)?;
+            }
             (window_bytes, rows_before) = (0, rows);
         }
         if is_end {

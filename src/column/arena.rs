@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::error::{Result, push};
+use crate::error::{Result, collect, push};
 use crate::memory::{BLOCK_BYTES, Block};
 
 /// The largest rows that share a block.
@@ -115,8 +115,10 @@ impl<'column> Arena<'column> {
 pub fn blocks<'column>(arenas: impl Iterator<Item = Arena<'column>>) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     for arena in arenas {
-        blocks.extend(arena.finish()?);
+        for block in arena.finish()? {
+            push(&mut blocks, block)?;
+        }
     }
     blocks.sort_unstable_by_key(|(id, _)| *id);
-    Ok(blocks.into_iter().map(|(_, block)| block).collect())
+    Ok(collect(blocks.into_iter().map(|(_, block)| block))?)
 }

@@ -12,7 +12,7 @@ pub enum OnError {
     Raise,
     /// It becomes null.
     Null,
-    /// It becomes null, and its reason is kept.
+    /// Its reason takes the place of its value.
     Report,
 }
 
@@ -24,7 +24,18 @@ pub(super) struct BadRow {
     pub mistake: Option<Mistake>,
 }
 
+impl From<Error> for BadRow {
+    fn from(source: Error) -> Self {
+        Self { source, context: String::new(), mistake: None }
+    }
+}
+
 impl BadRow {
+    /// Why it is bad.
+    pub fn reason(&self) -> String {
+        format!("{}: {}", self.source.class().name(), self.source)
+    }
+
     /// Its error, at a position of a batch of `rows`.
     pub fn at(self, row: usize, rows: usize) -> RowError {
         let Self { source, context, mistake } = self;
@@ -36,8 +47,6 @@ impl BadRow {
 #[derive(Debug, Default)]
 pub struct BadRows {
     rows: Vec<usize>,
-    /// Rows and their reasons, with [`OnError::Report`].
-    reasons: Vec<(usize, String)>,
     /// The error of the lowest row.
     first: Option<Box<RowError>>,
     /// Rows that decoded.
@@ -80,13 +89,9 @@ impl BadRows {
     }
 
     /// Adds a bad row.
-    pub(super) fn add(&mut self, error: RowError, on_error: OnError) -> Result<(), OutOfMemory> {
+    pub(super) fn add(&mut self, error: RowError) -> Result<(), OutOfMemory> {
         push(&mut self.rows, error.row)?;
         self.pattern = self.pattern.and(error.mistake.map_or(Pattern::Mixed, Pattern::Same));
-        if on_error == OnError::Report {
-            let reason = format!("{}: {}", error.source.class().name(), error.source);
-            push(&mut self.reasons, (error.row, reason))?;
-        }
         if self.first.as_ref().is_none_or(|first| error.row < first.row) {
             self.first = Some(Box::new(error));
         }
@@ -97,9 +102,6 @@ impl BadRows {
     pub fn extend(&mut self, mut other: Self, start: usize) -> Result<(), OutOfMemory> {
         for row in other.rows {
             push(&mut self.rows, row + start)?;
-        }
-        for (row, reason) in other.reasons {
-            push(&mut self.reasons, (row + start, reason))?;
         }
         if let Some(first) = &mut other.first {
             first.row += start;
@@ -117,7 +119,6 @@ impl BadRows {
     /// Puts rows into ascending order.
     pub(super) fn sort(&mut self) {
         self.rows.sort_unstable();
-        self.reasons.sort_unstable();
     }
 
     /// Their positions in the column, in ascending order.
@@ -126,23 +127,10 @@ impl BadRows {
     }
 
     /// Those within a range of positions.
-    pub(super) fn within(&self, rows: &Range<usize>) -> impl Iterator<Item = usize> {
+    pub fn within(&self, rows: &Range<usize>) -> impl Iterator<Item = usize> {
         let start = self.rows.partition_point(|&row| row < rows.start);
         let end = self.rows.partition_point(|&row| row < rows.end);
         self.rows[start..end].iter().copied()
-    }
-
-    /// Positions and reasons in ascending order, with [`OnError::Report`].
-    pub fn reasons(&self) -> &[(usize, String)] {
-        &self.reasons
-    }
-
-    /// The reason of each row in a range of positions, with [`OnError::Report`]; `None` where a
-    /// row is good.
-    pub fn reason_of_each(&self, rows: Range<usize>) -> impl Iterator<Item = Option<&str>> + Clone {
-        let start = self.reasons.partition_point(|&(row, _)| row < rows.start);
-        let mut reasons = self.reasons[start..].iter().peekable();
-        rows.map(move |row| reasons.next_if(|(bad, _)| *bad == row).map(|(_, text)| &text[..]))
     }
 
     /// Whether no row is bad.

@@ -71,7 +71,7 @@ fn compress_to<L: Layout, C: Rows>(
     let (writers, _) = job.run(
         Spans::new(counts.iter().copied(), |chunk, row| {
             chunks[chunk].get(row).map_or(0, <[u8]>::len)
-        })
+        })?
         .for_compression(codec),
         |span| {
             let n = span.rows.len();

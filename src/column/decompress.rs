@@ -1,7 +1,7 @@
 //! Columns of payloads, with or without manifests -> columns of values.
 
 use super::estimate::likely_len;
-use super::layout::discard::Discard;
+use super::layout::reasons::Reasons;
 use super::layout::{Layout, RowWriter, Written};
 use super::payload_crc32c::{Vetted, vet};
 use super::resident::decompress_through_gpu;
@@ -58,22 +58,32 @@ pub(super) fn decompress_by_workers<L: Layout, C: Payloads>(
     Ok(Decompressed { values: L::finish(written, &counts, interrupted)?, bad_rows })
 }
 
-/// Decompresses every row of `chunks` and keeps none; returns the bad ones, with their reasons.
-/// A value of more than `MAX_ROW_BYTES` bytes is bad.
-pub fn verify<C: Payloads, const MAX_ROW_BYTES: u64>(
+/// Decompresses every row of `chunks` and keeps none: the column is of the reasons why rows are bad,
+/// with the others empty. A value that is too long for the layout is bad.
+pub fn verify<L: Layout, C: Payloads>(
     options: &DecompressOptions,
     chunks: &[C],
     interrupted: InterruptCheck,
-) -> Result<BadRows> {
+) -> Result<Decompressed<L::Column>> {
+    match vet(chunks, interrupted)? {
+        None => verify_vetted::<L, C>(options, chunks, interrupted),
+        Some(chunks) => verify_vetted::<L, Vetted<C>>(options, &chunks, interrupted),
+    }
+}
+
+fn verify_vetted<L: Layout, C: Payloads>(
+    options: &DecompressOptions,
+    chunks: &[C],
+    interrupted: InterruptCheck,
+) -> Result<Decompressed<L::Column>> {
     let options = DecompressOptions { on_error: OnError::Report, ..options.clone() };
-    let rows = chunks.iter().map(C::count).sum();
-    let job = Job::with_total_limit(rows, options.max_total_size);
-    let writer = Discard::<MAX_ROW_BYTES>::default;
-    let (_, bad_rows) = match vet(chunks, interrupted)? {
-        None => decompress_rows(&options, chunks, &job, writer, interrupted)?,
-        Some(chunks) => decompress_rows(&options, &chunks, &job, writer, interrupted)?,
-    };
-    Ok(bad_rows)
+    let counts = collect(chunks.iter().map(C::count))?;
+    let job = Job::with_total_limit(counts.iter().sum(), options.max_total_size);
+    let writer = || Reasons::of::<L>(job.block_ids());
+    let (written, bad_rows) = decompress_rows(&options, chunks, &job, writer, interrupted)?;
+    let writers = collect(written.writers.into_iter().map(Reasons::into_inner))?;
+    let written = Written { rows: written.rows, writers };
+    Ok(Decompressed { values: L::finish(written, &counts, interrupted)?, bad_rows })
 }
 
 fn decompress_rows<C: Payloads, W: RowWriter>(
@@ -86,7 +96,7 @@ fn decompress_rows<C: Payloads, W: RowWriter>(
     let mut rows = zeroed::<W::Row>(job.rows())?;
     let mut rest = &mut rows[..];
     let (writers, bad_rows) = job.run(
-        Spans::new(chunks.iter().map(C::count), |chunk, row| likely_len(chunks[chunk].get(row))),
+        Spans::new(chunks.iter().map(C::count), |chunk, row| likely_len(chunks[chunk].get(row)))?,
         |span| rest.split_off_mut(..span.rows.len()).unwrap_or_default(),
         writer,
         |run| offload::decompress(options, chunks, interrupted, run),

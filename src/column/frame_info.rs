@@ -29,7 +29,7 @@ pub fn frame_info<C: Rows>(
     rows.resize(job.rows(), FrameInfo::default());
     let mut rest = &mut rows[..];
     let (_, bad_rows) = job.run(
-        Spans::new(chunks.iter().map(C::count), |_, _| 0),
+        Spans::new(chunks.iter().map(C::count), |_, _| 0)?,
         |span| rest.split_off_mut(..span.rows.len()).unwrap_or_default(),
         || (),
         |run| run(usize::MAX, &Prefetch::None),
@@ -48,7 +48,7 @@ pub fn frame_info<C: Rows>(
                         if on_error == OnError::Raise {
                             return Err(bad);
                         }
-                        job.record_bad(worker, span.first + i, bad, on_error)?;
+                        job.record_bad(worker, span.first + i, bad)?;
                     }
                 }
                 Ok(())

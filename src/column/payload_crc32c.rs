@@ -38,7 +38,7 @@ pub fn vet<'a, C: Payloads>(
     let spans = Spans::new(counts, |chunk, row| match chunks[chunk].get(row) {
         Payload::Sealed(payload, _) => payload.len(),
         _ => 0,
-    });
+    })?;
     let found = pool::run_parallel(
         spans,
         || Ok(Vec::new()),
@@ -70,7 +70,7 @@ pub fn vet<'a, C: Payloads>(
         return Ok(None);
     }
     let vetted = chunks.iter().map(|chunk| Vetted { chunk, refused: Vec::new() });
-    let mut vetted: Vec<_> = vetted.collect();
+    let mut vetted = collect(vetted)?;
     for (chunk, row, actual) in found.into_iter().flatten() {
         push(&mut vetted[chunk].refused, (row, actual))?;
     }
@@ -131,7 +131,7 @@ fn crc32c_of_rows<'a>(
     let counts = collect(counts)?;
     let mut checksums = zeroed::<i64>(counts.iter().sum())?;
     let mut rest = &mut checksums[..];
-    let work = Spans::new(counts.into_iter(), |chunk, i| row(chunk, i).len()).map(|span| {
+    let work = Spans::new(counts.into_iter(), |chunk, i| row(chunk, i).len())?.map(|span| {
         let checksums = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
         (span, checksums)
     });

@@ -74,8 +74,12 @@ impl RowDecoder<'_> {
                 if options.on_error == OnError::Raise || !is_about_data {
                     return Err(bad);
                 }
-                job.record_bad(worker, position, bad, options.on_error)?;
-                Ok(None)
+                let reason = match options.on_error {
+                    OnError::Report => Some(worker.out.report(&bad.reason())?),
+                    _ => None,
+                };
+                job.record_bad(worker, position, bad)?;
+                Ok(reason)
             }
         }
     }

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use super::bad_rows::{BadRow, BadRows, OnError};
+use super::bad_rows::{BadRow, BadRows};
 use super::largest_first::LargestFirst;
 use crate::background::{ROW_COST, short_value_bytes};
 use crate::codec::Codec;
-use crate::error::{Error, OutOfMemory, Result, RowError};
+use crate::error::{Error, OutOfMemory, Result, RowError, collect};
 use crate::gpu::Prefetch;
 use crate::pool::{self, InterruptCheck};
 use crate::process::lock;
@@ -51,9 +51,9 @@ pub struct Spans<F> {
 }
 
 impl<F: Fn(usize, usize) -> usize> Spans<F> {
-    pub fn new(chunks: impl Iterator<Item = usize>, bytes: F) -> Self {
-        let (chunks, end) = (chunks.collect(), usize::MAX);
-        Self { cost: SPAN_COST, chunks, bytes, chunk: 0, row: 0, first: 0, end }
+    pub fn new(chunks: impl Iterator<Item = usize>, bytes: F) -> Result<Self, OutOfMemory> {
+        let (chunks, end) = (collect(chunks)?, usize::MAX);
+        Ok(Self { cost: SPAN_COST, chunks, bytes, chunk: 0, row: 0, first: 0, end })
     }
 
     /// The same for compressing, so that a column at a slow level is shared by all threads too.
@@ -237,19 +237,8 @@ impl Job {
     }
 
     /// Records a bad row and goes on.
-    pub fn record_bad<O>(
-        &self,
-        worker: &mut Worker<O>,
-        row: usize,
-        bad: BadRow,
-        on_error: OnError,
-    ) -> Result<(), BadRow> {
-        let short = |short: OutOfMemory| BadRow {
-            source: short.into(),
-            context: String::new(),
-            mistake: None,
-        };
-        worker.bad.add(bad.at(row, self.rows), on_error).map_err(short)
+    pub fn record_bad<O>(&self, worker: &mut Worker<O>, row: usize, bad: BadRow) -> Result<()> {
+        Ok(worker.bad.add(bad.at(row, self.rows))?)
     }
 
     /// Bytes that a worker should expect when it starts on `span`.

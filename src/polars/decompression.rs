@@ -11,6 +11,7 @@ use crate::arrow::{ListType, PayloadRows, binary_array, chunk_validity, validity
 use crate::column::{self, BadRows, Content, DecompressOptions, Offsets, Payloads, Views};
 use crate::error::{Error, Result};
 use crate::gpu::Device;
+use crate::memory::collect_chunks;
 use crate::pool::InterruptCheck;
 
 /// How a column is decompressed, and the type of lists that its values become, if so.
@@ -95,7 +96,7 @@ impl Decompression {
         let column = column::decompress::<Views, _>(&self.options, chunks, interrupted)?;
         let validities = chunks.iter().map(|chunk| (chunk.count(), chunk.nulls()));
         let nulls = validity(validities, column.bad_rows.rows())?;
-        let values = values_array(column.values, nulls, self.options.content);
+        let values = values_array(column.values, nulls, self.options.content)?;
         let values = match literal_for {
             Some(rows) => repeated(&values, rows)?,
             None => values,
@@ -124,7 +125,7 @@ impl Decompression {
                 None => values,
             })
         });
-        let mut values = values.collect::<Result<Vec<_>>>()?;
+        let mut values = collect_chunks(values)?;
         if values.is_empty() {
             values.push(new_empty_array(lists.data_type()));
         }

@@ -13,13 +13,14 @@ use super::options::{OptionsError, PickledOptions};
 use super::row::{check_names, name_row, row_name};
 use crate::arrow::{
     ByteRows, ColumnType, CompressOptions, PayloadRows, check_payloads, decoding_device,
-    info_array, string_views, validity,
+    info_array, valid_only, validity,
 };
 use crate::background::{self, is_long_compression, is_long_decompression};
 use crate::codec::{Codec, Fallback, Form, ZstdLevel};
-use crate::column::{self, BadRows, Content, OnError, Payloads, Rows, VIEW_MAX_BYTES, Views};
-use crate::error::{Error, Result};
+use crate::column::{self, BadRows, Content, OnError, Payloads, Rows, Views};
+use crate::error::{Error, Result, try_collect};
 use crate::gpu::Device;
+use crate::memory::collect_chunks;
 use crate::pool::InterruptCheck;
 use crate::signal::Listening;
 use crate::warning::warn;
@@ -149,7 +150,7 @@ impl Expression for CompressExpr {
             }
             Form::Frame => {
                 let column = column::encode::<Views, _>(&codec, fallback, chunks, interrupted)?;
-                Ok(values_array(column, bytes_validity(chunks, &[])?, Content::Bytes))
+                values_array(column, bytes_validity(chunks, &[])?, Content::Bytes)
             }
         };
         Ok(vec![run_interruptible(is_long, chunks, work)?])
@@ -247,9 +248,10 @@ impl Expression for VerifyExpr {
         let options = options.options.clone();
         let is_long = is_long_payloads(&chunks, decoding_device(&options, self.0));
         let work = move |chunks: &[PayloadRows], interrupted: InterruptCheck| {
-            let bad = column::verify::<_, VIEW_MAX_BYTES>(&options, chunks, interrupted)?;
-            let rows = chunks.iter().map(Payloads::count).sum();
-            Ok(string_views(rows, bad.reason_of_each(0..rows))?)
+            let column = column::verify::<Views, _>(&options, chunks, interrupted)?;
+            let bad_rows = column.bad_rows.rows().iter().copied();
+            let nulls = valid_only(column.values.views.len(), bad_rows)?;
+            values_array(column.values, Some(nulls), Content::Text)
         };
         Ok(vec![run_interruptible(is_long, chunks, work)?])
     }
@@ -316,7 +318,7 @@ fn is_long_payloads(chunks: &[PayloadRows], device: Device) -> bool {
 
 fn bytes_validity(chunks: &[ByteRows], bad_rows: &[usize]) -> Result<Option<NullBuffer>> {
     let validities = chunks.iter().map(|chunk| Ok((chunk.count(), chunk.nulls()?)));
-    validity(validities.collect::<Result<Vec<_>>>()?.into_iter(), bad_rows)
+    validity(try_collect(validities)?.into_iter(), bad_rows)
 }
 
 fn payload_chunks(inputs: &[Series], form: Form) -> Result<Vec<PayloadRows>> {
@@ -328,5 +330,5 @@ fn payload_chunks(inputs: &[Series], form: Form) -> Result<Vec<PayloadRows>> {
 
 /// The chunks of the first input.
 fn chunks<T>(inputs: &[Series], read: impl Fn(&ArrayRef) -> Result<T>) -> Result<Vec<T>> {
-    inputs.first().map_or(&[][..], |series| &series.chunks).iter().map(read).collect()
+    collect_chunks(inputs.first().map_or(&[][..], |series| &series.chunks).iter().map(read))
 }

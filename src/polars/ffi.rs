@@ -21,7 +21,8 @@ use super::dtype::Field;
 use super::import::import_array;
 use super::options::PickledOptions;
 use crate::arrow::{CArray, CSchema, SharedArray, from_arrow};
-use crate::error::{Error, Result, catch_panic};
+use crate::error::{Error, Result, catch_panic, collect};
+use crate::memory::collect_chunks;
 
 /// A column, chunk by chunk.
 pub struct Series {
@@ -60,7 +61,7 @@ pub struct SeriesExport {
 /// The private data of our own exports.
 struct ExportOwner {
     _schema: Box<FFI_ArrowSchema>,
-    arrays: Box<[*mut FFI_ArrowArray]>,
+    arrays: Vec<*mut FFI_ArrowArray>,
 }
 
 impl Drop for SeriesExport {
@@ -88,8 +89,9 @@ unsafe extern "C" fn release_export(export: *mut SeriesExport) {
 
 fn export(field: &ArrowField, chunks: &[ArrayRef]) -> Result<SeriesExport> {
     let mut schema = Box::new(FFI_ArrowSchema::try_from(field).map_err(from_arrow)?);
-    let array = |chunk: &ArrayRef| Box::into_raw(Box::new(FFI_ArrowArray::new(&chunk.to_data())));
-    let mut arrays: Box<[_]> = chunks.iter().map(array).collect();
+    let array = |chunk: &ArrayRef| Ok(Box::new(FFI_ArrowArray::new(&chunk.to_data())));
+    let arrays = collect_chunks(chunks.iter().map(array))?;
+    let mut arrays = collect(arrays.into_iter().map(Box::into_raw))?;
     Ok(SeriesExport {
         // Both mirror the same C structures.
         field: ptr::from_mut(&mut *schema).cast(),
@@ -103,24 +105,22 @@ fn export(field: &ArrowField, chunks: &[ArrayRef]) -> Result<SeriesExport> {
 /// # Safety
 /// `export` is a valid export whose arrays nobody has moved out yet.
 unsafe fn import(export: SeriesExport) -> Result<Series> {
-    // SAFETY: by the caller's promise the pointers are valid for `len` arrays. Each array is
-    // moved out once, and `export` frees only their boxes when it drops.
+    // SAFETY: by the caller's promise the pointers are valid, those of `len` arrays.
     let (schema, arrays) = unsafe {
-        let arrays: Vec<CArray> = match export.len {
-            0 => Vec::new(),
-            len => std::slice::from_raw_parts(export.arrays, len)
-                .iter()
-                .map(|&array| ptr::read(array))
-                .collect(),
+        let arrays = match export.len {
+            0 => &[][..],
+            len => std::slice::from_raw_parts(export.arrays, len),
         };
         (&*export.field, arrays)
     };
     let field = Field::of(schema);
-    let chunks = arrays
-        .into_iter()
-        .map(|array| import_array(&SharedArray::new(&Arc::new(array)), &field.dtype));
-    let chunks = chunks.collect::<Result<_>>()?;
-    Ok(Series { field, chunks })
+    // SAFETY: each array is moved out once; `export` frees only their boxes when it drops.
+    let mut arrays = arrays.iter().map(|&array| unsafe { ptr::read(array) });
+    let import = |array| import_array(&SharedArray::new(&Arc::new(array)), &field.dtype);
+    let chunks = collect_chunks(arrays.by_ref().map(import));
+    // After an error, the others are released here.
+    arrays.for_each(drop);
+    Ok(Series { chunks: chunks?, field })
 }
 
 thread_local! {

@@ -8,14 +8,14 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use pyo3::exceptions::{PyException, PyRuntimeWarning, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyCapsule, PyTuple};
+use pyo3::types::{PyCapsule, PyList, PyTuple};
 
 use super::codec::CodecArgument;
 use super::dictionary_set::DecoderArgument;
 use super::errors::raise;
-use super::interruptible;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
 use super::producer::refuse_objects;
+use super::{interruptible, list};
 use crate::arrow::{
     self, ArraysWithWarning, ArrowInput, CArray, CSchema, CStream, CompressOptions, ListType,
     from_arrow,
@@ -23,6 +23,7 @@ use crate::arrow::{
 use crate::codec::{Fallback, Form};
 use crate::column::{BecameNull, Content, DecompressOptions, OnError};
 use crate::error::Result;
+use crate::memory::{collect_chunks, probe};
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ArrowChunk>()?;
@@ -53,6 +54,8 @@ impl ArrowChunk {
     ) -> PyResult<(Bound<'py, PyCapsule>, Bound<'py, PyCapsule>)> {
         // A producer may ignore the requested schema.
         drop(requested_schema);
+        // What follows cannot fail, and the consumer keeps it for each of thousands of chunks.
+        probe().map_err(|short| raise(short.into()))?;
         let schema = FFI_ArrowSchema::try_from(self.0.data_type()).map_err(from_arrow);
         let schema = schema.map_err(raise)?;
         let array = FFI_ArrowArray::new(&self.0.to_data());
@@ -130,16 +133,16 @@ pub fn move_out<T>(
 }
 
 /// The chunks of a result, and whether the input came in chunks.
-type Chunks = (Vec<ArrowChunk>, bool);
+type Chunks<'py> = (Bound<'py, PyList>, bool);
 
-fn chunks(arrays: Vec<ArrayRef>) -> Vec<ArrowChunk> {
-    arrays.into_iter().map(ArrowChunk).collect()
+fn chunks(py: Python<'_>, arrays: Vec<ArrayRef>) -> PyResult<Bound<'_, PyList>> {
+    list(py, arrays.into_iter().map(|array| Bound::new(py, ArrowChunk(array))))
 }
 
 /// The chunks of a result, after a warning of rows that became null.
-fn chunks_after_warning(py: Python<'_>, result: ArraysWithWarning) -> PyResult<Vec<ArrowChunk>> {
+fn chunks_after_warning(py: Python<'_>, result: ArraysWithWarning) -> PyResult<Bound<'_, PyList>> {
     warn_of_nulls(py, result.warning, 2)?;
-    Ok(chunks(result.arrays))
+    chunks(py, result.arrays)
 }
 
 /// Warns of rows that became null, where the public function is called: so many calls up.
@@ -153,31 +156,31 @@ pub fn warn_of_nulls(py: Python<'_>, warning: Option<BecameNull>, calls: i32) ->
 // be wrong afterwards.
 
 #[pyfunction]
-fn _arrow_compress(
-    py: Python<'_>,
+fn _arrow_compress<'py>(
+    py: Python<'py>,
     data: &Bound<'_, PyAny>,
     codec: CodecArgument,
     payload_checksum: bool,
-) -> PyResult<Chunks> {
+) -> PyResult<Chunks<'py>> {
     let options =
         CompressOptions { codec: codec.0, payload_checksum, fallback: Fallback::default() };
     let ArrowData { input, chunked } = data.extract()?;
     let arrays = interruptible(py, |interrupted| arrow::compress(&options, input, interrupted))?;
-    Ok((chunks(arrays), chunked))
+    Ok((chunks(py, arrays)?, chunked))
 }
 
 #[pyfunction]
-fn _arrow_encode(
-    py: Python<'_>,
+fn _arrow_encode<'py>(
+    py: Python<'py>,
     data: &Bound<'_, PyAny>,
     codec: CodecArgument,
     fallback: bool,
-) -> PyResult<Chunks> {
+) -> PyResult<Chunks<'py>> {
     let fallback = Fallback::from_flag(fallback);
     let options = CompressOptions { codec: codec.0, payload_checksum: false, fallback };
     let ArrowData { input, chunked } = data.extract()?;
     let arrays = interruptible(py, |interrupted| arrow::encode(&options, input, interrupted))?;
-    Ok((chunks(arrays), chunked))
+    Ok((chunks(py, arrays)?, chunked))
 }
 
 /// The options for decompressing payloads or decoding frames.
@@ -268,12 +271,12 @@ pub fn form(is_frames: bool) -> Form {
 }
 
 #[pyfunction]
-fn _arrow_decompress(
-    py: Python<'_>,
+fn _arrow_decompress<'py>(
+    py: Python<'py>,
     data: &Bound<'_, PyAny>,
     options: DecompressArguments,
     null_on_error: bool,
-) -> PyResult<Chunks> {
+) -> PyResult<Chunks<'py>> {
     let Decompression { options, form, lists } = options.read(py, null_on_error)?;
     let ArrowData { input, chunked } = data.extract()?;
     let result = interruptible(py, |interrupted| {
@@ -281,7 +284,7 @@ fn _arrow_decompress(
         if let Some(lists) = lists {
             let binary = result.arrays.into_iter();
             let read = |array: ArrayRef| lists.read(array.as_binary::<i64>().clone());
-            result.arrays = binary.map(read).collect::<Result<_>>()?;
+            result.arrays = collect_chunks(binary.map(read))?;
         }
         Ok(result)
     })?;
@@ -289,43 +292,44 @@ fn _arrow_decompress(
 }
 
 #[pyfunction]
-fn _arrow_verify(
-    py: Python<'_>,
+fn _arrow_verify<'py>(
+    py: Python<'py>,
     data: &Bound<'_, PyAny>,
     options: DecompressArguments,
-) -> PyResult<Chunks> {
+) -> PyResult<Chunks<'py>> {
     let Decompression { options, form, .. } = options.read(py, false)?;
     let ArrowData { input, chunked } = data.extract()?;
     let arrays =
         interruptible(py, |interrupted| arrow::verify(&options, form, input, interrupted))?;
-    Ok((chunks(arrays), chunked))
+    Ok((chunks(py, arrays)?, chunked))
 }
 
 /// The first rows of ranges of rows, each of which decodes to at most `max_bytes`, as far as its
 /// payloads state, or is one row.
 #[pyfunction]
-fn _arrow_split_rows(
-    py: Python<'_>,
+fn _arrow_split_rows<'py>(
+    py: Python<'py>,
     data: &Bound<'_, PyAny>,
     codec: DecoderArgument,
     is_frames: bool,
     max_size: Option<u64>,
     max_bytes: u64,
-) -> PyResult<Vec<usize>> {
+) -> PyResult<Bound<'py, PyList>> {
     let ArrowData { input, .. } = data.extract()?;
     let options = DecompressOptions { max_size, ..DecompressOptions::new(codec.0) };
     let form = form(is_frames);
-    interruptible(py, |interrupted| {
+    let starts = interruptible(py, |interrupted| {
         arrow::split_rows(&options, form, max_bytes, input, interrupted)
-    })
+    })?;
+    list(py, starts.into_iter().map(Ok))
 }
 
 #[pyfunction]
-fn _arrow_frame_info(
-    py: Python<'_>,
+fn _arrow_frame_info<'py>(
+    py: Python<'py>,
     data: &Bound<'_, PyAny>,
     null_on_error: bool,
-) -> PyResult<Chunks> {
+) -> PyResult<Chunks<'py>> {
     let ArrowData { input, chunked } = data.extract()?;
     let on_error = on_error(null_on_error);
     let result = interruptible(py, |interrupted| arrow::frame_info(on_error, input, interrupted))?;

@@ -30,6 +30,7 @@ use std::sync::Mutex;
 use pyo3::exceptions::{PyImportError, PyKeyboardInterrupt};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::error::{Error, Result, catch_panic};
 use crate::pool::{self, InterruptCheck};
@@ -114,6 +115,19 @@ fn num_threads() -> PyResult<usize> {
 #[pyfunction]
 fn set_num_threads(py: Python<'_>, n: i64) -> PyResult<()> {
     py.detach(|| pool::set_num_threads(n)).map_err(raise)
+}
+
+/// A list of `items`, appended one by one: where memory is short, that is an error, and to make a
+/// list at once a panic of pyo3's.
+fn list<'py, T: IntoPyObject<'py>>(
+    py: Python<'py>,
+    items: impl Iterator<Item = PyResult<T>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for item in items {
+        list.append(item?)?;
+    }
+    Ok(list)
 }
 
 /// Runs `work` with the GIL released and checks for signals meanwhile. If a signal handler raises

@@ -1,6 +1,5 @@
 //! Frames, bodies and sidecars of the S4 wire format.
 
-use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
@@ -9,9 +8,11 @@ use super::buffer::{Bytes, new_bytes, to_bytes};
 use super::dictionary_set::DictionaryArgument;
 use super::errors::raise;
 use super::held::{Held, filled_bytes};
+use super::list;
 use super::nvcomp::{DeviceArgument, device_or_cpu};
 use crate::background;
 use crate::body::{Body, refuse_encrypted};
+use crate::error::try_collect;
 use crate::kernel::dictionary::dictionary_id;
 use crate::manifest::MAX_ORIGINAL_SIZE;
 use crate::object::decode_body;
@@ -82,18 +83,14 @@ fn read_frame<'py>(
 /// S4FrameError
 ///     The body has anything other than complete frames and padding, or is encrypted.
 #[pyfunction]
-fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Vec<PyFrame<'py>>> {
+fn frame_iter<'py>(py: Python<'py>, data: Bytes<'_>) -> PyResult<Bound<'py, PyList>> {
     refuse_encrypted(data.as_slice()).map_err(raise)?;
     // Parse all frames first, so that a damaged body costs no copies.
-    let mut frames: Vec<(usize, Frame)> = Vec::new();
-    for step in Frames::new(data.as_slice()) {
-        frames.try_reserve(1).map_err(|_| PyMemoryError::new_err("too many frames"))?;
-        frames.push(step.map_err(raise)?);
-    }
+    let frames: Vec<(usize, Frame)> = try_collect(Frames::new(data.as_slice())).map_err(raise)?;
     let frame = |(_, frame): (usize, Frame<'_>)| {
         Ok((header_dict(py, &frame.header)?, to_bytes(py, frame.payload)?))
     };
-    frames.into_iter().map(frame).collect()
+    list(py, frames.into_iter().map(frame))
 }
 
 /// Decode a body of frames and verify each frame. Frames are decoded in parallel.

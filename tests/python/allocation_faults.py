@@ -52,6 +52,8 @@ ALL = 1 << 40
 #: Values of a column: several spans, rows of many lengths, one that shares no block.
 VALUES = [text(n * 977 % 40_000) for n in range(60)] + [b"", text(1_200_000), noise(5000)]
 LONG = text(5_000_000)
+#: Chunks of a column that grew by appending: each takes small allocations of its own.
+PIECES = [text(n % 60) for n in range(2000)]
 NUMBERS = [[float(n * m % 17) for m in range(n % 50)] for n in range(300)]
 OTHER = s4_codec.train_dictionary([text(300)[n:] + b"%d" % n for n in range(200)], 1000)
 
@@ -91,6 +93,7 @@ def prepared() -> dict[str, Any]:
         "object": stored,
         "body": b"".join(frames),
         "set": DictionarySet([DICTIONARY, OTHER]).to_bytes(),
+        "pieces": [CpuZstd().compress(piece) for piece in PIECES],
         "numbers": s4a.compress(pa.array(NUMBERS, pa.list_(pa.float64()))).to_pylist(),
     }
 
@@ -103,6 +106,7 @@ def operations(made: dict[str, Any]) -> Iterator[tuple[str, Operation]]:
         yield from column_operations(name, CODECS[name], made["sealed"][name])
     yield from frame_operations(made["frames"])
     yield from number_operations(made["numbers"])
+    yield from chunk_operations(made["pieces"])
 
 
 def value_operations(made: dict[str, Any]) -> Iterator[tuple[str, Operation]]:
@@ -233,6 +237,34 @@ def number_operations(rows: list[Any]) -> Iterator[tuple[str, Operation]]:
     )
 
 
+def chunk_operations(sealed: list[tuple[bytes, int, int]]) -> Iterator[tuple[str, Operation]]:
+    rows = [dict(zip(FIELDS, row, strict=True)) for row in sealed]
+    bad = [{**row, "crc32c": 7} if n % 3 else row for n, row in enumerate(rows)]
+    arrays = [pa.chunked_array([[row] for row in data]) for data in (PIECES, rows, bad)]
+    dtype = pl.List(pl.UInt8)
+    yield "Polars: chunks: compress", lambda: read(in_chunks(PIECES).select(s4.compress("body")))
+    yield "Arrow: chunks: compress", lambda: s4a.compress(arrays[0]).to_pylist()
+    yield "Arrow: chunks: encode", lambda: s4a.encode(arrays[0]).to_pylist()
+    yield "Polars: chunks: decompress", lambda: read(in_chunks(rows).select(s4.decompress("body")))
+    yield (
+        "Polars: chunks: decompress, lists",
+        lambda: read(in_chunks(rows).select(s4.decompress("body", dtype=dtype))),
+    )
+    yield "Arrow: chunks: decompress", lambda: s4a.decompress(arrays[1]).to_pylist()
+    yield (
+        "Arrow: chunks: decompress, null",
+        lambda: s4a.decompress(arrays[2], on_error="null").to_pylist(),
+    )
+    yield "Polars: chunks: verify", lambda: read(in_chunks(bad).select(s4.verify("body")))
+    yield "Arrow: chunks: verify", lambda: s4a.verify(arrays[2]).to_pylist()
+
+
+def in_chunks(rows: list[Any]) -> pl.DataFrame:
+    """A column of as many chunks as rows; made in a child, as Polars' threads survive no fork."""
+    whole = column(rows)
+    return pl.concat([whole.slice(n, 1) for n in range(len(rows))], rechunk=False)
+
+
 def in_child(work: Callable[[], Any]) -> tuple[str, Any]:
     """Runs ``work`` in a fork of this process: how that ended, if not well, and the result."""
     with tempfile.TemporaryFile() as errors:
@@ -303,16 +335,24 @@ def outcome(faults: Faults, run: Operation, expected: Any, first: int, end: int)
     return found, number
 
 
-def ranges(name: str, numbers: int, sample: int | None) -> list[tuple[int, int]]:
-    """The ranges of allocations to fail: each alone, and all from each on; or some of these."""
+def ranges(name: str, numbers: int, most: int) -> list[tuple[int, int]]:
+    """The ranges of allocations to fail: each alone, and all from each on; or so many of these."""
     found = [(first, end) for first in range(1, numbers + 1) for end in (first + 1, ALL)]
-    return found if sample is None else Random(name).sample(found, min(sample, len(found)))
+    return found if len(found) <= most else Random(name).sample(found, most)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("library")
-    parser.add_argument("--sample", type=int, help="faults of an operation; default: all")
+    parser = argparse.ArgumentParser(
+        prog="preloaded.py allocation_faults", description="Lets allocations fail."
+    )
+    parser.add_argument("library", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=400,
+        metavar="N",
+        help="faults of an operation that has more (default: 400)",
+    )
     parser.add_argument("--only", default="", help="operations whose name contains this")
     options = parser.parse_args()
     warnings.simplefilter("ignore")

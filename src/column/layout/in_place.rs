@@ -11,7 +11,7 @@ use crate::column::estimate::stated_len;
 use crate::column::row::RowDecoder;
 use crate::column::scheduler::{Job, Spans};
 use crate::column::{DecompressOptions, Decompressed, Payload, Payloads, offload};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, reserve, try_collect};
 use crate::kernel::Scratch;
 use crate::memory::{Block, zeroed};
 use crate::pool::{self, InterruptCheck};
@@ -73,7 +73,7 @@ fn plan<C: Payloads>(
 ) -> Result<Option<Vec<Vec<i64>>>> {
     let mut lens: Vec<u64> = zeroed(chunks.iter().map(C::count).sum())?;
     let mut rest = &mut lens[..];
-    let work = Spans::new(chunks.iter().map(C::count), |_, _| 0).map(|span| {
+    let work = Spans::new(chunks.iter().map(C::count), |_, _| 0)?.map(|span| {
         let lens = rest.split_off_mut(..span.rows.len()).unwrap_or_default();
         (span, lens)
     });
@@ -104,7 +104,7 @@ fn plan<C: Payloads>(
         rest = later;
         offsets_of(lens.iter().copied())
     });
-    plans.collect::<Result<_>>().map(Some)
+    try_collect(plans).map(Some)
 }
 
 /// Decompresses every row of `chunks` in place; `None` where rows have to be decoded first
@@ -115,15 +115,15 @@ pub fn decompress<C: Payloads>(
     interrupted: InterruptCheck,
 ) -> Result<Option<Decompressed<Vec<OffsetsColumn>>>> {
     let Some(plans) = plan(options, chunks, interrupted)? else { return Ok(None) };
-    let blocks = plans.iter().map(|offsets| Block::new(end_of(offsets)));
-    let Ok(mut blocks) = blocks.collect::<Result<Vec<_>, _>>() else { return Ok(None) };
+    let blocks = plans.iter().map(|offsets| Ok(Block::new(end_of(offsets))?));
+    let Ok(mut blocks) = try_collect(blocks) else { return Ok(None) };
 
     let is_padded = options.content.width().is_some();
     let misplaced = AtomicBool::new(false);
     let job = &Job::with_total_limit(chunks.iter().map(C::count).sum(), options.max_total_size);
-    let mut dsts: Vec<_> = blocks.iter_mut().map(Block::spare).collect();
+    let mut dsts = collect(blocks.iter_mut().map(Block::spare))?;
     let done = job.run(
-        Spans::new(chunks.iter().map(C::count), |chunk, row| row_len(&plans[chunk], row) as usize),
+        Spans::new(chunks.iter().map(C::count), |chunk, row| row_len(&plans[chunk], row) as usize)?,
         |span| {
             let offsets = &plans[span.chunk][span.rows.start..=span.rows.end];
             let len = (offsets[span.rows.len()] - offsets[0]) as usize;
@@ -160,7 +160,8 @@ pub fn decompress<C: Payloads>(
     let (_, bad_rows) = done?;
 
     let mut first = 0;
-    let mut columns = Vec::with_capacity(chunks.len());
+    let mut columns = Vec::new();
+    reserve(&mut columns, chunks.len())?;
     for (mut offsets, mut bytes) in plans.into_iter().zip(blocks) {
         let rows = first..first + offsets.len() - 1;
         let bad = bad_rows.within(&rows).map(|row| row - first);

@@ -1,8 +1,8 @@
 //! Output layouts: how the rows that workers write become a column.
 
-pub mod discard;
 pub mod in_place;
 pub mod offsets;
+pub mod reasons;
 pub mod view;
 
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::arena::ArenaRef;
 use super::{BadRows, DecompressOptions, Decompressed, Payloads};
-use crate::error::Result;
+use crate::error::{Result, push};
 use crate::memory::{Block, Zero};
 use crate::pool::InterruptCheck;
 
@@ -36,8 +36,8 @@ pub trait Layout {
     /// The ranges of rows that each need a block of their own, if the layout can take the blocks
     /// that a GPU fills: of a column whose chunks have `counts` rows and whose rows begin at these
     /// offsets.
-    fn parts(_offsets: &[i64], _counts: &[usize]) -> Option<Vec<Range<usize>>> {
-        None
+    fn parts(_offsets: &[i64], _counts: &[usize]) -> Result<Option<Vec<Range<usize>>>> {
+        Ok(None)
     }
 
     /// The column of such parts. Bad rows have their places in them, and are null.
@@ -69,15 +69,15 @@ pub struct Part {
 const PART_BYTES: i64 = 1 << 30;
 
 /// Parts of at most [`PART_BYTES`] bytes each, or of one row.
-fn parts_of_bytes(offsets: &[i64]) -> Vec<Range<usize>> {
+fn parts_of_bytes(offsets: &[i64]) -> Result<Vec<Range<usize>>> {
     let (mut parts, mut start) = (Vec::new(), 0);
     while start + 1 < offsets.len() {
         let most = offsets[start] + PART_BYTES;
         let end = offsets.partition_point(|&end| end <= most) - 1;
-        parts.push(start..end.max(start + 1));
+        push(&mut parts, start..end.max(start + 1))?;
         start = end.max(start + 1);
     }
-    parts
+    Ok(parts)
 }
 
 /// Calls `take` with the position, the place and the bytes of each row of `parts` that is not bad.
@@ -101,7 +101,7 @@ fn each_row(
 /// One worker's part of the output.
 pub trait RowWriter: Send {
     /// What the column keeps of each row; zero where it is null or empty.
-    type Row: Zero + Send;
+    type Row: Zero + Default + Send;
 
     /// The longest row that the layout can hold, in bytes.
     const MAX_ROW_BYTES: u64;
@@ -130,6 +130,11 @@ pub trait RowWriter: Send {
         self.write_within(bytes, bytes, |dst| {
             fill.take().map_or(Ok(None), |fill| fill(dst).map(Some))
         })
+    }
+
+    /// Writes why a row is bad, if the column is of reasons; else the row is left empty.
+    fn report(&mut self, _reason: &str) -> Result<Self::Row> {
+        Ok(Self::Row::default())
     }
 }
 

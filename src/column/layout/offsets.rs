@@ -14,7 +14,7 @@ use super::{Layout, Part, RowWriter, Written, each_row, in_place, parts_of_bytes
 use crate::column::arena::{Arena, ArenaRef, blocks};
 use crate::column::scheduler::Spans;
 use crate::column::{BadRows, DecompressOptions, Decompressed, Payloads};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, reserve, try_collect};
 use crate::kernel::copy_to;
 use crate::memory::{BLOCK_BYTES, Block, Zero, zeroed};
 use crate::pool::{self, InterruptCheck};
@@ -54,14 +54,14 @@ impl Layout for Offsets {
     }
 
     /// A part for each chunk.
-    fn parts(_offsets: &[i64], counts: &[usize]) -> Option<Vec<Range<usize>>> {
+    fn parts(_offsets: &[i64], counts: &[usize]) -> Result<Option<Vec<Range<usize>>>> {
         let mut end = 0;
         let part = |&count: &usize| {
             let start = end;
             end += count;
             start..end
         };
-        Some(counts.iter().map(part).collect())
+        Ok(Some(collect(counts.iter().map(part))?))
     }
 
     fn from_parts(parts: Vec<Part>, bad_rows: &BadRows) -> Result<Vec<OffsetsColumn>> {
@@ -72,7 +72,7 @@ impl Layout for Offsets {
             unsafe { bytes.set_len(end_of(&offsets)) };
             Ok(OffsetsColumn { offsets, bytes: bytes.shrink()? })
         };
-        parts.into_iter().map(column).collect()
+        try_collect(parts.into_iter().map(column))
     }
 
     fn decompress_in_place<C: Payloads>(
@@ -103,8 +103,8 @@ impl Layout for Unordered {
         written.try_into()
     }
 
-    fn parts(offsets: &[i64], _counts: &[usize]) -> Option<Vec<Range<usize>>> {
-        Some(parts_of_bytes(offsets))
+    fn parts(offsets: &[i64], _counts: &[usize]) -> Result<Option<Vec<Range<usize>>>> {
+        parts_of_bytes(offsets).map(Some)
     }
 
     fn from_parts(parts: Vec<Part>, bad_rows: &BadRows) -> Result<Scattered> {
@@ -114,7 +114,7 @@ impl Layout for Unordered {
             rows[row] = RowRef { len: bytes.len() as u64, block, offset };
             Ok(())
         })?;
-        Ok(Scattered { rows, blocks: parts.into_iter().map(|part| part.bytes).collect() })
+        Ok(Scattered { rows, blocks: collect(parts.into_iter().map(|part| part.bytes))? })
     }
 }
 
@@ -181,7 +181,7 @@ impl Scattered {
     /// Moves all rows to `dst`, back to back, and initialises it; it is as long as they are.
     pub fn move_to(self, dst: &mut [MaybeUninit<u8>], interrupted: InterruptCheck) -> Result<()> {
         let offsets = offsets_of(self.rows.iter().map(|row| row.len))?;
-        move_out(&self.rows, self.blocks, vec![(&offsets, dst)], interrupted)
+        move_out(&self.rows, self.blocks, &[&offsets], &mut [dst], interrupted)
     }
 }
 
@@ -224,7 +224,8 @@ fn flatten(
 ) -> Result<Vec<OffsetsColumn>> {
     let Scattered { rows, mut blocks } = scattered;
     let mut rest = &rows[..];
-    let mut columns = Vec::with_capacity(counts.len());
+    let mut columns = Vec::new();
+    reserve(&mut columns, counts.len())?;
     for &count in counts {
         let (chunk, later) = rest.split_at(count);
         rest = later;
@@ -243,9 +244,14 @@ fn flatten(
     if blocks.is_empty() {
         return Ok(columns);
     }
-    let dsts =
-        columns.iter_mut().map(|column| (&column.offsets[..], column.bytes.spare())).collect();
-    move_out(&rows, blocks, dsts, interrupted)?;
+    let (mut offsets, mut dsts) = (Vec::new(), Vec::new());
+    reserve(&mut offsets, columns.len())?;
+    reserve(&mut dsts, columns.len())?;
+    for column in &mut columns {
+        offsets.push(&column.offsets[..]);
+        dsts.push(column.bytes.spare());
+    }
+    move_out(&rows, blocks, &offsets, &mut dsts, interrupted)?;
     for column in &mut columns {
         let len = end_of(&column.offsets);
         // SAFETY: every row was copied to its place.
@@ -254,17 +260,17 @@ fn flatten(
     Ok(columns)
 }
 
-/// Moves rows to chunks of known offsets, on all cores.
+/// Moves rows to chunks of known offsets, each with its memory, on all cores.
 fn move_out(
     rows: &[RowRef],
     blocks: Vec<Block>,
-    dsts: Vec<(&[i64], &mut [MaybeUninit<u8>])>,
+    offsets: &[&[i64]],
+    dsts: &mut [&mut [MaybeUninit<u8>]],
     interrupted: InterruptCheck,
 ) -> Result<()> {
-    let sources: Vec<SourceBlock> = blocks.into_iter().map(SourceBlock::new).collect();
-    let (offsets, mut dsts): (Vec<_>, Vec<_>) = dsts.into_iter().unzip();
+    let sources = collect(blocks.into_iter().map(SourceBlock::new))?;
     let counts = offsets.iter().map(|offsets| offsets.len() - 1);
-    let spans = Spans::new(counts, |chunk, row| row_len(offsets[chunk], row) as usize);
+    let spans = Spans::new(counts, |chunk, row| row_len(offsets[chunk], row) as usize)?;
     let work = spans.map(|span| {
         let offsets = offsets[span.chunk];
         let len = (offsets[span.rows.end] - offsets[span.rows.start]) as usize;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU32;
 use super::{Layout, Part, RowWriter, Written, each_row, parts_of_bytes};
 use crate::column::BadRows;
 use crate::column::arena::{Arena, ArenaRef, blocks};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect};
 use crate::memory::{Block, zeroed};
 use crate::pool::InterruptCheck;
 
@@ -67,8 +67,8 @@ impl Layout for Views {
         Ok(ViewColumn { views: written.rows, blocks })
     }
 
-    fn parts(offsets: &[i64], _counts: &[usize]) -> Option<Vec<Range<usize>>> {
-        Some(parts_of_bytes(offsets))
+    fn parts(offsets: &[i64], _counts: &[usize]) -> Result<Option<Vec<Range<usize>>>> {
+        parts_of_bytes(offsets).map(Some)
     }
 
     fn from_parts(parts: Vec<Part>, bad_rows: &BadRows) -> Result<ViewColumn> {
@@ -77,7 +77,7 @@ impl Layout for Views {
             views[row] = with_place(view_of(bytes)?, place);
             Ok(())
         })?;
-        Ok(ViewColumn { views, blocks: parts.into_iter().map(|part| part.bytes).collect() })
+        Ok(ViewColumn { views, blocks: collect(parts.into_iter().map(|part| part.bytes))? })
     }
 }
 

@@ -35,7 +35,10 @@ pub fn compress_placement<C: Rows>(
 ) -> Option<Placement> {
     let (encoding, device) = codec.encoding()?;
     Placement::choose(device, CodecFrom::Caller, || {
-        let positions = RowPositions::new(chunks.iter().map(C::count));
+        // Short of memory, the run itself will say so.
+        let Ok(positions) = RowPositions::new(chunks.iter().map(C::count)) else {
+            return Workload::default();
+        };
         let work = Work { direction: Direction::Compress, encoding };
         let mut workload = Workload::default();
         for row in listening(interrupted, positions.count()) {
@@ -60,7 +63,7 @@ pub fn compress<'a, C: Rows>(
     interrupted: InterruptCheck,
     run_rows: RunRows,
 ) -> Result<()> {
-    let positions = RowPositions::new(chunks.iter().map(C::count));
+    let positions = RowPositions::new(chunks.iter().map(C::count))?;
     let items = |position, items: &mut Vec<Item<'a>>| {
         let (chunk, row) = positions.find(position);
         let value = chunks[chunk].get(row).filter(|value| value.len() as u64 <= longest);
@@ -83,7 +86,10 @@ pub fn placement<C: Payloads>(
     };
     let encoding = options.codec.encoding().map(|(encoding, _)| encoding);
     Placement::choose(device, codec_from, || {
-        let positions = RowPositions::new(chunks.iter().map(C::count));
+        // Short of memory, the run itself will say so.
+        let Ok(positions) = RowPositions::new(chunks.iter().map(C::count)) else {
+            return Workload::default();
+        };
         let mut workload = Workload::default();
         for row in listening(interrupted, positions.count()) {
             let (chunk, row) = positions.find(row);
@@ -114,7 +120,7 @@ pub fn decompress<'a, C: Payloads>(
     interrupted: InterruptCheck,
     run_rows: RunRows,
 ) -> Result<()> {
-    let positions = RowPositions::new(chunks.iter().map(C::count));
+    let positions = RowPositions::new(chunks.iter().map(C::count))?;
     let payload = |position| -> Payload<'a> {
         let (chunk, row) = positions.find(position);
         chunks[chunk].get(row)

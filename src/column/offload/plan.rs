@@ -1,6 +1,7 @@
 //! Which values and payloads of a row can go to a GPU.
 
 use crate::codec::Codec;
+use crate::error::{OutOfMemory, collect};
 use crate::gpu::{Chunk, Direction, Source, Work, Workload};
 use crate::kernel::fcg1::{Algorithm, CHUNK_BYTES, Container, Encoding};
 use crate::manifest::MAX_ORIGINAL_SIZE;
@@ -117,13 +118,13 @@ pub struct RowPositions {
 }
 
 impl RowPositions {
-    pub fn new(counts: impl Iterator<Item = usize>) -> Self {
+    pub fn new(counts: impl Iterator<Item = usize>) -> Result<Self, OutOfMemory> {
         let mut end = 0;
         let ends = counts.map(|count| {
             end += count;
             end
         });
-        Self { ends: ends.collect() }
+        Ok(Self { ends: collect(ends)? })
     }
 
     /// The number of rows.

@@ -190,7 +190,7 @@ impl<'a, C: Payloads> Assembly<'a, C> {
     pub fn judge(&mut self, mut bad_rows: BadRows) -> Result<BadRows> {
         let bad_on_gpu = self.bad.len();
         for bad in self.bad.drain(..) {
-            bad_rows.add(bad, self.options.on_error)?;
+            bad_rows.add(bad)?;
         }
         let on_gpu = (0..self.column.rows).filter(|&row| self.plan.kind(row) == Kind::Gpu);
         on_gpu.skip(bad_on_gpu).for_each(|_| bad_rows.count_good());

@@ -70,7 +70,7 @@ pub fn compress_resident<L: Layout, R: ResidentRows>(
     let mut unshrunk = Mutex::new(Vec::new());
     let mut session = Mutex::new(session);
     let (mut writers, _) = job.run(
-        Spans::new(std::iter::once(rows.count()), |_, row| rows.get(row).map_or(0, Source::len)),
+        Spans::new(std::iter::once(rows.count()), |_, row| rows.get(row).map_or(0, Source::len))?,
         |span| {
             let n = span.rows.len();
             let rows = rest.0.split_off_mut(..n).unwrap_or_default();

@@ -29,7 +29,7 @@ use super::bad_rows::BadRows;
 use super::layout::{Layout, Part, RowWriter};
 use super::payload_crc32c::vet;
 use super::{DecompressOptions, Decompressed, Payloads, offload};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, try_collect};
 use crate::gpu::{self, DeviceBuffer, Mirror, Placement, SMALLEST_COLUMN};
 use crate::kernel::copy_to;
 use crate::memory::Block;
@@ -194,16 +194,16 @@ fn decompress_through<L: Layout, C: Payloads>(
         Err(other) => return Err(other),
     };
     let offsets = plan.offsets()?;
-    let counts: Vec<_> = chunks.iter().map(C::count).collect();
-    let Some(runs) = L::parts(&offsets, &counts) else { return Ok(None) };
+    let counts = collect(chunks.iter().map(C::count))?;
+    let Some(runs) = L::parts(&offsets, &counts)? else { return Ok(None) };
     let place = |run: &Range<usize>| offsets[run.start] as usize..offsets[run.end] as usize;
-    let lens: Vec<_> = runs.iter().map(|run| place(run).len()).collect();
+    let lens = collect(runs.iter().map(|run| place(run).len()))?;
     let Some(blocks) = gpu::take_pinned(placement.ordinal, &lens)? else { return Ok(None) };
     let mut session = gpu::open(placement.ordinal, interrupted)?;
     if session.check_memory(column_len(plan.bytes(), plan.rows())).is_err() {
         return Ok(None);
     }
-    let mirror = Mirror::new(&mut session, runs.iter().map(place).zip(blocks).collect())?;
+    let mirror = Mirror::new(&mut session, collect(runs.iter().map(place).zip(blocks))?)?;
     let mut assembly = Assembly::new(options, &mut session, &plan, &offsets, chunks)?;
     assembly.mirror = Some(mirror);
     match assembly.fill(interrupted) {
@@ -229,9 +229,9 @@ fn decompress_through<L: Layout, C: Payloads>(
                 &mut bytes.filled_mut()[(offsets[row] - start) as usize..],
             );
         }
-        let offsets = offsets[rows.start..=rows.end].iter().map(|offset| offset - start).collect();
-        Part { rows, offsets, bytes }
+        let offsets = collect(offsets[rows.start..=rows.end].iter().map(|offset| offset - start))?;
+        Ok(Part { rows, offsets, bytes })
     });
-    let values = L::from_parts(parts.collect(), &bad_rows)?;
+    let values = L::from_parts(try_collect(parts)?, &bad_rows)?;
     Ok(Some(Decompressed { values, bad_rows }))
 }

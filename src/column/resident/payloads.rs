@@ -21,7 +21,7 @@ use crate::column::Rows;
 use crate::column::compress::Compressed;
 use crate::column::layout::{Layout, Part, RowWriter};
 use crate::column::offload::RowPositions;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, collect, reserve, try_collect};
 use crate::gpu::{
     self, Batch, BatchResults, BatchSource, Chunk, CompressedSizes, Cost, Destination,
     DeviceBuffer, DevicePtr, Direction, GpuError, ItemId, Mirror, Placement, Progress,
@@ -71,8 +71,8 @@ pub fn compress_through_gpu<L: Layout, C: Rows>(
     chunks: &[C],
     interrupted: InterruptCheck,
 ) -> Result<Option<Compressed<L::Column>>> {
-    let counts: Vec<_> = chunks.iter().map(C::count).collect();
-    let values = HostValues { chunks, positions: RowPositions::new(counts.iter().copied()) };
+    let counts = collect(chunks.iter().map(C::count))?;
+    let values = HostValues { chunks, positions: RowPositions::new(counts.iter().copied())? };
     let mut session = match gpu::open(placement.ordinal, interrupted).map_err(Error::from) {
         Err(Error::Unavailable(_)) if placement.falls_back => return Ok(None),
         other => other?,
@@ -107,7 +107,7 @@ pub fn compress_values<'a, L: Layout, V: Values<'a>>(
         Err(Stop::Failed(error)) => return Err(error),
     }
     let PlacingSource { column, .. } = source;
-    let Some(parts) = L::parts(&column.offsets, counts) else { return Ok(None) };
+    let Some(parts) = L::parts(&column.offsets, counts)? else { return Ok(None) };
     let mut blocks = download(session, &buffer, &column.offsets, &parts, interrupted)?;
     drop(buffer);
     for (rows, block) in parts.iter().zip(&mut blocks) {
@@ -115,11 +115,11 @@ pub fn compress_values<'a, L: Layout, V: Values<'a>>(
     }
     let offsets = |rows: &Range<usize>| {
         let start = column.offsets[rows.start];
-        column.offsets[rows.start..=rows.end].iter().map(|offset| offset - start).collect()
+        collect(column.offsets[rows.start..=rows.end].iter().map(|offset| offset - start))
     };
     let parts = parts.into_iter().zip(blocks);
-    let parts = parts.map(|(rows, bytes)| Part { offsets: offsets(&rows), rows, bytes });
-    let payload = L::from_parts(parts.collect(), &Default::default())?;
+    let parts = parts.map(|(rows, bytes)| Ok(Part { offsets: offsets(&rows)?, rows, bytes }));
+    let payload = L::from_parts(try_collect(parts)?, &Default::default())?;
     let PayloadColumn { original_size, crc32c, .. } = column;
     Ok(Some(Compressed { payload, original_size, crc32c }))
 }
@@ -133,16 +133,17 @@ fn download(
     interrupted: InterruptCheck,
 ) -> Result<Vec<Block>> {
     let place = |rows: &Range<usize>| offsets[rows.start] as usize..offsets[rows.end] as usize;
-    let places: Vec<_> = parts.iter().map(place).collect();
-    let lens: Vec<_> = places.iter().map(Range::len).collect();
+    let places = collect(parts.iter().map(place))?;
+    let lens = collect(places.iter().map(Range::len))?;
     let total: usize = lens.iter().sum();
     let pinned = match total < SMALLEST_COLUMN {
         true => None,
         false => gpu::take_pinned(buffer.ordinal(), &lens)?,
     };
-    let mut blocks = Vec::with_capacity(places.len());
+    let mut blocks = Vec::new();
+    reserve(&mut blocks, places.len())?;
     if let Some(pinned) = pinned {
-        let mut mirror = Mirror::new(session, places.into_iter().zip(pinned).collect())?;
+        let mut mirror = Mirror::new(session, collect(places.into_iter().zip(pinned))?)?;
         mirror.advance_to(buffer, total)?;
         blocks.extend(mirror.finish(interrupted)?.into_iter().map(Block::of));
     } else {

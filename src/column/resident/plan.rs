@@ -7,7 +7,7 @@ use crate::column::layout::offsets::{Offsets, OffsetsColumn, offsets_of};
 use crate::column::offload::{Item, RowPositions};
 use crate::column::scheduler::Spans;
 use crate::column::{BadRows, DecompressOptions, Decompressed, Payload, Payloads};
-use crate::error::Result;
+use crate::error::{Result, collect};
 use crate::gpu::Device;
 use crate::kernel::Scratch;
 use crate::manifest::Manifest;
@@ -108,11 +108,11 @@ impl Plan {
         chunks: &[C],
         interrupted: InterruptCheck,
     ) -> Result<Self> {
-        let positions = RowPositions::new(chunks.iter().map(C::count));
+        let positions = RowPositions::new(chunks.iter().map(C::count))?;
         let mut kinds = zeroed::<Kind>(positions.count())?;
         let mut lens = zeroed::<u64>(positions.count())?;
         let (mut rest_kinds, mut rest_lens) = (&mut kinds[..], &mut lens[..]);
-        let work = Spans::new(chunks.iter().map(C::count), |_, _| 0).map(|span| {
+        let work = Spans::new(chunks.iter().map(C::count), |_, _| 0)?.map(|span| {
             let kinds = rest_kinds.split_off_mut(..span.rows.len()).unwrap_or_default();
             let lens = rest_lens.split_off_mut(..span.rows.len()).unwrap_or_default();
             (span, kinds, lens)
@@ -191,7 +191,7 @@ impl Plan {
             rest = later;
             OnCpu { chunk, kinds }
         });
-        let on_cpu: Vec<_> = on_cpu.collect();
+        let on_cpu = collect(on_cpu)?;
         let decoded = decompress_by_workers::<Offsets, _>(&options, &on_cpu, interrupted)?;
         drop(on_cpu);
         let mut first = 0;
