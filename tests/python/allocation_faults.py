@@ -354,6 +354,7 @@ def main() -> None:
         help="faults of an operation that has more (default: 400)",
     )
     parser.add_argument("--only", default="", help="operations whose name contains this")
+    parser.add_argument("--without", default="\0", help="no operations whose name contains this")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     faults = Faults(options.library)
@@ -362,7 +363,7 @@ def main() -> None:
     print("| operation | allocations | faults | results | errors | no thread |")
     print("|---|---|---|---|---|---|")
     for name, run in operations(made):
-        if options.only not in name:
+        if options.only not in name or options.without in name:
             continue
         _, expected = in_child(run)
         status, clean = in_child(partial(outcome, faults, run, expected, ALL, ALL))
