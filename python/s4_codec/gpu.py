@@ -152,7 +152,7 @@ def compress(
         The level of a codec given by name: ``"cpu-zstd", level=9``. A codec object has its own.
     payload_checksum
         Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
-        damage before the GPU sees it: see "Damaged data" in the README.
+        damage before the GPU sees it: see "Damaged data" in docs/gpu.md.
     stream
         The CUDA stream whose work comes before the values are read: 1 for the legacy default
         stream, 2 for the per-thread default stream, -1 for none, or a stream's handle. None: the

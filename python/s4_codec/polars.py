@@ -140,7 +140,7 @@ def compress(
         The level of a codec given by name: ``"cpu-zstd", level=9``. A codec object has its own.
     payload_checksum
         Whether to record the crc32c of every payload itself, so that :func:`decompress` finds
-        damage before it decodes anything. A GPU needs that: see "Damaged data" in the README.
+        damage before it decodes anything. A GPU needs that: see "Damaged data" in docs/gpu.md.
 
     Returns
     -------
