@@ -259,17 +259,3 @@ def test_the_command_takes_folders_and_sets(tmp_path: Path) -> None:
     command("decode", "body", "--dict", "empty", words="no dictionary is in the folder", **refused)
     inside = ["decode", "body", "--dict", ".s4dict", "-o", f".s4dict/{SET.ids[0]}"]
     command(*inside, words="is both the dictionary and the output", **refused)
-
-
-def test_the_documentation_runs(root: Path, tmp_path: Path) -> None:
-    document = (root / "docs/dictionaries.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", document, re.S)
-    assert len(blocks) >= 4
-    script = tmp_path / "dictionaries.py"
-    script.write_text("\n".join(blocks))
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    shown = re.findall(r"^ *print\(.*\)  # (.*)$", "\n".join(blocks), re.M)
-    assert done.stdout.splitlines() == shown

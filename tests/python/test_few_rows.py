@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -195,12 +194,3 @@ def test_a_slice_of_structs_is_imported_without_its_other_rows() -> None:
     assert restored.to_pylist() == WANTED
     with pytest.raises(ValueError, match="offsets are negative or descend"):
         s4_codec.arrow.decompress(structs)
-
-
-def test_the_documentation_runs(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs/parquet.md").read_text(), re.S)
-    assert len(blocks) >= 3
-    monkeypatch.chdir(tmp_path)
-    exec("\n".join(blocks), {})

@@ -87,17 +87,6 @@ def test_stubs_tell_the_module() -> None:
                     assert ast.get_docstring(definition) == doc, f"{name}.{member}"
 
 
-def test_readme_python_runs(root: Path, tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.S)
-    assert len(blocks) >= 5
-    script = tmp_path / "readme.py"
-    script.write_text("\n".join(blocks))
-    done = run(script)
-    assert done.returncode == 0, done.stderr
-    shown = re.findall(r"^ *print\(.*\)  # (.*)$", "\n".join(blocks), re.M)
-    assert done.stdout.splitlines() == shown
-
-
 @pytest.mark.parametrize(
     "module", ["polars", "arrow", "dictionaries", "duckdb", "numcodecs", "zarr"]
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections.abc
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pytest
 from codecs_table import DICTIONARY, text
 from dictionaries_table import COLUMN, FRAMES, SET, TRAINED, VALUES
+from documentation import blocks
 from pyarrow import dataset
 
 import s4_codec
@@ -223,11 +223,9 @@ def test_one_folder_of_both(spark: SparkSession, frame: DataFrame, tmp_path: Pat
     assert s4arrow.decode(table["frames"], dtype="large_string").to_pylist() == bodies
 
 
-def test_readme(spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = re.findall(r"```py\n(from pyspark.*?)```", readme, re.S)
-    exec(block.replace('parquet("logs"', f'parquet("{tmp_path}/logs"'), {})
-    assert "|  1|a fine body a fin" in capfd.readouterr().out
+def test_documentation(spark: SparkSession, tmp_path: Path) -> None:
+    (block,) = [each for each in blocks("docs/scale-out.md") if "pyspark" in each.needs]
+    exec(block.code.replace('parquet("logs"', f'parquet("{tmp_path}/logs"'), {})
 
 
 def test_bare_payloads(spark: SparkSession) -> None:
