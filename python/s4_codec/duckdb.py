@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPRESSED_TYPE", "register"]
 
+#: All functions that were ever registered: DuckDB does not keep them alive, but may call one after
+#: its connection is gone, or while another replaces it.
+_REGISTERED: list[object] = []
+
 #: The SQL type of compressed columns.
 COMPRESSED_TYPE = "STRUCT(payload BLOB, original_size BIGINT, crc32c BIGINT)"
 
@@ -156,10 +160,12 @@ def _add(
     try:
         with suppress(duckdb.InvalidInputException):  # This connection has not added it.
             connection.remove_function(name)
+        # A lambda has no annotations, which DuckDB would evaluate.
+        registered = lambda *arguments: call(arguments)  # noqa: E731
+        _REGISTERED.append(registered)
         connection.create_function(
             name,
-            # A lambda has no annotations, which DuckDB would evaluate.
-            lambda *arguments: call(arguments),
+            registered,
             # Without declared parameters, it takes VARCHAR and BLOB: DuckDB casts neither to the
             # other, and refuses two functions of one name.
             None,

@@ -422,3 +422,170 @@ def test_nothing_is_warned_about() -> None:
             assert reader.read() == TEXT
         del file, reader
         gc.collect()
+
+
+class Failing(io.BytesIO):
+    """Fails at one call of those that it counts, before it or after it."""
+
+    def __init__(self, data: bytes, at: int, is_after: bool) -> None:
+        super().__init__(data)
+        self._left, self._is_after = at, is_after
+
+    def _step(self, call: Callable[..., Any], *args: Any) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._is_after:
+            raise KeyboardInterrupt
+        found = call(*args)
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return found
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found: bytes = self._step(super().read, size)
+        return found
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        found: int = self._step(super().seek, offset, whence)
+        return found
+
+
+#: Frames of equal lengths, so that one in the place of another would pass all checks.
+EQUAL = b"".join(bytes([i]) * 3000 for i in range(12))
+EQUAL_BODY = body_of(EQUAL, 3000, Passthrough())
+
+
+@pytest.mark.parametrize("at", range(3, 14))
+@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize("index", [False, True])
+def test_after_an_interrupt_nothing_is_shifted(at: int, is_after: bool, index: bool) -> None:
+    source = Failing(EQUAL_BODY, at, is_after)
+    sidecar = s4_codec.build_index(EQUAL_BODY) if index else False
+    try:
+        file = s4_codec.open(source, index=sidecar)
+    except KeyboardInterrupt:
+        return
+    failures = 0
+    for position in (33_000, 0, 15_000, 15_000, 6001, 35_999, 3000, 36_000):
+        try:
+            file.seek(position)
+            assert file.read(5) == EQUAL[position : position + 5]
+        except KeyboardInterrupt:
+            failures += 1
+    file.seek(0)
+    assert file.read() == EQUAL
+    assert failures <= 1
+
+
+def test_two_readers_may_share_a_file() -> None:
+    below = io.BytesIO(EQUAL_BODY)
+    first, second = s4_codec.open(below), s4_codec.open(below)
+    found = [(first.read(3000), second.read(2000)) for _ in range(6)]
+    assert b"".join(one for one, _ in found) == EQUAL[:18_000]
+    assert b"".join(two for _, two in found) == EQUAL[:12_000]
+
+
+class Full(io.BytesIO):
+    """Is full once, at its second write."""
+
+    writes = 0
+
+    def write(self, data: Any, /) -> int:
+        self.writes += 1
+        if self.writes == 2:
+            raise OSError(28, "full")
+        return super().write(data)
+
+
+def test_a_writer_that_failed_says_so(tmp_path: Path) -> None:
+    target = Full()
+    file = s4_codec.open(target, "wb", frame_size=1000)
+    failures = 0
+    for i in range(20):
+        try:
+            file.write(bytes([i]) * 1000)
+        except OSError:
+            failures += 1
+    assert failures > 10
+    with pytest.raises(OSError, match="incomplete"):
+        file.close()
+    assert file.closed
+    for count in (0, -1, 10**6):
+        target = io.BytesIO()
+        target.write = lambda data, count=count: count  # type: ignore[method-assign,misc]
+        with pytest.raises(OSError, match=f"returned {count}"), s4_codec.open(target, "wb") as new:
+            new.write(b"x")
+    with pytest.raises(OSError, match="No space left"), s4_codec.open("/dev/full", "wb") as new:
+        new.write(TEXT)
+
+
+def test_a_new_file_removes_what_described_the_old(tmp_path: Path) -> None:
+    path, sidecar = tmp_path / "body.s4", tmp_path / "body.s4.s4index"
+    for index in (True, None):
+        with s4_codec.open(path, "wb", index=index) as file:
+            file.write(TEXT)
+        assert sidecar.exists() == (index is True)
+    with pytest.raises(ValueError, match="both the file and its sidecar"):
+        s4_codec.open(path, "wb", index=tmp_path / "." / "body.s4")
+    assert s4_codec.decode(path.read_bytes()) == TEXT
+    assert os.listdir(tmp_path) == ["body.s4"]
+
+
+def test_what_lies_beside_a_file_is_no_sidecar(tmp_path: Path) -> None:
+    path = written(tmp_path / "body.s4", body_of())
+    (tmp_path / "body.s4.s4index").mkdir()
+    assert s4_codec.open(path).read() == TEXT
+    (tmp_path / "body.s4.s4index").rmdir()
+    os.mkfifo(tmp_path / "body.s4.s4index")
+    assert s4_codec.open(path).read() == TEXT
+
+
+def test_a_sidecar_hides_no_frame() -> None:
+    frames = [Passthrough().encode(bytes([i]) * 1000) for i in range(4)]
+    body = b"".join(frames)
+    for left in (frames[1:], frames[:-1]):
+        # A sidecar of other frames, moved to where they are, and bound to this body.
+        entries = bytearray(s4_codec.build_index(b"".join(left)))
+        if left == frames[1:]:
+            body = b"".join(frames[:1]) + b"".join(left)
+        sidecar = s4_codec.bind_index(bytes(entries), len(body))
+        file = s4_codec.open(io.BytesIO(body), index=sidecar)
+        with pytest.raises(s4_codec.S4Error, match="leaves out a frame"):
+            file.read()
+
+
+def test_a_child_process_leaves_the_file_to_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "body.s4"
+    file = s4_codec.open(path, "wb", frame_size=1000)
+    file.write(TEXT)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            file.write(b"x")
+        except OSError:
+            file.abort()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    file.close()
+    assert s4_codec.decode(path.read_bytes()) == TEXT
+
+
+def test_arrays_of_objects_are_no_bytes() -> None:
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed")
+    with pytest.raises(TypeError, match="Python objects"):
+        s4_codec.open(io.BytesIO(), "wb").write(numpy.array([1, "a"], object))
+    target = io.BytesIO()
+    with s4_codec.open(target, "wb") as file:
+        assert file.write(numpy.arange(6, dtype="<u2").reshape(2, 3)) == 12
+        assert file.write(numpy.zeros((0, 3))) == 0
+    assert s4_codec.decode(target.getvalue()) == bytes([0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0])
+
+
+def test_frames_of_nothing_take_no_memory() -> None:
+    """A read decodes a bounded number of frames at a time."""
+    empty = Passthrough().encode(b"", fallback=False)
+    body = empty * 20_000 + Passthrough().encode(b"end")
+    for source in (io.BytesIO(body), Stream(body)):
+        assert s4_codec.open(source).read() == b"end"

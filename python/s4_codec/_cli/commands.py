@@ -108,9 +108,10 @@ def encode(args: argparse.Namespace) -> str:
         source.check_length()
         if index_out is not None:
             index_out.write(index.finish(stored))
-        commit(out, index_out)
-    if not args.index and not out.is_standard and os.path.exists(sidecar):
-        report(f"Warning: {sidecar} is stale: it describes an earlier file; reindex rebuilds it")
+        is_stale = not args.index and not out.is_standard and os.path.lexists(sidecar)
+        commit(out, index_out, sidecar if is_stale else None)
+    if is_stale:
+        report(f"Removed {sidecar}, which described an earlier file; reindex makes a new one")
     return f"encoded {frames} frame(s), {original} original bytes, {stored} stored bytes"
 
 
@@ -163,7 +164,12 @@ def _decode_range(args: argparse.Namespace, start: int, end: int) -> str:
         check_output(source, args.output, args.dict)
         body = Body(_File(source.descriptor, closefd=False), source.name)
         frames = Frames(body, decoding, None)
-        has_sidecar = body.size is not None and _add_sidecar(frames, args.input)
+        sidecar = args.input + SIDECAR_SUFFIX
+        if os.path.realpath(args.output) == os.path.realpath(sidecar):
+            msg = f"{sidecar} is both the sidecar and the output; choose another output"
+            raise Failure(msg)
+        has_sidecar = not source.is_standard and body.size is not None
+        has_sidecar = has_sidecar and _add_sidecar(frames, sidecar)
         with Output(args.output, source.status) as out:
             with Progress(end - start, args.progress) as progress:
                 for data in _range(frames, start, end):
@@ -176,6 +182,9 @@ def _decode_range(args: argparse.Namespace, start: int, end: int) -> str:
 
 def _range(frames: Frames, start: int, end: int) -> Iterator[memoryview]:
     """The bytes from ``start`` to ``end`` of the original, piece by piece."""
+    if start == end > 0 and frames.read(end - 1, 0) is None:
+        msg = f"the range ends at {end}, but the original has {frames.end} bytes"
+        raise Failure(msg)
     while start < end:
         piece = frames.read(start, min(end - start, READ_AHEAD))
         if piece is None:
@@ -187,9 +196,8 @@ def _range(frames: Frames, start: int, end: int) -> Iterator[memoryview]:
             yield data
 
 
-def _add_sidecar(frames: Frames, path: str) -> bool:
+def _add_sidecar(frames: Frames, sidecar: str) -> bool:
     """Adds the sidecar beside a body, if it exists and fits."""
-    sidecar = path + SIDECAR_SUFFIX
     if not os.path.isfile(sidecar):
         return False
     with Input(sidecar) as file:

@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 from typing import TYPE_CHECKING
 
 from .._reader import PIECE
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from .inputs import Input
+
+_UMASK = threading.Lock()
 
 #: Names of standard output.
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -137,8 +140,10 @@ class Output:
                 os.unlink(self._scratch)
 
 
-def commit(body: Output, sidecar: Output | None = None) -> None:
+def commit(body: Output, sidecar: Output | None = None, old_sidecar: str | None = None) -> None:
     """Renames a complete file to its final name, and its sidecar with it.
+
+    ``old_sidecar`` is the path of a sidecar that described the file's predecessor.
 
     A body never lies beside the sidecar of another body: both new files are on the disk before
     the old sidecar is removed, and that happens before the new body gets its name. Other processes
@@ -157,6 +162,10 @@ def commit(body: Output, sidecar: Output | None = None) -> None:
         if sidecar is not None:
             _lock(folders[0][1])
             sidecar.remove_old()
+        if old_sidecar is not None and os.path.isfile(old_sidecar) and folders:
+            _lock(folders[0][1])
+            with errors_of(old_sidecar), contextlib.suppress(FileNotFoundError):
+                os.unlink(old_sidecar)
         for output in outputs:
             output.place()
         for name, descriptor in folders:
@@ -207,9 +216,19 @@ def _scratch_name(target: str) -> tuple[str, str]:
 def _permissions(like: os.stat_result | None) -> int:
     if like is not None and stat.S_ISREG(like.st_mode):
         return like.st_mode & 0o777
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o666 & ~umask
+    return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    """The process's umask. Setting it, the other way to learn it, races with other threads."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
+    except (OSError, StopIteration, ValueError):
+        with _UMASK:
+            umask = os.umask(0o077)
+            os.umask(umask)
+            return umask
 
 
 def _is_one_of(path: str, found: os.stat_result, dictionary: str) -> bool:

@@ -8,12 +8,14 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from .._arguments import size_limit
 from ..s4_codec import (
     SIDECAR_SUFFIX,
     Codec,
     CpuZstd,
     CpuZstdDict,
     S4Error,
+    S4IndexError,
     S4ManifestSizeMismatchError,
     _metadata_frames,
     decode_s4_object,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 #: As many original bytes as frames of chunked uploads hold.
 FRAME_SIZE = 4 << 20
+#: A header, an ETag, and 16,777,216 entries of 32 bytes.
+_MOST_SIDECAR_BYTES = (512 << 20) + 8192
 #: The largest original of a frame, unless ``max_size`` says otherwise.
 MAX_SIZE = 5 << 30
 
@@ -176,12 +180,12 @@ def open(
             msg = f"{name}= is not for mode {mode!r}"
             raise ValueError(msg)
     if reading:
-        limit = MAX_SIZE if max_size is None else max_size
+        limit = size_limit(MAX_SIZE if max_size is None else max_size) or 0
         decoding = Decoding(dictionary, limit, device)  # type: ignore[arg-type]
         reader = _open_reader(file, decoding, index, metadata)
         return io.TextIOWrapper(reader, encoding, errors, newline) if mode == "rt" else reader
-    if frame_size < 1:
-        msg = f"expected a frame_size of 1 byte or more, got {frame_size}"
+    if not isinstance(frame_size, int) or not 1 <= frame_size <= MAX_SIZE:
+        msg = f"expected a frame_size of 1 byte to 5 GiB, got {frame_size!r}"
         raise ValueError(msg)
     writer = _open_writer(file, mode, _codec(codec, level, dictionary), index, frame_size)
     if mode[1] == "b":
@@ -200,7 +204,11 @@ def _codec(codec: Codec | str | None, level: int | None, dictionary: Any) -> Cod
                 msg = f"level= is for a codec by name; {codec} has its own"
                 raise ValueError(msg)
             return codec
-        return Codec.from_name(codec, level) if codec is not None else CpuZstd(level or 3)
+        return (
+            Codec.from_name(codec, level)
+            if codec is not None
+            else CpuZstd(3 if level is None else level)
+        )
     if codec not in (None, "cpu-zstd-dict"):
         msg = f"dictionary= is for codec cpu-zstd-dict, not {codec}; leave one of them out"
         raise ValueError(msg)
@@ -291,26 +299,47 @@ def _read_sidecar(path: str | None, index: Any, body: Body) -> bytes | None:
         index = None if index is None else path + SIDECAR_SUFFIX
     if index is None:
         return _sidecar_beside(str(path) + SIDECAR_SUFFIX, body)
-    if (given := _path_of(index)) is not None and not isinstance(index, bytes):
-        with builtins.open(given, "rb") as file:
-            return file.read()
+    if isinstance(index, (str, os.PathLike)):
+        return _read_index(os.fspath(index))
+    if isinstance(index, int):
+        msg = f"index= is a sidecar's bytes, path or file object, or True or False, not {index!r}"
+        raise TypeError(msg)
     return bytes(index.read()) if hasattr(index, "read") else bytes(index)
+
+
+def _read_index(path: str) -> bytes:
+    """A sidecar's file, which is no longer than a sidecar can be."""
+    with builtins.open(path, "rb") as file:
+        found = file.read(_MOST_SIDECAR_BYTES + 1)
+    if len(found) > _MOST_SIDECAR_BYTES:
+        msg = f"{path} is longer than a sidecar can be, {_MOST_SIDECAR_BYTES} bytes"
+        raise S4IndexError(msg)
+    return found
 
 
 def _sidecar_beside(path: str, body: Body) -> bytes | None:
     """The sidecar of a file, if it exists and fits."""
+    if not os.path.isfile(path):
+        return None
     try:
-        with builtins.open(path, "rb") as file:
-            sidecar = file.read()
+        sidecar = _read_index(path)
         # A trial, on frames that are thrown away.
         Frames(body, Decoding(None, 0, None), None).add_sidecar(sidecar)
-    except FileNotFoundError:
-        return None
     except S4Error as error:
         msg = f"{path} is not used: {error}"
         warnings.warn(msg, RuntimeWarning, stacklevel=5)
         return None
     return sidecar
+
+
+def _index_file(index: Any) -> Any | None:
+    """What a sidecar is written to, if it is a file object."""
+    if index is None or index is False:
+        return None
+    if not hasattr(index, "write"):
+        msg = f"index= is a path, a file object, True or False, not {index!r}"
+        raise TypeError(msg)
+    return index
 
 
 def _open_writer(file: Any, mode: str, codec: Codec, index: Any, frame_size: int) -> OriginalWriter:
@@ -322,11 +351,10 @@ def _open_writer(file: Any, mode: str, codec: Codec, index: Any, frame_size: int
         if mode[0] == "x" or sidecar_path is not None or index is True:
             msg = "mode xb and an index by path need a file by path; pass a file object as index="
             raise ValueError(msg)
-        return OriginalWriter(codec, frame_size, file, index or None, None, name_of(file))
+        return OriginalWriter(codec, frame_size, file, _index_file(index), None, name_of(file))
     if index is True:
         sidecar_path = path + SIDECAR_SUFFIX
-    elif index is False:
-        index = None
+    index_file = _index_file(index) if sidecar_path is None else None
     files = NewFiles(path, sidecar_path, mode[0] == "x")
-    sidecar = files.sidecar if sidecar_path is not None else index
+    sidecar = files.sidecar if sidecar_path is not None else index_file
     return OriginalWriter(codec, frame_size, files.body, sidecar, files, path)

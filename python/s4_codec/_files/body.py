@@ -27,22 +27,23 @@ class Body(Reader):
             self._start = file.tell()
             size = max(0, file.seek(0, io.SEEK_END) - self._start)
             file.seek(self._start)
-            self.piece = _REQUEST
-        self._position = self._start
         super().__init__(name, 0, size)
+        # Devices and files of /proc say that they have no length.
+        if size == 0 and (front := self._file.read(1)):
+            self.size, self._ahead = None, bytes(front)
+        if self.size is not None:
+            self.piece = _REQUEST
 
     def _fetch(self, offset: int, size: int) -> bytes:
-        if self.size is not None and self._position != self._start + offset:
-            self._position = self._start + offset
-            self._file.seek(self._position)
+        if self.size is not None:
+            # Somebody else may have moved the file, or an interrupt have kept this from it.
+            self._file.seek(self._start + offset)
         piece = self._file.read(size)
         if piece is None:
             msg = f"{self.name} is non-blocking and has no data yet; pass a blocking file"
             raise BlockingIOError(msg)
         # Files of object stores return buffers of their own.
-        piece = bytes(piece)
-        self._position += len(piece)
-        return piece
+        return bytes(piece)
 
     def seek(self, offset: int) -> None:
         """Continues at ``offset``, in a file of known length."""

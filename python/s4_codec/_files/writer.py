@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import operator
 import os
+import threading
 import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._cli.output import Output, commit
 from .._cli.streams import Failure
-from ..s4_codec import Codec, _IndexBuilder, num_threads
+from ..s4_codec import SIDECAR_SUFFIX, Codec, _IndexBuilder, num_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,17 +27,23 @@ if TYPE_CHECKING:
 class Target(Protocol):
     """Where bytes go: a file object, or a new file."""
 
-    def write(self, data: bytes, /) -> object: ...
+    def write(self, data: memoryview, /) -> object: ...
 
 
 class NewFiles:
-    """A new file and its sidecar, which appear under their names when they are complete."""
+    """A new file and its sidecar, which appear under their names when they are complete.
 
-    def __init__(self, path: str, sidecar: str | None, exclusive: bool) -> None:
-        if exclusive and os.path.lexists(path):
+    A sidecar that describes the old file does not survive it.
+    """
+
+    def __init__(self, path: str, sidecar: str | None, is_exclusive: bool) -> None:
+        if is_exclusive and os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        self._stack = contextlib.ExitStack()
-        with _system_errors(), contextlib.ExitStack() as stack:
+        if sidecar is not None and os.path.realpath(sidecar) == os.path.realpath(path):
+            msg = f"{sidecar} is both the file and its sidecar; choose another index"
+            raise ValueError(msg)
+        self._path, self._is_exclusive = path, is_exclusive
+        with system_errors(), contextlib.ExitStack() as stack:
             self.body = stack.enter_context(Output(path, None))
             self.sidecar = None
             if sidecar is not None:
@@ -42,15 +51,26 @@ class NewFiles:
             self._stack = stack.pop_all()
 
     def commit(self) -> None:
-        with _system_errors(), self._stack:
-            commit(self.body, self.sidecar)
+        """Gives the files their names."""
+        if self._is_exclusive:
+            # Fails if another process has made such a file meanwhile; it is replaced at once.
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+        try:
+            with system_errors(), self._stack:
+                commit(self.body, self.sidecar, self._path + SIDECAR_SUFFIX)
+        except BaseException:
+            if self._is_exclusive:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path)
+            raise
 
     def drop(self) -> None:
+        """Removes what does not have its name yet."""
         self._stack.close()
 
 
 @contextlib.contextmanager
-def _system_errors() -> Iterator[None]:
+def system_errors() -> Iterator[None]:
     """Raises the system's own error where the command would print it."""
     try:
         yield
@@ -61,7 +81,8 @@ def _system_errors() -> Iterator[None]:
 class OriginalWriter(io.BufferedIOBase):
     """Compresses what is written in frames of ``frame_size`` bytes, in parallel.
 
-    It holds as many frames as there are threads, and two more.
+    It holds as many frames as there are threads, and two more. Threads may share it; after a call
+    that failed or was interrupted, something may be missing, so it can only be dropped.
     """
 
     mode = "wb"
@@ -86,6 +107,10 @@ class OriginalWriter(io.BufferedIOBase):
         #: Frames that are compressed, with the lengths of their originals.
         self._running: deque[tuple[int, Future[bytes]]] = deque()
         self._position = self._stored = 0
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        #: Whether a call is in progress, or did not end.
+        self._is_busy = False
         self._is_open = True
 
     @property
@@ -103,38 +128,42 @@ class OriginalWriter(io.BufferedIOBase):
         return self._position
 
     def write(self, data: Buffer) -> int:
-        self._check_open()
-        with memoryview(data) as whole, whole.cast("B") as view:
-            size, start = len(view), 0
-            while start < size:
-                room = self._frame_size - len(self._chunk)
-                self._chunk += view[start : start + room]
-                start += room
-                if len(self._chunk) == self._frame_size:
-                    self._end_frame()
-        self._position += size
-        return size
+        with self._call(), memoryview(data) as whole:
+            if "O" in whole.format:
+                msg = "expected bytes or numbers, found an array of Python objects"
+                raise TypeError(msg)
+            if whole.nbytes:
+                with whole.cast("B") as view:
+                    self._add(view)
+            self._position += whole.nbytes
+            return whole.nbytes
 
     def flush(self) -> None:
         """Ends the current frame and writes all frames. Small frames compress less."""
-        self._check_open()
-        self._end_frame()
-        self._write_frames(0)
-        if (flush := getattr(self._body, "flush", None)) is not None:
-            flush()
+        with self._call():
+            self._flush()
 
     def close(self) -> None:
-        """Writes what is left. A file that was opened by its path now appears under its name."""
-        if not self._is_open:
-            return
-        try:
-            self.flush()
-            if self._sidecar is not None:
-                _write_all(self._sidecar, self._index.finish(self._stored))
-            if self._files is not None:
-                self._files.commit()
-        finally:
-            self._drop()
+        """Writes what is left. A file that was opened by its path now appears under its name.
+
+        Raises
+        ------
+        OSError
+            An earlier call failed or was interrupted, so what was written is incomplete: a file
+            that was opened by its path stays as it was.
+        """
+        with self._lock:
+            if not self._is_open:
+                return
+            try:
+                with self._call():
+                    self._flush()
+                    if self._sidecar is not None:
+                        self._write_all(self._sidecar, self._index.finish(self._stored))
+                    if self._files is not None:
+                        self._files.commit()
+            finally:
+                self._drop()
 
     def abort(self) -> None:
         """Closes without completing: a file that was opened by its path stays as it was."""
@@ -152,8 +181,36 @@ class OriginalWriter(io.BufferedIOBase):
             warnings.warn(msg, ResourceWarning, source=self, stacklevel=2)
             self.abort()
 
+    def __getstate__(self) -> object:
+        msg = f"cannot pickle or copy {type(self).__name__!r}"
+        raise TypeError(msg)
+
+    @contextlib.contextmanager
+    def _call(self) -> Iterator[None]:
+        """A call, which may be the last if it fails."""
+        with self._lock:
+            self._check_open()
+            if self._process != os.getpid():
+                msg = "the file was opened by the parent process, which alone may write to it"
+                raise OSError(msg)
+            if self._is_busy:
+                msg = "an earlier call failed, so what was written is incomplete; write it again"
+                raise OSError(msg)
+            self._is_busy = True
+            with system_errors():
+                yield
+            self._is_busy = False
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            msg = "I/O operation on closed file"
+            raise ValueError(msg)
+
     def _drop(self) -> None:
         self._is_open = False
+        if self._process != os.getpid():
+            # The files and threads are those of the parent.
+            return
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._running.clear()
@@ -161,19 +218,35 @@ class OriginalWriter(io.BufferedIOBase):
         if self._files is not None:
             self._files.drop()
 
-    def _check_open(self) -> None:
-        if not self._is_open:
-            msg = "I/O operation on closed file"
-            raise ValueError(msg)
+    def _add(self, view: memoryview) -> None:
+        start = 0
+        while start < len(view):
+            room = self._frame_size - len(self._chunk)
+            self._chunk += view[start : start + room]
+            start += room
+            if len(self._chunk) == self._frame_size:
+                self._end_frame()
+
+    def _flush(self) -> None:
+        self._end_frame()
+        self._write_frames(0)
+        if (flush := getattr(self._body, "flush", None)) is not None:
+            flush()
 
     def _end_frame(self) -> None:
         if not self._chunk:
             return
         chunk, self._chunk = self._chunk, bytearray()
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._width)
         # As in objects that S4 writes, all frames are of the codec that was asked for.
-        work = self._pool.submit(self._codec.encode, chunk, fallback=False)
+        encode = partial(self._codec.encode, chunk, fallback=False)
+        try:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._width)
+            work = self._pool.submit(encode)
+        except RuntimeError:
+            # When the interpreter ends, it starts no more threads.
+            work = Future()
+            work.set_result(encode())
         self._running.append((len(chunk), work))
         self._write_frames(self._width)
 
@@ -182,9 +255,29 @@ class OriginalWriter(io.BufferedIOBase):
         while len(self._running) > left:
             size, work = self._running.popleft()
             frame = work.result()
-            _write_all(self._body, frame)
+            self._write_all(self._body, frame)
             self._index.push(self._stored, len(frame), size)
             self._stored += len(frame)
+
+    def _write_all(self, target: Target, data: bytes) -> None:
+        """Writes all of ``data``, also to a raw file, which may take a part."""
+        if isinstance(target, Output):
+            target.write(data)
+            return
+        with memoryview(data) as view:
+            start = 0
+            while start < len(view):
+                written = target.write(view[start:])
+                if written is None:
+                    if isinstance(target, io.RawIOBase):
+                        msg = "the file is non-blocking and takes no data now; pass a blocking one"
+                        raise BlockingIOError(msg)
+                    return
+                count = operator.index(written)  # type: ignore[arg-type]
+                if not 1 <= count <= len(view) - start:
+                    msg = f"the file's write returned {count} for {len(view) - start} bytes"
+                    raise OSError(msg)
+                start += count
 
 
 class TextWriter(io.TextIOWrapper):
@@ -196,23 +289,13 @@ class TextWriter(io.TextIOWrapper):
         self.close()
 
     def __del__(self) -> None:
-        if not self.closed:
-            msg = f"{self.name!r} was not closed, so what was written to it is dropped"
-            warnings.warn(msg, ResourceWarning, source=self, stacklevel=2)
-            self._drop()
+        # A wrapper that was not made, or was detached, has no buffer.
+        with contextlib.suppress(ValueError, AttributeError):
+            if not self.closed:
+                msg = f"{self.name!r} was not closed, so what was written to it is dropped"
+                warnings.warn(msg, ResourceWarning, source=self, stacklevel=2)
+                self._drop()
 
     def _drop(self) -> None:
         writer: Any = self.buffer
         writer.abort()
-
-
-def _write_all(target: Target, data: bytes) -> None:
-    """Writes all of ``data``, also to a raw file, which may take a part."""
-    with memoryview(data) as view:
-        start = 0
-        while start < len(view):
-            written = target.write(view[start:])  # type: ignore[arg-type]
-            if written is None and isinstance(target, io.RawIOBase):
-                msg = "the file is non-blocking and takes no data now; pass a blocking file"
-                raise BlockingIOError(msg)
-            start += written if isinstance(written, int) else len(view)
