@@ -62,9 +62,10 @@ from .s4_codec import (
 )
 
 if _typing.TYPE_CHECKING:
-    from ._files import open
+    from ._files import open as open
     from .advice import Advice, advise
 
+#: Without ``open``, which ``import *`` would put in the place of Python's.
 __all__ = [
     "FRAME_HEADER_BYTES",
     "FRAME_MAGIC",
@@ -108,7 +109,6 @@ __all__ = [
     "iter_frames",
     "lookup_range",
     "num_threads",
-    "open",
     "pick_chunk_size",
     "read_frame",
     "release_gpu_memory",

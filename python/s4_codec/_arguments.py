@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING
 
-from .dictionaries import DictionarySet
+from .dictionaries import DictionarySet, TrainedDictionary
 from .s4_codec import Codec, CpuZstd, CpuZstdDict, Passthrough
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    #: A dictionary's bytes, a codec that has one, or a set.
-    DictionaryLike: TypeAlias = Buffer | CpuZstdDict | DictionarySet
+    #: A dictionary's bytes, what ``train`` returns, a codec that has one, or a set.
+    DictionaryLike: TypeAlias = Buffer | TrainedDictionary | CpuZstdDict | DictionarySet
 
 #: The codec of functions that decompress; an argument that is another object was passed.
 DEFAULT_CODEC = CpuZstd()
@@ -24,6 +24,8 @@ def with_level(codec: Codec | str, level: SupportsIndex | None) -> Codec | str:
     """The argument ``codec``, at ``level`` where that is given beside a name."""
     if level is None:
         return codec
+    if codec is DEFAULT_CODEC:
+        return CpuZstd(level)
     if isinstance(codec, Codec):
         msg = (
             f'level={level!r} is for a codec by name, such as "cpu-zstd", not for {codec!r}; '
@@ -71,6 +73,8 @@ def dictionary_codec(dictionary: DictionaryLike | None) -> Codec | DictionarySet
         return Passthrough()
     if isinstance(dictionary, (CpuZstdDict, DictionarySet)):
         return dictionary
+    if isinstance(dictionary, TrainedDictionary):
+        return dictionary.codec()
     return CpuZstdDict(dictionary)
 
 

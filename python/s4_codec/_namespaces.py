@@ -9,7 +9,7 @@ import polars as pl
 
 from . import polars as s4
 from ._arguments import DEFAULT_CODEC
-from .s4_codec import Codec, CpuZstd
+from .s4_codec import Codec
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
@@ -33,7 +33,7 @@ class S4Namespace(ABC, Generic[T]):
 
     def compress(
         self,
-        codec: Codec | str = CpuZstd(),
+        codec: Codec | str = DEFAULT_CODEC,
         *,
         level: SupportsIndex | None = None,
         payload_checksum: bool = False,
@@ -68,7 +68,7 @@ class S4Namespace(ABC, Generic[T]):
 
     def encode(
         self,
-        codec: Codec | str = CpuZstd(),
+        codec: Codec | str = DEFAULT_CODEC,
         *,
         level: SupportsIndex | None = None,
         fallback: bool = True,

@@ -100,7 +100,7 @@ def walked(source: Reader, walk: _FrameWalk, step: Callable[[bytes], list[T]]) -
         try:
             found = step(piece)
         except S4FrameError as error:
-            if not str(error).startswith("frame 0, at byte 0:"):
+            if not str(error).startswith("frame 0, at byte 0: expected"):
                 raise
             msg = f"{error}; this may not be a framed S4 object"
             raise S4FrameError(msg) from None

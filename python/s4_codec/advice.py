@@ -34,7 +34,9 @@ class Advice:
     ) -> None:
         self._best, self._reason, self._code = best, reason, code
         values = f"{sample.rows:,} value{'s' * (sample.rows != 1)}"
-        self._title = f"{values}, {size_text(sample.bytes)}; best: {best.name}"
+        self._title = (
+            f"{values}, {size_text(sample.bytes)}; best codec of single values: {best.name}"
+        )
         self._table = pl.DataFrame(
             {
                 "codec": [way.name for way in ways],

@@ -25,7 +25,7 @@ except ImportError as error:
 from . import s4_codec as _native
 from ._arguments import DEFAULT_CODEC, decoder, dictionary_codec, flag, is_null_on_error, with_level
 from ._arrow_arguments import decompress_options, result_type
-from .s4_codec import Codec, CpuZstd
+from .s4_codec import Codec
 
 if TYPE_CHECKING:
     from typing import SupportsIndex, Unpack
@@ -92,7 +92,7 @@ def compress(
 ) -> pa.ChunkedArray: ...
 def compress(
     data: ArrowArray | ArrowStream,
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
     level: SupportsIndex | None = None,
     payload_checksum: bool = False,
@@ -246,7 +246,7 @@ def encode(
 ) -> pa.ChunkedArray: ...
 def encode(
     data: ArrowArray | ArrowStream,
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
     level: SupportsIndex | None = None,
     fallback: bool = True,

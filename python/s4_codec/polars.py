@@ -28,7 +28,7 @@ from ._arguments import (
     size_limit,
     with_level,
 )
-from .s4_codec import Codec, CpuZstd
+from .s4_codec import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,7 +114,7 @@ def _expr(value: IntoExpr) -> pl.Expr:
 
 def compress(
     expr: IntoExpr,
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
     level: SupportsIndex | None = None,
     payload_checksum: bool = False,
@@ -272,7 +272,7 @@ def _with_row(expr: IntoExpr, row: IntoExpr | None) -> list[pl.Expr]:
 
 def encode(
     expr: IntoExpr,
-    codec: Codec | str = CpuZstd(),
+    codec: Codec | str = DEFAULT_CODEC,
     *,
     level: SupportsIndex | None = None,
     fallback: bool = True,

@@ -5,6 +5,8 @@ from typing import Any, Literal, Protocol, Self, SupportsIndex, final
 
 from typing_extensions import Buffer
 
+from .dictionaries import TrainedDictionary
+
 __version__: str
 
 #: The magic at the start of a frame.
@@ -507,7 +509,7 @@ def iter_frames(data: _Data) -> Iterator[tuple[dict[str, Any], bytes]]:
 
 def decode(
     data: _Data,
-    dictionary: _Data | CpuZstdDict | _DictionarySet | None = None,
+    dictionary: _Data | TrainedDictionary | CpuZstdDict | _DictionarySet | None = None,
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> bytes:
@@ -650,7 +652,7 @@ def decode_s4_object(
     metadata: Mapping[str, str] | None = None,
     sidecar: _Data | None = None,
     byte_range: tuple[SupportsIndex, SupportsIndex] | None = None,
-    dictionary: _Data | CpuZstdDict | _DictionarySet | None = None,
+    dictionary: _Data | TrainedDictionary | CpuZstdDict | _DictionarySet | None = None,
     max_size: SupportsIndex | None = None,
     device: SupportsIndex | Literal["auto"] | None = None,
 ) -> bytes:

@@ -146,7 +146,7 @@ fn decoder(set: &Arc<DictionarySet>) -> Codec {
     Codec::Zstd { level: ZstdLevel::DEFAULT, dictionary: Some(Arc::clone(set)) }
 }
 
-/// An argument: a dictionary's bytes, a codec with a dictionary, or a set.
+/// An argument: a dictionary's bytes, what `train` returns, a codec with a dictionary, or a set.
 pub struct DictionaryArgument(pub Arc<DictionarySet>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
@@ -161,7 +161,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for DictionaryArgument {
         {
             return Ok(Self(Arc::clone(found)));
         }
-        let bytes: Bytes = dictionary.extract()?;
+        // What `train` returns has its bytes as an attribute.
+        let trained = dictionary.getattr_opt("dict_bytes")?;
+        let source = trained.unwrap_or_else(|| dictionary.to_owned());
+        let bytes: Bytes = source.extract()?;
         let dictionary = Dictionary::try_new(bytes.as_slice()).map_err(raise)?;
         Ok(Self(Arc::new(DictionarySet::single(dictionary))))
     }

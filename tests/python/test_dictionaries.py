@@ -287,6 +287,17 @@ def test_one_dictionary_stays_what_it_was() -> None:
         assert s4_codec.decode(raw.encode(text(300)), dictionary=dictionary) == text(300)
 
 
+def test_what_training_returns_is_a_dictionary() -> None:
+    trained, value = TRAINED[0], rows(0)[0]
+    packed = pl.Series("x", [value]).s4.compress(trained.codec())
+    assert packed.s4.decompress(dictionary=trained).to_list() == [value]
+    frames = pl.Series("x", [trained.codec().encode(value)])
+    assert frames.s4.decode(dictionary=trained).to_list() == [value]
+    assert s4_codec.arrow.decompress(packed, dictionary=trained).to_pylist() == [value]
+    assert s4_codec.decode(frames[0], dictionary=trained) == value
+    assert s4_codec.decode_s4_object(frames[0], dictionary=trained) == value
+
+
 def test_objects_find_the_dictionary_that_they_name() -> None:
     body, value = CODECS[1].encode(VALUES[21]), VALUES[21]
     metadata = {"s4-framed": "true", "s4-dict-id": SET.ids[1]}

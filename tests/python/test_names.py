@@ -155,6 +155,12 @@ def test_codec_objects_have_their_own_level(row: Row, call: Callable[..., Any]) 
         call(row.codec, level=9)
 
 
+def test_a_level_alone_is_the_default_codec_s() -> None:
+    values = pl.Series("body", [b"a fine body " * 100])
+    assert values.s4.compress(level=9).equals(values.s4.compress(CpuZstd(9)))
+    assert values.s4.encode(level=9).equals(values.s4.encode(CpuZstd(9)))
+
+
 @pytest.mark.parametrize("level", [3.5, "3", b"3"])
 def test_levels_are_integers(level: Any, call: Callable[..., Any]) -> None:
     with pytest.raises(TypeError):

@@ -13,6 +13,7 @@ from .._files.body import Body
 from .._files.frames import READ_AHEAD, Decoding, Frames
 from .._reader import walked
 from ..s4_codec import (
+    FRAME_MAGIC,
     SIDECAR_SUFFIX,
     Codec,
     S4Error,
@@ -261,7 +262,11 @@ def index(args: argparse.Namespace) -> None:
     """Prints the sidecar INPUT."""
     standard_stream(1)
     with Input(args.input) as source:
-        found = decode_index(source.read_all())
+        content = source.read_all()
+    if content.startswith(FRAME_MAGIC):
+        msg = f"{args.input} is a body; its sidecar is {args.input}{SIDECAR_SUFFIX}"
+        raise Failure(msg)
+    found = decode_index(content)
     if found["sse"] is not None:
         found["sse"]["enc_salt"] = found["sse"]["enc_salt"].hex()
     if args.json:

@@ -11,11 +11,13 @@ from .inputs import Input
 from .output import Output, check_output, commit
 from .progress import Progress
 from .signals import interruptible
+from .streams import report
 
 if TYPE_CHECKING:
     import argparse
 
 _SET_MAGIC = b"S4DS"
+_ZSTD_MAGIC = b"\x37\xa4\x30\xec"
 
 
 def read_dictionaries(path: str | None) -> CpuZstdDict | DictionarySet | None:
@@ -28,6 +30,11 @@ def read_dictionaries(path: str | None) -> CpuZstdDict | DictionarySet | None:
         content = file.read_all()
     if content.startswith(_SET_MAGIC):
         return DictionarySet.from_bytes(content)
+    if not content.startswith(_ZSTD_MAGIC):
+        report(
+            f"Warning: {path} is not a trained dictionary, so its bytes are used as raw content: "
+            "decoding needs the same file, and nothing tells it from another"
+        )
     return CpuZstdDict(content)
 
 
@@ -56,6 +63,8 @@ def train_command(args: argparse.Namespace) -> str:
                 trained = interruptible(train, samples, args.size, args.seed)
             out.write(trained.dict_bytes)
             commit(out)
+    if trained.gain <= 0:
+        report("Warning: with this dictionary the values become no smaller; do not use it")
     return (
         f"trained dictionary {trained.dict_id}, {len(trained.dict_bytes)} bytes, on "
         f"{trained.samples} values; ratio on {trained.held_out} others: {trained.ratio:.2f}, "

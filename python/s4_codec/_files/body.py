@@ -42,6 +42,9 @@ class Body(Reader):
         if piece is None:
             msg = f"{self.name} is non-blocking and has no data yet; pass a blocking file"
             raise BlockingIOError(msg)
+        if isinstance(piece, str):
+            msg = f"expected a binary file object, but {self.name} is one of text"
+            raise TypeError(msg)
         # Files of object stores return buffers of their own.
         return bytes(piece)
 

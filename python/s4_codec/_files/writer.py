@@ -43,7 +43,7 @@ class NewFiles:
             msg = f"{sidecar} is both the file and its sidecar; choose another index"
             raise ValueError(msg)
         self._path, self._is_exclusive = path, is_exclusive
-        with system_errors(), contextlib.ExitStack() as stack:
+        with system_errors(path), contextlib.ExitStack() as stack:
             self.body = stack.enter_context(Output(path, None))
             self.sidecar = None
             if sidecar is not None:
@@ -70,12 +70,16 @@ class NewFiles:
 
 
 @contextlib.contextmanager
-def system_errors() -> Iterator[None]:
-    """Raises the system's own error where the command would print it."""
+def system_errors(path: str | None = None) -> Iterator[None]:
+    """Raises the system's own error, about ``path``, where the command would print it."""
     try:
         yield
     except Failure as failure:
-        raise failure.__cause__ or OSError(str(failure)) from None
+        error = failure.__cause__ or OSError(str(failure))
+        if isinstance(error, OSError) and error.filename is not None and path is not None:
+            # Not the temporary file.
+            error.filename = path
+        raise error from None
 
 
 class OriginalWriter(io.BufferedIOBase):
@@ -118,6 +122,10 @@ class OriginalWriter(io.BufferedIOBase):
         """Whether the file is closed."""
         return not self._is_open
 
+    def __repr__(self) -> str:
+        state = "closed " if self.closed else ""
+        return f"<{state}s4_codec writer {self.name!r}, {self._codec!r}>"
+
     def writable(self) -> bool:
         self._check_open()
         return True
@@ -128,6 +136,9 @@ class OriginalWriter(io.BufferedIOBase):
         return self._position
 
     def write(self, data: Buffer) -> int:
+        if isinstance(data, str):
+            msg = "expected bytes, found str; open the file with mode 'wt' to write text"
+            raise TypeError(msg)
         with self._call(), memoryview(data) as whole:
             if "O" in whole.format:
                 msg = "expected bytes or numbers, found an array of Python objects"
