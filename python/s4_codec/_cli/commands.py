@@ -109,7 +109,7 @@ def encode(args: argparse.Namespace) -> str:
         source.check_length()
         if index_out is not None:
             index_out.write(index.finish(stored))
-        is_stale = not args.index and not out.is_standard and os.path.lexists(sidecar)
+        is_stale = not args.index and not out.is_standard and os.path.isfile(sidecar)
         commit(out, index_out, sidecar if is_stale else None)
     if is_stale:
         report(f"Removed {sidecar}, which described an earlier file; reindex makes a new one")

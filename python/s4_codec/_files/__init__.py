@@ -8,11 +8,10 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from .._arguments import size_limit
+from .._arguments import DEFAULT_CODEC, size_limit, with_level
 from ..s4_codec import (
     SIDECAR_SUFFIX,
     Codec,
-    CpuZstd,
     CpuZstdDict,
     S4Error,
     S4IndexError,
@@ -199,21 +198,13 @@ def open(
 
 def _codec(codec: Codec | str | None, level: int | None, dictionary: Any) -> Codec:
     if dictionary is None:
-        if isinstance(codec, Codec):
-            if level is not None:
-                msg = f"level= is for a codec by name; {codec} has its own"
-                raise ValueError(msg)
-            return codec
-        return (
-            Codec.from_name(codec, level)
-            if codec is not None
-            else CpuZstd(3 if level is None else level)
-        )
+        found = with_level(DEFAULT_CODEC if codec is None else codec, level)
+        return found if isinstance(found, Codec) else Codec.from_name(found)
     if codec not in (None, "cpu-zstd-dict"):
         msg = f"dictionary= is for codec cpu-zstd-dict, not {codec}; leave one of them out"
         raise ValueError(msg)
     if isinstance(dictionary, CpuZstdDict):
-        return dictionary
+        return dictionary if level is None else CpuZstdDict(dictionary.dict_bytes, level)
     options = {} if level is None else {"level": level}
     if hasattr(dictionary, "codec"):
         made: Codec = dictionary.codec(**options)
@@ -247,9 +238,10 @@ def _open_reader(
         if is_framed:
             _check_length(body, stored)
             frames = Frames(body, decoding, original)
-            sidecar = _read_sidecar(path, index, body)
-            if sidecar is not None:
-                frames.add_sidecar(sidecar)
+            if path is not None and index is None:
+                _add_sidecar_beside(frames, path + SIDECAR_SUFFIX, body)
+            elif index is not None and index is not False:
+                frames.add_sidecar(_read_sidecar(path, index, body))
             close = opened.close if path is not None else _nothing
             raw: Any = OriginalReader(frames, name, body.size is not None, close)
         else:
@@ -283,22 +275,16 @@ def _check_length(body: Body, stored: int | None) -> None:
         raise S4ManifestSizeMismatchError(msg)
 
 
-def _read_sidecar(path: str | None, index: Any, body: Body) -> bytes | None:
-    """The bytes of the sidecar, if there is one to use."""
-    if index is False or body.size is None:
-        if index not in (None, False):
-            msg = f"index= needs a file that can seek, and {body.name} cannot"
-            raise ValueError(msg)
-        return None
-    if index is None or index is True:
+def _read_sidecar(path: str | None, index: Any, body: Body) -> bytes:
+    """The bytes of the sidecar that ``index`` names."""
+    if body.size is None:
+        msg = f"index= needs a file that can seek, and {body.name} cannot"
+        raise ValueError(msg)
+    if index is True:
         if path is None:
-            if index is None:
-                return None
             msg = "index=True needs a path; pass the sidecar's bytes, path or file object"
             raise ValueError(msg)
-        index = None if index is None else path + SIDECAR_SUFFIX
-    if index is None:
-        return _sidecar_beside(str(path) + SIDECAR_SUFFIX, body)
+        index = path + SIDECAR_SUFFIX
     if isinstance(index, (str, os.PathLike)):
         return _read_index(os.fspath(index))
     if isinstance(index, int):
@@ -317,19 +303,15 @@ def _read_index(path: str) -> bytes:
     return found
 
 
-def _sidecar_beside(path: str, body: Body) -> bytes | None:
-    """The sidecar of a file, if it exists and fits."""
-    if not os.path.isfile(path):
-        return None
+def _add_sidecar_beside(frames: Frames, path: str, body: Body) -> None:
+    """Adds the sidecar of a file, if it exists and fits."""
+    if body.size is None or not os.path.isfile(path):
+        return
     try:
-        sidecar = _read_index(path)
-        # A trial, on frames that are thrown away.
-        Frames(body, Decoding(None, 0, None), None).add_sidecar(sidecar)
+        frames.add_sidecar(_read_index(path))
     except S4Error as error:
         msg = f"{path} is not used: {error}"
-        warnings.warn(msg, RuntimeWarning, stacklevel=5)
-        return None
-    return sidecar
+        warnings.warn(msg, RuntimeWarning, stacklevel=4)
 
 
 def _index_file(index: Any) -> Any | None:

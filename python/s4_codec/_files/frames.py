@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from .. import s4_codec as _native
 from .._reader import walked
 from ..s4_codec import (
-    PADDING_MAGIC,
+    FRAME_HEADER_BYTES,
     S4BackendError,
     S4Error,
     S4FrameError,
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 READ_AHEAD = 64 << 20
 #: And the most of such frames.
 MOST_FRAMES = 4096
-
-PADDING_HEADER_BYTES = 12
 
 _FRAME = re.compile(r"frame (\d+)((?: \([\w-]+)?, at byte )(\d+)")
 
@@ -278,11 +276,10 @@ class Frames:
 
     def _check_gap(self, start: int, end: int) -> None:
         """Checks that a sidecar leaves out nothing but paddings."""
-        while start < end:
-            front = self._body.read_at(start, min(PADDING_HEADER_BYTES, end - start))
-            length = int.from_bytes(front[4:], "little")
-            start += PADDING_HEADER_BYTES + length
-            if front[:4] != PADDING_MAGIC or start > end:
+        walk = _native._FrameWalk(end, 0, start)
+        while walk.offset < end:
+            front = min(FRAME_HEADER_BYTES, end - walk.offset)
+            if walk.frames(self._body.read_at(walk.offset, front)):
                 msg = f"the sidecar leaves out a frame before byte {end} of the body; rebuild it"
                 raise S4IndexError(msg)
 
